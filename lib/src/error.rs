@@ -1,0 +1,96 @@
+//! What can go wrong, said so that the reader of a cell knows what to do next.
+
+use std::path::PathBuf;
+
+/// The library's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every error of the library.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Two shapes that do not fit together.
+    #[error("{op}: expected {expected}, found {found}")]
+    Shape {
+        /// The operation that was asked for.
+        op: &'static str,
+        /// What it needs, with numbers.
+        expected: String,
+        /// What it was given, with numbers.
+        found: String,
+    },
+    /// A value outside the range in which the operation means something.
+    #[error("{what}: {why}")]
+    Invalid {
+        /// The argument or setting.
+        what: String,
+        /// Why it cannot be used, and what can.
+        why: String,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file was read but does not hold what it should.
+    #[error("{}: {why}. {remedy}", path.display())]
+    Data {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// The user asked to stop; every variable keeps its value.
+    #[error("interrupted")]
+    Interrupted,
+    /// The device (memory, driver) refused.
+    #[error("device: {0}")]
+    Device(String),
+}
+
+impl Error {
+    /// A shape error; `expected` and `found` are shown with `{:?}`-like text made by the caller.
+    pub fn shape(op: &'static str, expected: impl ToString, found: impl ToString) -> Self {
+        Error::Shape {
+            op,
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
+    }
+
+    /// A value error.
+    pub fn invalid(what: impl ToString, why: impl ToString) -> Self {
+        Error::Invalid {
+            what: what.to_string(),
+            why: why.to_string(),
+        }
+    }
+
+    /// An input/output error that names its file.
+    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Error::Io {
+            path: path.into(),
+            source,
+        }
+    }
+
+    /// A file that does not hold what it should.
+    pub fn data(path: impl Into<PathBuf>, why: impl ToString, remedy: impl ToString) -> Self {
+        Error::Data {
+            path: path.into(),
+            why: why.to_string(),
+            remedy: remedy.to_string(),
+        }
+    }
+}
+
+impl From<dfdx::tensor::CpuError> for Error {
+    fn from(e: dfdx::tensor::CpuError) -> Self {
+        Error::Device(e.to_string())
+    }
+}

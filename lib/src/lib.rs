@@ -1,0 +1,13 @@
+//! rebit: quantisation-aware training for Rust notebooks, on dfdx.
+//!
+//! Everything a cell touches is concrete (one device, `f32`, run-time shapes), so cells compile in a
+//! fraction of a second while the work happens in this library, compiled once at full optimisation.
+
+pub mod error;
+pub mod ops;
+pub mod prelude;
+mod tensors;
+
+pub use error::{Error, Result};
+pub use tensors::*;
+pub use {dfdx, plotters};

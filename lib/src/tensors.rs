@@ -1,0 +1,92 @@
+//! Concrete tensor types: one device, one dtype, run-time shapes.
+//!
+//! A cell that names only concrete types compiles in a fraction of a second; every alias here is plain
+//! dfdx, so all of dfdx's own methods work on them too.
+
+use dfdx::prelude::*;
+use rand::SeedableRng;
+use rand_pcg::Pcg64;
+
+use crate::error::{Error, Result};
+
+/// The device everything runs on.
+pub type Dev = Cpu;
+/// A tape that records gradients.
+pub type Taped = OwnedTape<f32, Dev>;
+/// A buffer of the device, without shape.
+pub type Buffer = <Dev as Storage<f32>>::Vec;
+/// Gradients of one backward pass.
+pub type Grads = Gradients<f32, Dev>;
+
+/// Shape of [`Images`]: samples, channels, height, width.
+pub type Shape4 = (usize, usize, usize, usize);
+
+/// A batch of images or feature maps, `(samples, channels, height, width)`.
+pub type Images<T = NoneTape> = Tensor<Shape4, f32, Dev, T>;
+/// A matrix `(rows, columns)`; logits are `(samples, classes)`.
+pub type Matrix<T = NoneTape> = Tensor<(usize, usize), f32, Dev, T>;
+/// A vector.
+pub type Vector<T = NoneTape> = Tensor<(usize,), f32, Dev, T>;
+/// A single number.
+pub type Scalar<T = NoneTape> = Tensor<(), f32, Dev, T>;
+
+/// The library's random numbers: a seeded generator that is passed along, never hidden.
+pub type Rng = Pcg64;
+
+/// A generator for `seed`; the same seed gives the same numbers on every machine.
+///
+/// ```
+/// use rand::Rng as _;
+/// let (mut a, mut b) = (rebit::rng(7), rebit::rng(7));
+/// assert_eq!(a.random::<u64>(), b.random::<u64>());
+/// ```
+pub fn rng(seed: u64) -> Rng {
+    Pcg64::seed_from_u64(seed)
+}
+
+/// The one device of this process.
+///
+/// dfdx keeps freed buffers of a device for the next tensor of that size, so the same `Dev` should serve
+/// a whole session.
+pub fn dev() -> Dev {
+    static DEV: std::sync::OnceLock<Dev> = std::sync::OnceLock::new();
+    DEV.get_or_init(Dev::default).clone()
+}
+
+/// The elements of any tensor in row-major order (one copy).
+///
+/// This is the one place where the library reads a tensor's data: dfdx 0.13 keeps its slice private.
+pub fn read<S: Shape, T>(x: &Tensor<S, f32, Dev, T>) -> Vec<f32> {
+    x.as_vec()
+}
+
+/// A tensor of `shape` that takes over `data`, without a copy.
+///
+/// # Errors
+/// [`Error::Shape`] when the number of elements differs.
+pub fn from_vec<S: Shape>(data: Vec<f32>, shape: S) -> Result<Tensor<S, f32, Dev>> {
+    let expected = shape.num_elements();
+    if data.len() != expected {
+        return Err(Error::shape(
+            "from_vec",
+            format!("{expected} elements for shape {:?}", shape.concrete()),
+            format!("{} elements", data.len()),
+        ));
+    }
+    Ok(dev().try_tensor_from_vec(data, shape)?)
+}
+
+/// Standard-normal matrix.
+///
+/// ```
+/// use rebit::prelude::*;
+/// let a = randn(64, 32, &mut rng(0));
+/// assert_eq!(*a.shape(), (64, 32));
+/// ```
+pub fn randn(rows: usize, columns: usize, rng: &mut Rng) -> Matrix {
+    use rand::Rng as _;
+    let data = (0..rows * columns)
+        .map(|_| rng.sample(rand_distr::StandardNormal))
+        .collect();
+    dev().tensor_from_vec(data, (rows, columns))
+}

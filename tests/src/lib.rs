@@ -1,0 +1,1 @@
+//! Tests of rebit from outside; everything is in `tests/*.rs`.
