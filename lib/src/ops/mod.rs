@@ -5,3 +5,5 @@
 //! use it. The *kernel* face is a small trait on the device that works on the device's own buffers in
 //! `(N, H, W, C)` order, where a pixel's channels are neighbours and fill a SIMD register; the network
 //! executor in [`crate::nn`] uses it and reuses its buffers from step to step.
+
+pub mod conv2d;
