@@ -7,6 +7,7 @@
 //! executor in [`crate::nn`] uses it and reuses its buffers from step to step.
 
 pub mod batch_norm2d;
+pub mod conv2d;
 pub mod cross_entropy;
 pub mod fake_quant;
 pub mod lts_weight;
