@@ -7,6 +7,7 @@ pub mod data;
 pub mod error;
 pub mod ops;
 pub mod prelude;
+pub mod show;
 mod tensors;
 
 pub use error::{Error, Result};

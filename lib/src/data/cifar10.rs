@@ -8,12 +8,14 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use image::{ImageFormat, ImageReader};
 use rayon::prelude::*;
 
 use super::{Dataset, fetch};
 use crate::error::{Error, Result};
+use crate::show::Progress;
 
 const CLASSES: [&str; 10] = [
     "airplane",
@@ -278,7 +280,10 @@ fn convert(archive: &Path, finished: &Path) -> Result<()> {
     if all_labels.len() != FILES.len() * RECORDS_PER_FILE {
         return Err(broken(format!("it has {} labels", all_labels.len())));
     }
-    let bar = fetch::bar(FILES.len() as u64, "converting CIFAR-10");
+    let progress = Mutex::new(Progress::new(
+        "converting CIFAR-10",
+        Some(FILES.len() as u64),
+    ));
     let checksums = FILES
         .par_iter()
         .zip(all_labels.par_chunks(RECORDS_PER_FILE))
@@ -290,13 +295,16 @@ fn convert(archive: &Path, finished: &Path) -> Result<()> {
             let records =
                 records_from_png(bytes, labels).map_err(|e| broken(format!("{png}: {e}")))?;
             write_and_sync(&finished.join(file), &records)?;
-            bar.inc(1);
+            progress
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .inc(1);
             let mut crc = flate2::Crc::new();
             crc.update(&records);
             Ok((file, crc.sum()))
         })
         .collect::<Result<HashMap<_, _>>>()?;
-    bar.finish_and_clear();
+    drop(progress);
     let json = serde_json::to_vec(&checksums).map_err(|e| broken(e.to_string()))?;
     write_and_sync(&finished.join(CHECKSUMS), &json)
 }

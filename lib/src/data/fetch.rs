@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::error::{Error, Result};
+use crate::show::{Progress, check_interrupt};
 
 /// Where data sets live: `REBIT_DATA`, or `rebit/data` in the platform's cache folder
 /// (`$XDG_CACHE_HOME`, `~/.cache`, on macOS `~/Library/Caches`).
@@ -68,10 +68,9 @@ pub(super) fn make_folder_once(
     let locked = match lock.try_lock() {
         Ok(()) => true,
         Err(TryLockError::WouldBlock) => {
-            let spinner = spinner(format!("waiting for another process to make {name}"));
-            let locked = lock.lock().is_ok();
-            spinner.finish_and_clear();
-            locked
+            let _waiting =
+                Progress::new(format!("waiting for another process to make {name}"), None);
+            lock.lock().is_ok()
         }
         // A file system without locks: the rename below still decides who is first.
         Err(TryLockError::Error(_)) => false,
@@ -140,15 +139,20 @@ pub(super) fn run_client(
         }
         Err(e) => return Err(Error::io(program, e)),
     };
-    let spinner = spinner(format!("fetching {what} with {program}"));
+    let mut progress = Progress::new(format!("fetching {what} with {program}"), None);
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
             Ok(None) => std::thread::sleep(Duration::from_millis(50)),
             Err(e) => return Err(Error::io(program, e)),
         }
+        progress.tick();
+        if let Err(interrupted) = check_interrupt() {
+            let _ = child.kill().and_then(|()| child.wait());
+            return Err(interrupted);
+        }
     };
-    spinner.finish_and_clear();
+    drop(progress);
     if status.success() {
         return Ok(());
     }
@@ -189,23 +193,4 @@ pub(super) fn check_sha256(path: &Path, expected: &str, remedy: &str) -> Result<
     }
     let why = format!("its SHA-256 is {found} instead of {expected}");
     Err(Error::data(path, why, remedy))
-}
-
-/// A bar over `total` steps; invisible when standard error is not a terminal.
-pub(super) fn bar(total: u64, message: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} {elapsed}");
-    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(total)
-        .with_style(style)
-        .with_message(message)
-}
-
-fn spinner(message: String) -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
-    let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
-    let spinner = ProgressBar::new_spinner()
-        .with_style(style)
-        .with_message(message);
-    spinner.enable_steady_tick(Duration::from_millis(120));
-    spinner
 }
