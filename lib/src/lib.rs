@@ -5,10 +5,14 @@
 
 pub mod data;
 pub mod error;
+pub mod nn;
 pub mod ops;
+pub mod papers;
 pub mod prelude;
+pub mod quant;
 pub mod show;
 mod tensors;
+pub mod train;
 
 pub use error::{Error, Result};
 pub use tensors::*;

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::tensors::Rng;
 
 /// Random changes of a training image that keep its class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Augment {
     /// Zero pixels added on every side before a crop of the original size is taken at a random place.
     /// "Zero" is the byte 0, so a padded pixel is black, not the mean colour.
@@ -28,7 +28,7 @@ impl Default for Augment {
 }
 
 /// Per-channel normalisation `(byte / 255 - mean) / std`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Normalize {
     /// Subtracted, in units of `[0, 1]`; a grey image uses the first.
     pub mean: [f32; 3],

@@ -10,6 +10,7 @@ pub mod batch_norm2d;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod fake_quant;
+pub mod layout;
 pub mod lts_weight;
 pub mod pool;
 pub mod relu;
