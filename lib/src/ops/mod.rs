@@ -7,3 +7,5 @@
 //! executor in [`crate::nn`] uses it and reuses its buffers from step to step.
 
 pub mod conv2d;
+pub mod layout;
+pub mod linear;
