@@ -10,7 +10,7 @@ use super::graph::{LayerInfo, Node, NodeId, Op};
 use super::param::{Param, ParamId, Role};
 use super::pool::BufferPool;
 use super::quantise::{LayerQuant, QuantSpec, WeightQuantiser};
-use crate::ops::layout::{to_channels_first, to_channels_last};
+use crate::ops::layout::{nchw_to_nhwc, nhwc_to_nchw};
 use crate::{Buffer, Error, Images, Matrix, Result, Taped, dev, from_vec, read};
 
 /// Whether batch statistics or running statistics normalise, and whether quantisers may change their state.
@@ -185,7 +185,7 @@ impl Net {
             return Ok((count, vec![0.0; batch * h * w * c]));
         };
         let mut nchw = vec![0.0; dx.len()];
-        to_channels_first(c, h * w, &dx, &mut nchw);
+        nhwc_to_nchw(&dx, c, h * w, &mut nchw);
         inner.pool.give(dx);
         Ok((count, nchw))
     }
@@ -203,7 +203,7 @@ impl Net {
         }
         let nchw = read(x);
         let mut nhwc = vec![0.0; nchw.len()];
-        to_channels_last(c, h * w, &nchw, &mut nhwc);
+        nchw_to_nhwc(&nchw, c, h * w, &mut nhwc);
         Ok((n, nhwc))
     }
 

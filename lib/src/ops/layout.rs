@@ -1,50 +1,72 @@
-//! From the order of tensors, `(N, C, H, W)`, to the order of kernels, `(N, H, W, C)`, and back.
+//! From one order of a batch of images to the other: (N, C, H, W) of the tape's tensors, (N, H, W, C) of the kernels.
 
 use rayon::prelude::*;
 
-use crate::ops::parallel::wide;
+/// Side of the square that is turned at once: two of them fit the first-level cache.
+const SIDE: usize = 16;
+/// Output rows of one piece of parallel work.
+const PIECE: usize = 64;
 
-/// Side of the square that is turned over at once: both its faces stay in the first-level cache.
-const TILE: usize = 32;
+/// `dst[n, p, c] = src[n, c, p]` for `channels` channels and `pixels` = height * width.
+///
+/// # Panics
+/// When a slice is not a whole number of images or the lengths differ.
+pub fn nchw_to_nhwc(src: &[f32], channels: usize, pixels: usize, dst: &mut [f32]) {
+    transpose(src, channels, pixels, dst, false);
+}
 
-/// `y[c, r] = x[r, c]` of a matrix with `columns` columns.
-#[inline(always)]
-fn transpose(x: &[f32], columns: usize, y: &mut [f32]) {
-    let rows = x.len() / columns;
-    for top in (0..rows).step_by(TILE) {
-        for left in (0..columns).step_by(TILE) {
-            for c in left..(left + TILE).min(columns) {
-                for r in top..(top + TILE).min(rows) {
-                    y[c * rows + r] = x[r * columns + c];
+/// `dst[n, c, p] = src[n, p, c]`.
+///
+/// # Panics
+/// As [`nchw_to_nhwc`].
+pub fn nhwc_to_nchw(src: &[f32], channels: usize, pixels: usize, dst: &mut [f32]) {
+    transpose(src, pixels, channels, dst, false);
+}
+
+/// `dst[n, c, p] += src[n, p, c]`.
+///
+/// # Panics
+/// As [`nchw_to_nhwc`].
+pub fn add_nhwc_to_nchw(src: &[f32], channels: usize, pixels: usize, dst: &mut [f32]) {
+    transpose(src, pixels, channels, dst, true);
+}
+
+/// Turns each `rows x columns` matrix of `src` into a `columns x rows` one in `dst`.
+fn transpose(src: &[f32], rows: usize, columns: usize, dst: &mut [f32], add: bool) {
+    let len = rows * columns;
+    assert_eq!(
+        src.len(),
+        dst.len(),
+        "layout: the two orders differ in length"
+    );
+    if src.is_empty() {
+        return;
+    }
+    assert!(
+        src.len().is_multiple_of(len),
+        "layout: {} elements are not a whole number of {rows}x{columns} images",
+        src.len()
+    );
+    let mut pieces = Vec::new();
+    for (src, dst) in src.chunks_exact(len).zip(dst.chunks_exact_mut(len)) {
+        for (k, dst) in dst.chunks_mut(PIECE * rows).enumerate() {
+            pieces.push((src, k * PIECE, dst));
+        }
+    }
+    pieces.into_par_iter().for_each(|(src, first, dst)| {
+        for (k, dst) in dst.chunks_mut(SIDE * rows).enumerate() {
+            let first = first + k * SIDE;
+            for row in (0..rows).step_by(SIDE) {
+                let side = SIDE.min(rows - row);
+                for (c, line) in dst.chunks_exact_mut(rows).enumerate() {
+                    for (r, d) in line[row..row + side].iter_mut().enumerate() {
+                        let value = src[(row + r) * columns + first + c];
+                        *d = if add { *d + value } else { value };
+                    }
                 }
             }
         }
-    }
-}
-
-/// Turns every image of `x`, a matrix of `rows x columns`, over into `y`.
-fn transpose_images(rows: usize, columns: usize, x: &[f32], y: &mut [f32]) {
-    assert_eq!(
-        x.len(),
-        y.len(),
-        "a change of order keeps the number of values"
-    );
-    if x.is_empty() {
-        return;
-    }
-    y.par_chunks_mut(rows * columns)
-        .zip(x.par_chunks(rows * columns))
-        .for_each(|(y, x)| wide(move || transpose(x, columns, y)));
-}
-
-/// `(N, C, H, W)` to `(N, H, W, C)`; `pixels = H W`.
-pub(crate) fn to_channels_last(channels: usize, pixels: usize, x: &[f32], y: &mut [f32]) {
-    transpose_images(channels, pixels, x, y);
-}
-
-/// `(N, H, W, C)` to `(N, C, H, W)`; `pixels = H W`.
-pub(crate) fn to_channels_first(channels: usize, pixels: usize, x: &[f32], y: &mut [f32]) {
-    transpose_images(pixels, channels, x, y);
+    });
 }
 
 #[cfg(test)]
@@ -52,31 +74,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn channels_become_neighbours_and_come_apart_again() {
-        // Two images, three channels, two pixels: the value says image, channel, pixel.
-        let first = [
-            0., 1., 10., 11., 20., 21., 100., 101., 110., 111., 120., 121.,
-        ];
-        let mut last = [0.0; 12];
-        to_channels_last(3, 2, &first, &mut last);
-        assert_eq!(
-            last,
-            [
-                0., 10., 20., 1., 11., 21., 100., 110., 120., 101., 111., 121.
-            ]
-        );
-        let mut back = [0.0; 12];
-        to_channels_first(3, 2, &last, &mut back);
-        assert_eq!(back, first);
+    fn small_values() {
+        // Two images of two channels and three pixels.
+        let nchw = [1., 2., 3., 10., 20., 30., 4., 5., 6., 40., 50., 60.];
+        let nhwc = [1., 10., 2., 20., 3., 30., 4., 40., 5., 50., 6., 60.];
+        let mut out = [0.0; 12];
+        nchw_to_nhwc(&nchw, 2, 3, &mut out);
+        assert_eq!(out, nhwc);
+        nhwc_to_nchw(&nhwc, 2, 3, &mut out);
+        assert_eq!(out, nchw);
+        add_nhwc_to_nchw(&nhwc, 2, 3, &mut out);
+        assert_eq!(out, nchw.map(|v| 2.0 * v));
     }
 
     #[test]
-    fn sizes_that_are_no_multiple_of_the_tile_survive_the_round_trip() {
-        let first: Vec<f32> = (0..2 * 45 * 33).map(|i| i as f32).collect();
-        let (mut last, mut back) = (vec![0.0; first.len()], vec![0.0; first.len()]);
-        to_channels_last(45, 33, &first, &mut last);
-        assert_eq!(last[45 * 33 + 45 + 2], first[45 * 33 + 2 * 33 + 1]);
-        to_channels_first(45, 33, &last, &mut back);
-        assert_eq!(back, first);
+    fn every_size_comes_back() {
+        for (n, c, p) in [(1, 1, 1), (3, 17, 70), (2, 64, 129), (1, 3, 300)] {
+            let data: Vec<f32> = (0..n * c * p).map(|v| v as f32).collect();
+            let (mut there, mut back) = (vec![0.0; data.len()], vec![0.0; data.len()]);
+            nchw_to_nhwc(&data, c, p, &mut there);
+            for (k, &v) in there.iter().enumerate() {
+                let (image, pixel, channel) = (k / (c * p), k / c % p, k % c);
+                assert_eq!(v, ((image * c + channel) * p + pixel) as f32);
+            }
+            nhwc_to_nchw(&there, c, p, &mut back);
+            assert_eq!(back, data);
+        }
     }
 }

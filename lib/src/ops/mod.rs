@@ -11,6 +11,7 @@ pub mod conv2d;
 pub mod cross_entropy;
 pub mod fake_quant;
 pub mod layout;
+pub mod linear;
 pub mod lts_weight;
 pub mod pool;
 pub mod relu;

@@ -22,6 +22,9 @@ use dfdx::tensor::Storage;
 use crate::error::{Error, Result};
 
 pub(crate) mod cpu;
+mod tape;
+
+pub use tape::{Conv2dOptions, conv2d, try_conv2d};
 
 /// Geometry of one convolution; activations NHWC, weights OIHW `(out, in/groups, kh, kw)` as in PyTorch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

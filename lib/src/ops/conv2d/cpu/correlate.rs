@@ -326,48 +326,71 @@ impl pulp::WithSimd for Mask<'_> {
     type Output = (f32, f32);
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> Self::Output {
-        let q = self.quant;
-        let mut sums = [[0.0f32; BLOCK]; 2];
-        let mut one = |lane: usize, x: f32, g: f32| {
-            let n = (x - q.lower) * q.scale;
-            let inside = if (0.0..=1.0).contains(&n) {
-                g * q.scale
-            } else {
-                0.0
-            };
-            // With n set to 0 outside the range, 0 * n stays 0 even for an infinite x.
-            let n = n.clamp(0.0, 1.0);
-            sums[0][lane] += inside * (n - 1.0);
-            sums[1][lane] -= inside * n;
-            inside
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let mut step = MaskStep {
+            simd,
+            quant: self.quant,
+            lower: simd.splat_f32s(0.0),
+            upper: simd.splat_f32s(0.0),
         };
-        let (xs, x_rest) = self.x.as_chunks::<BLOCK>();
-        let (ds, d_rest) = self.dx.as_chunks_mut::<BLOCK>();
+        let (xs, x_rest) = S::as_simd_f32s(self.x);
+        let (ds, d_rest) = S::as_mut_simd_f32s(self.dx);
         match self.g {
             None => {
-                for (x, d) in xs.iter().zip(ds) {
-                    for lane in 0..BLOCK {
-                        d[lane] = one(lane, x[lane], d[lane]);
-                    }
+                for (&x, d) in xs.iter().zip(ds) {
+                    *d = step.next(x, *d);
                 }
-                for (lane, (x, d)) in x_rest.iter().zip(d_rest).enumerate() {
-                    *d = one(lane, *x, *d);
-                }
+                let g = step.next(
+                    simd.partial_load_f32s(x_rest),
+                    simd.partial_load_f32s(d_rest),
+                );
+                simd.partial_store_f32s(d_rest, g);
             }
             Some(g) => {
-                let (gs, g_rest) = g.as_chunks::<BLOCK>();
-                for ((x, g), d) in xs.iter().zip(gs).zip(ds) {
-                    for lane in 0..BLOCK {
-                        d[lane] += one(lane, x[lane], g[lane]);
-                    }
+                let (gs, g_rest) = S::as_simd_f32s(g);
+                for ((&x, &g), d) in xs.iter().zip(gs).zip(ds) {
+                    *d = simd.add_f32s(*d, step.next(x, g));
                 }
-                for (lane, ((x, g), d)) in x_rest.iter().zip(g_rest).zip(d_rest).enumerate() {
-                    *d += one(lane, *x, *g);
-                }
+                let g = step.next(
+                    simd.partial_load_f32s(x_rest),
+                    simd.partial_load_f32s(g_rest),
+                );
+                let sum = simd.add_f32s(g, simd.partial_load_f32s(d_rest));
+                simd.partial_store_f32s(d_rest, sum);
             }
         }
-        (sums[0].iter().sum(), sums[1].iter().sum())
+        (
+            simd.reduce_sum_f32s(step.lower),
+            simd.reduce_sum_f32s(step.upper),
+        )
+    }
+}
+
+/// The quantiser's gradient for one vector, and the sums of its bounds' gradients so far.
+struct MaskStep<S: Simd> {
+    simd: S,
+    quant: Quantiser,
+    lower: S::f32s,
+    upper: S::f32s,
+}
+
+impl<S: Simd> MaskStep<S> {
+    #[inline(always)]
+    fn next(&mut self, x: S::f32s, g: S::f32s) -> S::f32s {
+        let (simd, q) = (self.simd, self.quant);
+        let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
+        let scale = simd.splat_f32s(q.scale);
+        let n = simd.mul_f32s(simd.sub_f32s(x, simd.splat_f32s(q.lower)), scale);
+        let inside = simd.and_m32s(
+            simd.less_than_or_equal_f32s(zero, n),
+            simd.less_than_or_equal_f32s(n, one),
+        );
+        let g = simd.select_f32s(inside, simd.mul_f32s(g, scale), zero);
+        // Outside the range g is 0; a clamped n keeps 0 * n at 0 even for an infinite x.
+        let n = simd.min_f32s(simd.max_f32s(n, zero), one);
+        self.lower = simd.mul_add_f32s(g, simd.sub_f32s(n, one), self.lower);
+        self.upper = simd.negate_mul_add_f32s(g, n, self.upper);
+        g
     }
 }
 
@@ -465,20 +488,18 @@ impl Work<'_> {
         let taps = &self.taps[area.index];
         let block_stride = self.rows * plan.source.row_len();
         let tiles = Split::new(area.x, depthwise::MAX_PIXELS);
-        for block in 0..plan.source.blocks() {
-            let from = self.packed.starts[area.index] + block * taps.len() * BLOCK;
-            let weights = &self.weights[from..];
-            let biases = &self.biases[block * BLOCK..];
-            for (row, y) in (area.y.0..area.y.1).enumerate() {
+        for (row, y) in (area.y.0..area.y.1).enumerate() {
+            let dst_row = (area.dst_row + row * plan.out_stride) * width;
+            for block in 0..plan.source.blocks() {
+                let from = self.packed.starts[area.index] + block * taps.len() * BLOCK;
                 let line = (block * block_stride) as isize + self.row_start(y);
-                let dst_row = (area.dst_row + row * plan.out_stride) * width;
                 for (x, pixels) in tiles.iter() {
                     let column = area.dst_col + (x - area.x.0) as usize * plan.out_stride;
                     let tile = depthwise::Tile {
                         src: (self.scratch.as_ptr()).wrapping_offset(line + x * BLOCK as isize),
                         taps,
-                        weights: weights.as_ptr(),
-                        bias: biases.as_ptr(),
+                        weights: self.weights[from..].as_ptr(),
+                        bias: self.biases[block * BLOCK..].as_ptr(),
                         dst: dst[(dst_row + column) * channels + block * BLOCK..].as_mut_ptr(),
                         dst_step: plan.out_stride * channels,
                         lanes: (channels - block * BLOCK).min(BLOCK),

@@ -451,31 +451,31 @@ impl pulp::WithSimd for Depthwise<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Depthwise { area, x, dy, sum } = self;
-        let lanes = sum.len();
-        area.check(x, dy, lanes, lanes);
-        let mut acc = [0.0f32; BLOCK];
-        for row in 0..area.rows {
-            let xs = x[row * area.x_line..].chunks(BLOCK);
-            let ds = dy[row * area.dy_line..].chunks(area.dy_step);
-            for (x, d) in xs.zip(ds).take(area.cols) {
-                match (x.first_chunk::<BLOCK>(), d.first_chunk::<BLOCK>()) {
-                    (Some(x), Some(d)) if lanes == BLOCK => {
-                        for lane in 0..BLOCK {
-                            acc[lane] = x[lane].mul_add(d[lane], acc[lane]);
-                        }
-                    }
-                    _ => {
-                        for lane in 0..lanes {
-                            acc[lane] = x[lane].mul_add(d[lane], acc[lane]);
-                        }
+        area.check(x, dy, BLOCK, sum.len());
+        for (v, sum) in sum.chunks_mut(S::F32_LANES).enumerate() {
+            let at = v * S::F32_LANES;
+            let mut acc = simd.partial_load_f32s(sum);
+            // SAFETY: `check` holds for the last pixel; only the lanes of `sum` are read of `dy`.
+            unsafe {
+                for row in 0..area.rows {
+                    let mut px = x.as_ptr().add(row * area.x_line + at);
+                    let mut pd = dy.as_ptr().add(row * area.dy_line + at);
+                    for _ in 0..area.cols {
+                        let g = if sum.len() == S::F32_LANES {
+                            pd.cast::<S::f32s>().read_unaligned()
+                        } else {
+                            simd.partial_load_f32s(std::slice::from_raw_parts(pd, sum.len()))
+                        };
+                        let x = px.cast::<S::f32s>().read_unaligned();
+                        acc = simd.mul_add_f32s(x, g, acc);
+                        px = px.wrapping_add(BLOCK);
+                        pd = pd.wrapping_add(area.dy_step);
                     }
                 }
             }
-        }
-        for (s, a) in sum.iter_mut().zip(acc) {
-            *s += a;
+            simd.partial_store_f32s(sum, acc);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A convolution as a list of correlations: which source pixel each output pixel reads, for both directions.
 
 use super::super::ConvShape;
-use super::source::{BLOCK, SourceLayout};
+use super::source::{BLOCK, Reach, SourceLayout};
 
 /// One kernel element of a pass.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +58,27 @@ pub(crate) struct Plan {
     pub depthwise: bool,
 }
 
+/// A pointwise convolution as one image of full tiles: its pixels do not know each other.
+fn flat(s: &ConvShape) -> ConvShape {
+    const WIDEST: usize = 64;
+    const ONE_ROW: usize = 1 << 16;
+    if s.kernel != (1, 1) || s.stride != 1 || s.padding != 0 {
+        return *s;
+    }
+    let pixels = s.batch * s.in_h * s.in_w;
+    let divisor = (1..=WIDEST).rev().find(|w| pixels.is_multiple_of(*w));
+    let in_w = match divisor.unwrap_or(1) {
+        1..8 if pixels <= ONE_ROW => pixels,
+        divisor => divisor,
+    };
+    ConvShape {
+        batch: 1,
+        in_h: pixels / in_w,
+        in_w,
+        ..*s
+    }
+}
+
 /// `ceil(a / b)` for any `a` and positive `b`.
 fn ceil_div(a: isize, b: isize) -> isize {
     -(-a).div_euclid(b)
@@ -77,6 +98,7 @@ impl Pass {
 impl Plan {
     /// The forward direction: source `x`, destination `y`.
     pub fn forward(s: &ConvShape) -> Self {
+        let s = &flat(s);
         let mut taps = Vec::new();
         for ky in 0..s.kernel.0 {
             for kx in 0..s.kernel.1 {
@@ -104,6 +126,11 @@ impl Plan {
             left: s.padding,
             phases: s.stride,
             cols: 0,
+            reach: Reach {
+                kernel: s.kernel,
+                dilation: s.dilation,
+                stride: s.stride,
+            },
         };
         Plan {
             source,
@@ -124,6 +151,7 @@ impl Plan {
 
     /// The backward direction: source `dy`, destination `dx`, one pass for each remainder modulo the stride.
     pub fn grad_input(s: &ConvShape) -> Self {
+        let s = &flat(s);
         // Input row p of phase f = (p + padding) % stride, at position t = (p + padding) / stride, is read through
         // kernel rows with ky * dilation = stride * b + f, from output row t - b.
         let reach = |k: usize| (k - 1) * s.dilation / s.stride;
@@ -160,6 +188,7 @@ impl Plan {
             left,
             phases: 1,
             cols: 0,
+            reach: Reach::ALL,
         };
         Plan {
             source,
@@ -217,11 +246,11 @@ impl Plan {
     ///
     /// Depends on the shape only, so results do not depend on the number of threads.
     pub fn band_rows(&self) -> usize {
-        const CACHE_FLOATS: usize = 96 * 1024;
+        let cache_floats = if self.depthwise { 24 } else { 96 } * 1024;
         const PIECES: usize = 32;
         let row =
             self.source.blocks() * self.source.row_len() * self.src_stride / self.out_stride.max(1);
-        let fit = (CACHE_FLOATS / row.max(1)).max(4);
+        let fit = (cache_floats / row.max(1)).max(4);
         let wanted = PIECES.div_ceil(self.batch);
         let split = self.out.0.div_ceil(wanted).max(4);
         let rows = fit.min(split).min(self.out.0).max(1);
