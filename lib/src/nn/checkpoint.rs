@@ -39,7 +39,13 @@ impl Net {
     /// [`Error::Data`] naming the file and the tensor that does not fit.
     pub fn load(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let (tensors, _) = read_tensors(path)?;
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        self.load_bytes(path, &bytes)
+    }
+
+    /// [`Net::load`] from memory; `path` is the name in messages.
+    pub(crate) fn load_bytes(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let (tensors, _) = parse_tensors(path, bytes)?;
         let found: HashMap<&str, &(String, Vec<usize>, Vec<f32>)> =
             tensors.iter().map(|t| (t.0.as_str(), t)).collect();
         let params = self.parameters();
@@ -107,12 +113,16 @@ pub(crate) fn write_tensors(
 /// Reads the tensors and the metadata of a safetensors file.
 pub(crate) fn read_tensors(path: &Path) -> Result<(Vec<Named>, HashMap<String, String>)> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    parse_tensors(path, &bytes)
+}
+
+fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<(Vec<Named>, HashMap<String, String>)> {
     let broken = |e: safetensors::SafeTensorError| {
         Error::data(path, format!("is not a safetensors file: {e}"), REMEDY)
     };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
     let notes = header.metadata().clone().unwrap_or_default();
-    let file = SafeTensors::deserialize(&bytes).map_err(broken)?;
+    let file = SafeTensors::deserialize(bytes).map_err(broken)?;
     let mut tensors = Vec::new();
     for (name, view) in file.tensors() {
         if view.dtype() == Dtype::I64 && name.ends_with("num_batches_tracked") {
@@ -145,8 +155,19 @@ pub(crate) fn write_whole(path: &Path, data: &[u8]) -> Result<()> {
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
+    let mut file = new_file_in(folder).map_err(|e| Error::io(folder, e))?;
     file.write_all(data).map_err(|e| Error::io(path, e))?;
     file.persist(path).map_err(|e| Error::io(path, e.error))?;
     Ok(())
+}
+
+/// A temporary file with the rights of an ordinary new file.
+fn new_file_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
 }

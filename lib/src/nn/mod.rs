@@ -13,8 +13,11 @@ mod graph;
 mod net;
 mod param;
 mod pool;
+mod pretrained;
 mod quantise;
 mod resnet;
+#[cfg(test)]
+mod tests;
 
 pub use builder::{Conv, NetBuilder};
 pub(crate) use checkpoint::{read_tensors, write_tensors};
@@ -24,5 +27,6 @@ pub(crate) use net::buffer;
 pub use exec::StepTimes;
 pub use net::{Mode, Net};
 pub use param::{Param, ParamId, Role};
+pub use pretrained::pretrained_resnet20;
 pub use quantise::{QuantSpec, UniformWeight, WeightQuantiser};
 pub use resnet::{cifar_resnet, resnet20};

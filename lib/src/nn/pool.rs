@@ -37,10 +37,4 @@ impl BufferPool {
     pub fn peak_bytes(&self) -> usize {
         self.peak * size_of::<f32>()
     }
-
-    /// Frees what nobody uses.
-    pub fn clear(&mut self) {
-        self.free.clear();
-        self.peak = self.live;
-    }
 }

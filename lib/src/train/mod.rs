@@ -10,6 +10,8 @@ mod optimiser;
 mod resume;
 mod run;
 mod schedule;
+#[cfg(test)]
+pub(crate) mod tests;
 mod view;
 
 pub use config::TrainConfig;

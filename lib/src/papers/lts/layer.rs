@@ -10,6 +10,9 @@ use crate::ops::fake_quant::{BoundGrad, FakeQuant};
 use crate::ops::lts_weight::{LtsState, LtsStep, LtsWeightKernel};
 use crate::{Buffer, Result, dev};
 
+/// Weights of a layer whose value at the freeze is remembered.
+const LEDGER: usize = 1000;
+
 /// State of a layer, shared between the network that runs it and the observer that steers it.
 pub(crate) struct LtsLayer {
     pub name: String,
@@ -27,6 +30,8 @@ pub(crate) struct LtsLayer {
     pub last_flip: Vec<u32>,
     /// Level step of the last forward.
     pub delta: f32,
+    /// Index and value of the first weights that froze, at the moment they did.
+    pub ledger: Vec<(usize, f32)>,
 }
 
 impl LtsLayer {
@@ -40,6 +45,7 @@ impl LtsLayer {
 
     fn train_forward(&mut self, w: &Buffer, f: FakeQuant, out: &mut Buffer) -> Result<()> {
         let before = self.state.previous.to_vec();
+        let free: Vec<bool> = self.state.frozen.iter().map(|f| !f).collect();
         let by_op = self.config.freeze && self.config.selection == Selection::Nearest;
         let step = LtsStep {
             momentum: self.config.momentum,
@@ -74,6 +80,10 @@ impl LtsLayer {
                 |_| {},
             );
         }
+        let new = (0..self.len()).filter(|&i| free[i] && self.state.frozen[i]);
+        let room = LEDGER - self.ledger.len();
+        let entries: Vec<_> = new.take(room).map(|i| (i, self.state.saved[i])).collect();
+        self.ledger.extend(entries);
         Ok(())
     }
 }

@@ -14,6 +14,8 @@ mod observer;
 mod record;
 mod select;
 mod shadow;
+#[cfg(test)]
+mod tests;
 
 pub use config::{LtsConfig, Selection, Threshold};
 pub use observer::{Lts, quantise};

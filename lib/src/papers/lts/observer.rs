@@ -48,6 +48,7 @@ pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
             flipped: 0,
             last_flip: vec![0; info.weights],
             delta: 1.0,
+            ledger: Vec::new(),
         };
         let layer = Arc::new(Mutex::new(layer));
         layers.push(layer.clone());
@@ -110,19 +111,22 @@ impl Lts {
         self.layers.iter().flat_map(of).collect()
     }
 
-    /// Frozen weights and their values, layer by layer: `(name, index, value)` of at most `limit` of each.
-    pub fn frozen_values(&self, limit: usize) -> Vec<(String, usize, f32)> {
-        let mut values = Vec::new();
+    /// Of the first weights that froze in each layer: how many still have, bit for bit, the value they froze
+    /// at, and how many were looked at.
+    ///
+    /// # Errors
+    /// When `net` is not the network of this run.
+    pub fn unmoved(&self, net: &Net) -> Result<(usize, usize)> {
+        let (mut same, mut all) = (0, 0);
         for layer in &self.layers {
             let layer = lock(layer);
-            let frozen = (0..layer.len()).filter(|&i| layer.state.frozen[i]);
-            values.extend(
-                frozen
-                    .take(limit)
-                    .map(|i| (layer.name.clone(), i, layer.state.saved[i])),
-            );
+            let now = net.parameter(&format!("{}.weight", layer.name))?.to_vec();
+            let is_same =
+                |(i, v): &&(usize, f32)| now.get(*i).map(|n| n.to_bits()) == Some(v.to_bits());
+            same += layer.ledger.iter().filter(is_same).count();
+            all += layer.ledger.len();
         }
-        values
+        Ok((same, all))
     }
 
     /// Share of weights frozen now.
