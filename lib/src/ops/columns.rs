@@ -1,68 +1,111 @@
 //! Walking a channels-last buffer by blocks of channels, whose per-channel values then stay in registers.
+//!
+//! Every channel is summed on its own, so results do not depend on how wide the registers are. Products
+//! and sums are rounded one by one (no fused multiply-add) for the same reason.
 
-/// Work on `W` neighbouring channels of all rows.
-pub(crate) trait ColumnPass {
-    fn block<const W: usize>(&mut self, first: usize);
-}
+use pulp::Simd;
 
-/// Runs the pass over all channels: in blocks of 16 (one AVX-512 register), then 4, then 1.
-#[inline(always)]
-pub(crate) fn for_columns(channels: usize, pass: &mut impl ColumnPass) {
-    let mut first = 0;
-    while first + 16 <= channels {
-        pass.block::<16>(first);
-        first += 16;
-    }
-    while first + 4 <= channels {
-        pass.block::<4>(first);
-        first += 4;
-    }
-    while first < channels {
-        pass.block::<1>(first);
-        first += 1;
-    }
-}
-
-/// `W` values of a row from channel `first` on.
-#[inline(always)]
-pub(crate) fn at<const W: usize>(row: &[f32], first: usize) -> &[f32; W] {
-    row[first..]
-        .first_chunk()
-        .expect("a block lies inside its row")
-}
-
-/// `W` values of a row from channel `first` on, to be written.
-#[inline(always)]
-pub(crate) fn at_mut<const W: usize>(row: &mut [f32], first: usize) -> &mut [f32; W] {
-    row[first..]
-        .first_chunk_mut()
-        .expect("a block lies inside its row")
-}
-
-/// Sum over rows of `term(value, channel inside the block)`, by four interleaved accumulators.
-#[inline(always)]
-pub(crate) fn sum_rows<const W: usize>(
-    rows: &[f32],
-    channels: usize,
+/// One register's width of channels, of all rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Block<S: Simd> {
+    pub(crate) simd: S,
     first: usize,
-    term: impl Fn(f32, usize) -> f32,
-) -> [f32; W] {
-    let mut sums = [[0.0; W]; 4];
-    let mut quads = rows.chunks_exact(4 * channels);
-    for quad in &mut quads {
-        for (k, sum) in sums.iter_mut().enumerate() {
-            let row: &[f32; W] = at(&quad[k * channels..], first);
-            for i in 0..W {
-                sum[i] += term(row[i], i);
+    width: usize,
+}
+
+/// The blocks that cover all channels; the last one may be narrower.
+#[inline(always)]
+pub(crate) fn blocks<S: Simd>(simd: S, channels: usize) -> impl Iterator<Item = Block<S>> {
+    (0..channels).step_by(S::F32_LANES).map(move |first| Block {
+        simd,
+        first,
+        width: S::F32_LANES.min(channels - first),
+    })
+}
+
+impl<S: Simd> Block<S> {
+    #[inline(always)]
+    pub(crate) fn splat(self, value: f32) -> S::f32s {
+        self.simd.splat_f32s(value)
+    }
+
+    /// This block of a row.
+    #[inline(always)]
+    pub(crate) fn load(self, row: &[f32]) -> S::f32s {
+        let values = &row[self.first..self.first + self.width];
+        match S::as_simd_f32s(values).0 {
+            [full] => *full,
+            _ => self.simd.partial_load_f32s(values),
+        }
+    }
+
+    /// Writes this block of a row.
+    #[inline(always)]
+    pub(crate) fn store(self, row: &mut [f32], values: S::f32s) {
+        let to = &mut row[self.first..self.first + self.width];
+        if to.len() == S::F32_LANES {
+            S::as_mut_simd_f32s(to).0[0] = values;
+        } else {
+            self.simd.partial_store_f32s(to, values);
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn add(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.simd.add_f32s(a, b)
+    }
+
+    #[inline(always)]
+    pub(crate) fn sub(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.simd.sub_f32s(a, b)
+    }
+
+    #[inline(always)]
+    pub(crate) fn mul(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.simd.mul_f32s(a, b)
+    }
+
+    /// `value` clamped to `lowest..=highest`; NaN stays NaN.
+    #[inline(always)]
+    pub(crate) fn clamp(self, value: S::f32s, lowest: S::f32s, highest: S::f32s) -> S::f32s {
+        let simd = self.simd;
+        let raised = simd.select_f32s(simd.less_than_f32s(value, lowest), lowest, value);
+        simd.select_f32s(simd.greater_than_f32s(raised, highest), highest, raised)
+    }
+
+    /// `gradient` where `y` lies strictly between the corners of the activation (or is NaN), else 0.
+    #[inline(always)]
+    pub(crate) fn pass(
+        self,
+        y: S::f32s,
+        gradient: S::f32s,
+        lowest: S::f32s,
+        highest: S::f32s,
+    ) -> S::f32s {
+        let (simd, zero) = (self.simd, self.splat(0.0));
+        let above = simd.select_f32s(simd.less_than_or_equal_f32s(y, lowest), zero, gradient);
+        simd.select_f32s(simd.greater_than_or_equal_f32s(y, highest), zero, above)
+    }
+
+    /// Sums over rows of the values and of their squares, taken from `middle`; four interleaved
+    /// accumulators hide the latency of an addition.
+    #[inline(always)]
+    pub(crate) fn sums(self, rows: &[f32], channels: usize, middle: S::f32s) -> [S::f32s; 2] {
+        let mut sum = [self.splat(0.0); 4];
+        let mut square = [self.splat(0.0); 4];
+        let mut quads = rows.chunks_exact(4 * channels);
+        for quad in &mut quads {
+            for k in 0..4 {
+                let d = self.sub(self.load(&quad[k * channels..]), middle);
+                sum[k] = self.add(sum[k], d);
+                square[k] = self.add(square[k], self.mul(d, d));
             }
         }
-    }
-    for row in quads.remainder().chunks_exact(channels) {
-        let row: &[f32; W] = at(row, first);
-        for i in 0..W {
-            sums[0][i] += term(row[i], i);
+        for row in quads.remainder().chunks_exact(channels) {
+            let d = self.sub(self.load(row), middle);
+            sum[0] = self.add(sum[0], d);
+            square[0] = self.add(square[0], self.mul(d, d));
         }
+        [sum, square].map(|[a, b, c, d]| self.add(self.add(a, b), self.add(c, d)))
     }
-    let [a, b, c, d] = sums;
-    std::array::from_fn(|i| (a[i] + b[i]) + (c[i] + d[i]))
 }

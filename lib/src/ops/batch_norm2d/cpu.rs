@@ -1,13 +1,14 @@
 //! Batch normalisation on the CPU: two passes over memory each way in training, one in inference.
 
 use dfdx::prelude::Cpu;
+use pulp::{Arch, Simd};
 use rayon::prelude::*;
 
 use super::{BatchNormKernel, NormShape};
 use crate::error::{Error, Result};
-use crate::ops::columns::{ColumnPass, at, at_mut, for_columns, sum_rows};
-use crate::ops::parallel::{CHUNK, expect_len, wide};
-use crate::ops::relu::{Activation, clamp, pass};
+use crate::ops::columns::blocks;
+use crate::ops::parallel::{CHUNK, expect_len};
+use crate::ops::relu::Activation;
 use crate::tensors::Buffer;
 
 /// Rows of a chunk: fixed by the shape alone, so that sums do not depend on the number of threads.
@@ -19,60 +20,61 @@ fn inv_std(var: &[f32], eps: f32) -> Vec<f32> {
     var.iter().map(|v| 1.0 / (v + eps).sqrt()).collect()
 }
 
-/// Mean and summed squared deviation of one chunk, per channel.
+/// Per channel of one chunk: a mean rounded to `f32`, and the sums of the deviations from it and of their
+/// squares, which tell the exact mean and variance.
 struct Moments<'a> {
     z: &'a [f32],
     channels: usize,
-    mean: &'a mut [f32],
-    deviation: &'a mut [f32],
+    out: &'a mut [f32],
 }
 
-impl ColumnPass for Moments<'_> {
+impl pulp::WithSimd for Moments<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn block<const W: usize>(&mut self, first: usize) {
-        let rows = (self.z.len() / self.channels) as f32;
-        let mean: [f32; W] = sum_rows(self.z, self.channels, first, |z, _| z).map(|s| s / rows);
-        *at_mut(self.deviation, first) = sum_rows::<W>(self.z, self.channels, first, |z, i| {
-            (z - mean[i]) * (z - mean[i])
-        });
-        *at_mut(self.mean, first) = mean;
+    fn with_simd<S: Simd>(self, simd: S) {
+        let channels = self.channels;
+        let (middle, rest) = self.out.split_at_mut(channels);
+        let (sum, square) = rest.split_at_mut(channels);
+        let share = 1.0 / (self.z.len() / channels) as f32;
+        for block in blocks(simd, channels) {
+            let [total, _] = block.sums(self.z, channels, block.splat(0.0));
+            let mean = block.mul(total, block.splat(share));
+            let [d, dd] = block.sums(self.z, channels, mean);
+            block.store(middle, mean);
+            block.store(sum, d);
+            block.store(square, dd);
+        }
     }
 }
 
-/// Batch mean and biased variance: exact two-pass moments inside a chunk (which stays in the cache),
-/// merged in order in `f64` (Chan, Golub and LeVeque 1983).
+/// Batch mean and biased variance: two passes over a chunk (which stays in the cache), merged in order in
+/// `f64` (Chan, Golub and LeVeque 1983).
 fn moments(s: NormShape, z: &[f32], mean: &mut [f32], var: &mut [f32]) {
-    let rows = rows_per_chunk(s);
-    let mut partial = vec![0.0; 2 * s.channels * s.pixels.div_ceil(rows)];
+    let (rows, channels) = (rows_per_chunk(s), s.channels);
+    let mut partial = vec![0.0; 3 * channels * s.pixels.div_ceil(rows)];
     partial
-        .par_chunks_mut(2 * s.channels)
-        .zip(z.par_chunks(rows * s.channels))
-        .for_each(|(out, z)| {
-            let (mean, deviation) = out.split_at_mut(s.channels);
-            wide(move || {
-                for_columns(
-                    s.channels,
-                    &mut Moments {
-                        z,
-                        channels: s.channels,
-                        mean,
-                        deviation,
-                    },
-                )
-            });
-        });
-    for c in 0..s.channels {
+        .par_chunks_mut(3 * channels)
+        .zip(z.par_chunks(rows * channels))
+        .for_each(|(out, z)| Arch::new().dispatch(Moments { z, channels, out }));
+    for c in 0..channels {
         let (mut count, mut middle, mut deviation) = (0.0f64, 0.0f64, 0.0f64);
-        for (k, part) in partial.chunks_exact(2 * s.channels).enumerate() {
+        for (k, part) in partial.chunks_exact(3 * channels).enumerate() {
             let n = rows.min(s.pixels - k * rows) as f64;
-            let gap = part[c] as f64 - middle;
+            let [rounded, d, dd] = [0, 1, 2].map(|i| part[i * channels + c] as f64);
+            let gap = rounded + d / n - middle;
             let total = count + n;
             middle += gap * n / total;
-            deviation += part[s.channels + c] as f64 + gap * gap * count * n / total;
+            deviation += dd - d * d / n + gap * gap * count * n / total;
             count = total;
         }
         mean[c] = middle as f32;
-        var[c] = (deviation / count) as f32;
+        // Rounding may leave a constant channel a hair below 0; `max` would turn NaN into 0.
+        var[c] = if deviation < 0.0 {
+            0.0
+        } else {
+            (deviation / count) as f32
+        };
     }
 }
 
@@ -87,34 +89,28 @@ struct Normalise<'a> {
     bounds: (f32, f32),
 }
 
-impl ColumnPass for Normalise<'_> {
+impl pulp::WithSimd for Normalise<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn block<const W: usize>(&mut self, first: usize) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let channels = self.mean.len();
-        let bounds = self.bounds;
-        let mean: [f32; W] = *at(self.mean, first);
-        let scale: [f32; W] = *at(self.scale, first);
-        let shift: [f32; W] = *at(self.shift, first);
-        let rows = self
-            .y
-            .chunks_exact_mut(channels)
-            .zip(self.z.chunks_exact(channels));
-        match self.residual {
-            None => {
-                for (y, z) in rows {
-                    let (y, z): (&mut [f32; W], &[f32; W]) = (at_mut(y, first), at(z, first));
-                    for i in 0..W {
-                        y[i] = clamp((z[i] - mean[i]) * scale[i] + shift[i], bounds);
-                    }
-                }
-            }
-            Some(residual) => {
+        for block in blocks(simd, channels) {
+            let (lowest, highest) = (block.splat(self.bounds.0), block.splat(self.bounds.1));
+            let mean = block.load(self.mean);
+            let (scale, shift) = (block.load(self.scale), block.load(self.shift));
+            let rows = self.y.chunks_exact_mut(channels);
+            let rows = rows.zip(self.z.chunks_exact(channels));
+            if let Some(residual) = self.residual {
                 for ((y, z), r) in rows.zip(residual.chunks_exact(channels)) {
-                    let (y, z): (&mut [f32; W], &[f32; W]) = (at_mut(y, first), at(z, first));
-                    let r: &[f32; W] = at(r, first);
-                    for i in 0..W {
-                        y[i] = clamp((z[i] - mean[i]) * scale[i] + shift[i] + r[i], bounds);
-                    }
+                    let x = block.mul(block.sub(block.load(z), mean), scale);
+                    let sum = block.add(block.add(x, shift), block.load(r));
+                    block.store(y, block.clamp(sum, lowest, highest));
+                }
+            } else {
+                for (y, z) in rows {
+                    let x = block.mul(block.sub(block.load(z), mean), scale);
+                    block.store(y, block.clamp(block.add(x, shift), lowest, highest));
                 }
             }
         }
@@ -143,19 +139,14 @@ fn normalise(
         .enumerate()
         .for_each(|(k, (y, z))| {
             let residual = residual.map(|r| &r[k * chunk..k * chunk + y.len()]);
-            wide(move || {
-                for_columns(
-                    s.channels,
-                    &mut Normalise {
-                        z,
-                        residual,
-                        y,
-                        mean,
-                        scale,
-                        shift: beta,
-                        bounds,
-                    },
-                )
+            Arch::new().dispatch(Normalise {
+                z,
+                residual,
+                y,
+                mean,
+                scale,
+                shift: beta,
+                bounds,
             });
         });
 }
@@ -174,44 +165,42 @@ struct GradSums<'a> {
     dbeta: &'a mut [f32],
 }
 
-impl ColumnPass for GradSums<'_> {
+impl pulp::WithSimd for GradSums<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn block<const W: usize>(&mut self, first: usize) {
+    fn with_simd<S: Simd>(mut self, simd: S) {
         let channels = self.mean.len();
         let bounds = self.act.bounds();
-        let mean: [f32; W] = *at(self.mean, first);
-        let inv_std: [f32; W] = *at(self.inv_std, first);
-        let (mut sum, mut sum_x) = ([0.0; W], [0.0; W]);
-        let rows = self.dy.chunks_exact_mut(channels);
-        let mut add = |g: &[f32; W], z: &[f32; W]| {
-            for i in 0..W {
-                sum[i] += g[i];
-                sum_x[i] += g[i] * ((z[i] - mean[i]) * inv_std[i]);
-            }
-        };
-        if self.act == Activation::None {
-            for (g, z) in rows.zip(self.z.chunks_exact(channels)) {
-                add(at(g, first), at(z, first));
-            }
-        } else {
-            let outputs = self.y.chunks_exact(channels);
-            for ((g, z), y) in rows.zip(self.z.chunks_exact(channels)).zip(outputs) {
-                let (g, y): (&mut [f32; W], &[f32; W]) = (at_mut(g, first), at(y, first));
-                for i in 0..W {
-                    g[i] = pass(y[i], g[i], bounds);
+        for block in blocks(simd, channels) {
+            let (lowest, highest) = (block.splat(bounds.0), block.splat(bounds.1));
+            let (mean, inv_std) = (block.load(self.mean), block.load(self.inv_std));
+            let (mut sum, mut sum_x) = (block.splat(0.0), block.splat(0.0));
+            let rows = self.dy.chunks_exact_mut(channels);
+            let rows = rows.zip(self.z.chunks_exact(channels));
+            if self.act == Activation::None {
+                for (g, z) in rows {
+                    let g = block.load(g);
+                    let x = block.mul(block.sub(block.load(z), mean), inv_std);
+                    sum = block.add(sum, g);
+                    sum_x = block.add(sum_x, block.mul(g, x));
                 }
-                add(g, at(z, first));
+            } else {
+                for ((dy, z), y) in rows.zip(self.y.chunks_exact(channels)) {
+                    let g = block.pass(block.load(y), block.load(dy), lowest, highest);
+                    let x = block.mul(block.sub(block.load(z), mean), inv_std);
+                    sum = block.add(sum, g);
+                    sum_x = block.add(sum_x, block.mul(g, x));
+                    block.store(dy, g);
+                }
             }
-        }
-        *at_mut(self.dbeta, first) = sum;
-        *at_mut(self.dgamma, first) = sum_x;
-        if let Some((scale, dz)) = &mut self.direct {
-            let scale: [f32; W] = *at(scale, first);
-            let rows = dz.chunks_exact_mut(channels);
-            for (dz, g) in rows.zip(self.dy.chunks_exact(channels)) {
-                let (dz, g): (&mut [f32; W], &[f32; W]) = (at_mut(dz, first), at(g, first));
-                for i in 0..W {
-                    dz[i] = scale[i] * g[i];
+            block.store(self.dbeta, sum);
+            block.store(self.dgamma, sum_x);
+            if let Some((scale, dz)) = &mut self.direct {
+                let scale = block.load(scale);
+                let rows = dz.chunks_exact_mut(channels);
+                for (dz, g) in rows.zip(self.dy.chunks_exact(channels)) {
+                    block.store(dz, block.mul(scale, block.load(g)));
                 }
             }
         }
@@ -230,23 +219,23 @@ struct GradInput<'a> {
     mean_gx: &'a [f32],
 }
 
-impl ColumnPass for GradInput<'_> {
+impl pulp::WithSimd for GradInput<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn block<const W: usize>(&mut self, first: usize) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let channels = self.mean.len();
-        let mean: [f32; W] = *at(self.mean, first);
-        let inv_std: [f32; W] = *at(self.inv_std, first);
-        let scale: [f32; W] = *at(self.scale, first);
-        let mean_g: [f32; W] = *at(self.mean_g, first);
-        let mean_gx: [f32; W] = *at(self.mean_gx, first);
-        let rows = self.dz.chunks_exact_mut(channels);
-        let inputs = self.z.chunks_exact(channels);
-        for ((dz, z), g) in rows.zip(inputs).zip(self.g.chunks_exact(channels)) {
-            let dz: &mut [f32; W] = at_mut(dz, first);
-            let (z, g): (&[f32; W], &[f32; W]) = (at(z, first), at(g, first));
-            for i in 0..W {
-                let x = (z[i] - mean[i]) * inv_std[i];
-                dz[i] = scale[i] * (g[i] - mean_g[i] - x * mean_gx[i]);
+        for block in blocks(simd, channels) {
+            let (mean, inv_std) = (block.load(self.mean), block.load(self.inv_std));
+            let scale = block.load(self.scale);
+            let (mean_g, mean_gx) = (block.load(self.mean_g), block.load(self.mean_gx));
+            let rows = self.dz.chunks_exact_mut(channels);
+            let inputs = self.z.chunks_exact(channels);
+            for ((dz, z), g) in rows.zip(inputs).zip(self.g.chunks_exact(channels)) {
+                let x = block.mul(block.sub(block.load(z), mean), inv_std);
+                let through = block.mul(x, mean_gx);
+                let rest = block.sub(block.sub(block.load(g), mean_g), through);
+                block.store(dz, block.mul(scale, rest));
             }
         }
     }
@@ -281,21 +270,16 @@ fn gradient(
         .zip(z.par_chunks(chunk).zip(y.par_chunks(chunk)))
         .for_each(|(((out, dy), dz), (z, y))| {
             let (dgamma, dbeta) = out.split_at_mut(s.channels);
-            wide(move || {
-                for_columns(
-                    s.channels,
-                    &mut GradSums {
-                        z,
-                        y,
-                        dy,
-                        mean,
-                        inv_std,
-                        direct: (!batch_statistics).then_some((scale, dz)),
-                        act,
-                        dgamma,
-                        dbeta,
-                    },
-                )
+            Arch::new().dispatch(GradSums {
+                z,
+                y,
+                dy,
+                mean,
+                inv_std,
+                direct: (!batch_statistics).then_some((scale, dz)),
+                act,
+                dgamma,
+                dbeta,
             });
         });
     for c in 0..s.channels {
@@ -317,20 +301,15 @@ fn gradient(
         .zip(z.par_chunks(chunk))
         .zip(dy.par_chunks(chunk))
         .for_each(|((dz, z), g)| {
-            wide(move || {
-                for_columns(
-                    s.channels,
-                    &mut GradInput {
-                        z,
-                        g,
-                        dz,
-                        mean,
-                        inv_std,
-                        scale,
-                        mean_g,
-                        mean_gx,
-                    },
-                )
+            Arch::new().dispatch(GradInput {
+                z,
+                g,
+                dz,
+                mean,
+                inv_std,
+                scale,
+                mean_g,
+                mean_gx,
             });
         });
 }

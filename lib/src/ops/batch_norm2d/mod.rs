@@ -24,6 +24,11 @@ use crate::error::Result;
 use crate::ops::relu::Activation;
 
 mod cpu;
+mod tape;
+#[cfg(test)]
+mod tests;
+
+pub use tape::{BatchNormState, Mode, batch_norm2d, try_batch_norm2d};
 
 /// Size of a channels-last buffer: `pixels = samples * height * width` rows of `channels` values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! Pooling on the CPU: one image at a time, channels in the inner loop.
 
 use dfdx::prelude::Cpu;
+use pulp::{Arch, Simd};
 use rayon::prelude::*;
 
 use super::{PoolKernel, PoolShape};
 use crate::error::{Error, Result};
-use crate::ops::columns::{ColumnPass, at_mut, for_columns, sum_rows};
+use crate::ops::columns::blocks;
 use crate::ops::parallel::{CHUNK, expect_len, wide};
 use crate::tensors::Buffer;
 
@@ -85,25 +86,42 @@ fn max_image_grad(s: PoolShape, out: (usize, usize), x: &[f32], dy: &[f32], dx: 
 }
 
 /// Mean of every channel of one image, by chunks in `f32` that are added in `f64`.
-struct Mean<'a> {
-    x: &'a [f32],
-    channels: usize,
-    y: &'a mut [f32],
+fn mean_image(x: &[f32], channels: usize, y: &mut [f32]) {
+    let rows = (CHUNK / channels).max(16);
+    let mut part = vec![0.0; channels];
+    let mut total = vec![0.0f64; channels];
+    for x in x.chunks(rows * channels) {
+        Arch::new().dispatch(Sums {
+            x,
+            channels,
+            out: &mut part,
+        });
+        for (total, part) in total.iter_mut().zip(&part) {
+            *total += *part as f64;
+        }
+    }
+    let pixels = (x.len() / channels) as f64;
+    for (y, total) in y.iter_mut().zip(total) {
+        *y = (total / pixels) as f32;
+    }
 }
 
-impl ColumnPass for Mean<'_> {
+/// Sum over the rows of a chunk, per channel.
+struct Sums<'a> {
+    x: &'a [f32],
+    channels: usize,
+    out: &'a mut [f32],
+}
+
+impl pulp::WithSimd for Sums<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn block<const W: usize>(&mut self, first: usize) {
-        let rows = (CHUNK / self.channels).max(16);
-        let pixels = (self.x.len() / self.channels) as f64;
-        let mut total = [0.0f64; W];
-        for chunk in self.x.chunks(rows * self.channels) {
-            let part: [f32; W] = sum_rows(chunk, self.channels, first, |x, _| x);
-            for i in 0..W {
-                total[i] += part[i] as f64;
-            }
+    fn with_simd<S: Simd>(self, simd: S) {
+        for block in blocks(simd, self.channels) {
+            let [sum, _] = block.sums(self.x, self.channels, block.splat(0.0));
+            block.store(self.out, sum);
         }
-        *at_mut(self.y, first) = total.map(|t| (t / pixels) as f32);
     }
 }
 
@@ -177,9 +195,7 @@ impl PoolKernel for Cpu {
         check_mean(batch, pixels_per_image, channels, x.len(), y.len())?;
         y.par_chunks_mut(channels)
             .zip(x.par_chunks(pixels_per_image * channels))
-            .for_each(|(y, x)| {
-                wide(move || for_columns(channels, &mut Mean { x, channels, y }));
-            });
+            .for_each(|(y, x)| mean_image(x, channels, y));
         Ok(())
     }
 

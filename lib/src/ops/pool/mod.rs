@@ -14,6 +14,11 @@ use dfdx::prelude::Storage;
 use crate::error::{Error, Result};
 
 mod cpu;
+mod tape;
+#[cfg(test)]
+mod tests;
+
+pub use tape::{global_avg_pool, max_pool2d, try_global_avg_pool, try_max_pool2d};
 
 /// Sizes of a max pool; buffers are `(batch, height, width, channels)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,14 +9,14 @@ use crate::tensors::Buffer;
 
 /// `value` clamped to `lowest..=highest`; NaN stays NaN (`f32::max` would hide it).
 #[inline(always)]
-pub(crate) fn clamp(value: f32, (lowest, highest): (f32, f32)) -> f32 {
+fn clamp(value: f32, (lowest, highest): (f32, f32)) -> f32 {
     let raised = if value < lowest { lowest } else { value };
     if raised > highest { highest } else { raised }
 }
 
 /// `gradient` where the output lies strictly between the corners (or is NaN), else 0.
 #[inline(always)]
-pub(crate) fn pass(y: f32, gradient: f32, (lowest, highest): (f32, f32)) -> f32 {
+fn pass(y: f32, gradient: f32, (lowest, highest): (f32, f32)) -> f32 {
     if y <= lowest || y >= highest {
         0.0
     } else {
