@@ -17,7 +17,6 @@ pub mod pool;
 pub mod relu;
 
 mod columns;
-mod layout;
 mod parallel;
 mod tape;
 
