@@ -13,10 +13,10 @@ use crate::error::{Error, Result};
 
 mod correlate;
 mod depthwise;
-mod grad_weight;
-mod plan;
-mod scratch;
-mod source;
+pub(crate) mod grad_weight;
+pub(crate) mod plan;
+pub(crate) mod scratch;
+pub(crate) mod source;
 mod tile;
 
 /// Which instructions to use: the best the machine has, or none beyond the baseline (to test the other path).
@@ -108,7 +108,7 @@ pub(crate) fn grad_weight(
     Ok(())
 }
 
-fn check_len(op: &'static str, expected: usize, found: usize) -> Result<()> {
+pub(crate) fn check_len(op: &'static str, expected: usize, found: usize) -> Result<()> {
     if expected == found {
         return Ok(());
     }
@@ -154,10 +154,12 @@ impl Conv2dKernel for Cpu {
         x: &Self::Vec,
         quant: ActQuant,
     ) -> Result<ActQuantGrad> {
+        s.check()?;
         // The first layer's input is small, so the gradient that nobody keeps costs little.
-        let mut dx = vec![0.0; s.input_len()];
-        let grad = grad_input(Level::Native, s, dy, w, x, Some(quant), &mut dx, false)?;
-        Ok(grad.unwrap_or_default())
+        scratch::with_scratch(s.input_len(), |dx| {
+            let grad = grad_input(Level::Native, s, dy, w, x, Some(quant), dx, false)?;
+            Ok(grad.unwrap_or_default())
+        })
     }
 
     fn conv2d_grad_weight(

@@ -115,18 +115,13 @@ impl SumLayout {
 
 fn grad_weight<S: Simd>(simd: S, job: GradWeight) {
     let plan = job.plan;
-    let (height, width, channels) = plan.out;
+    let (height, _, channels) = plan.out;
     let sums = SumLayout::new(plan, S::F32_LANES);
     let sum_len = (sums.len + channels).next_multiple_of(BLOCK);
     let band_rows = plan.band_rows();
     let bands_per_image = height.div_ceil(band_rows);
     let bands = plan.batch * bands_per_image;
-    let pixels = plan.batch * height * width;
-    let chunks = (pixels / CHUNK_PIXELS)
-        .min(CHUNKS)
-        .min(SUM_FLOATS / sum_len)
-        .max(4)
-        .min(bands);
+    let chunks = chunk_count(plan, sum_len, bands);
     let taps = plan.tap_offsets(&plan.passes[0]);
     with_scratch(chunks * sum_len, |memory| {
         memory
@@ -158,8 +153,32 @@ fn grad_weight<S: Simd>(simd: S, job: GradWeight) {
     });
 }
 
+/// `sum[c] += sum over the pixels of dy[pixel][c]`.
+pub(crate) fn add_pixels<S: Simd>(simd: S, dy: &[f32], sum: &mut [f32]) {
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            for pixel in dy.chunks_exact(sum.len()) {
+                for (s, &g) in sum.iter_mut().zip(pixel) {
+                    *s += g;
+                }
+            }
+        },
+    );
+}
+
+/// How many pieces the sum over all pixels is cut into, by the shape alone.
+pub(crate) fn chunk_count(plan: &Plan, sum_len: usize, bands: usize) -> usize {
+    let pixels = plan.batch * plan.out.0 * plan.out.1;
+    (pixels / CHUNK_PIXELS)
+        .min(CHUNKS)
+        .min(SUM_FLOATS / sum_len)
+        .max(4)
+        .min(bands)
+}
+
 /// Adds all chunks to the first, in order.
-fn add_chunks<S: Simd>(simd: S, memory: &mut [f32], len: usize) {
+pub(crate) fn add_chunks<S: Simd>(simd: S, memory: &mut [f32], len: usize) {
     const PART: usize = 4096;
     let (first, rest) = memory.split_at_mut(len);
     first
@@ -234,16 +253,7 @@ fn add_band<S: Simd>(
     let dy = &job.dy[dy_from..dy_from + rows * width * channels];
     let (weights, bias) = sum.split_at_mut(sums.len);
     if job.dbias.is_some() {
-        simd.vectorize(
-            #[inline(always)]
-            || {
-                for pixel in dy.chunks_exact(channels) {
-                    for (b, &g) in bias.iter_mut().zip(pixel) {
-                        *b += g;
-                    }
-                }
-            },
-        );
+        add_pixels(simd, dy, &mut bias[..channels]);
     }
     with_scratch(plan.source.len(src_rows), |scratch| {
         simd.vectorize(Fill {

@@ -246,7 +246,11 @@ impl Plan {
     ///
     /// Depends on the shape only, so results do not depend on the number of threads.
     pub fn band_rows(&self) -> usize {
-        let cache_floats = if self.depthwise { 24 } else { 96 } * 1024;
+        self.band_rows_within(if self.depthwise { 24 } else { 96 } * 1024)
+    }
+
+    /// [`Self::band_rows`] for copies of at most about `cache_floats`.
+    pub fn band_rows_within(&self, cache_floats: usize) -> usize {
         const PIECES: usize = 32;
         let row =
             self.source.blocks() * self.source.row_len() * self.src_stride / self.out_stride.max(1);
