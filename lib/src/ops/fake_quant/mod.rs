@@ -25,6 +25,12 @@ use dfdx::prelude::Storage;
 use crate::error::{Error, Result};
 
 mod cpu;
+mod tape;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use tape::TapedBounds;
+pub use tape::{fake_quant, quantise_weight, try_fake_quant, try_quantise_weight};
 
 pub(crate) use cpu::BoundSums;
 

@@ -26,6 +26,11 @@ use crate::error::{Error, Result};
 use crate::ops::fake_quant::{BoundGrad, FakeQuant};
 
 mod cpu;
+mod tape;
+#[cfg(test)]
+mod tests;
+
+pub use tape::{lts_weight, try_lts_weight};
 
 /// State of one layer; buffers have the length and order of the weight. `saved` and `previous` of an entry
 /// mean something only after the first training forward.
