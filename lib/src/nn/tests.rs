@@ -62,7 +62,7 @@ fn gradients_of_every_parameter_and_of_the_input_are_those_of_finite_differences
             assert!(close, "{mode:?} {name}[{at}]: {ours} against {numeric}");
             checked += 1;
         };
-        let h = 2e-3;
+        let h = 2.5e-4;
         for p in net.parameters().iter().filter(|p| p.is_trainable()) {
             let ours = read(&grads.get(&p.value));
             for at in [0, p.len() / 2, p.len() - 1] {
