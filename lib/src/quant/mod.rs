@@ -1,30 +1,28 @@
-//! Quantisers' bounds: how a tensor's range is observed.
+//! Around the quantisers of [`crate::ops`]: where their bounds come from, and what leaves as integers.
+//!
+//! The quantiser itself (formula, gradient, [`Bounds`], [`FakeQuant`]) is an op and lives in
+//! [`crate::ops::fake_quant`]; its names are repeated here.
+
+mod export;
+mod range;
 
 use crate::Result;
-use crate::ops::fake_quant::Bounds;
+pub use crate::ops::fake_quant::{Bounds, FakeQuant, levels};
+pub use export::{Quantised, quantise, quantise_values};
+pub use range::{Range, RangeObserver};
 
-/// `[-3 std, 3 std]` of a weight tensor (unbiased), the LTS initialisation.
+/// `[-3 std, 3 std]` of a weight tensor, the LTS initialisation: [`Range::LtsWeight`].
+///
+/// # Errors
+/// As [`Range::bounds`].
 pub fn weight_three_sigma(w: &[f32]) -> Result<Bounds> {
-    let s = 3.0 * std(w);
-    Bounds::new(-s, s).check()
+    Range::LtsWeight.bounds(w)
 }
 
-/// `[min, 3 std / sqrt(1 - 2/pi)]` of an activation: three sigmas of the normal whose rectified half it is.
+/// `[min, 3 std / sqrt(1 - 2/pi)]` of an activation: [`Range::LtsActivation`].
+///
+/// # Errors
+/// As [`Range::bounds`].
 pub fn activation_three_sigma(x: &[f32]) -> Result<Bounds> {
-    let lower = x.iter().copied().fold(f32::INFINITY, f32::min);
-    Bounds::new(
-        lower,
-        3.0 * std(x) / (1.0 - std::f32::consts::FRAC_2_PI).sqrt(),
-    )
-    .check()
-}
-
-fn std(x: &[f32]) -> f32 {
-    let n = x.len() as f64;
-    let mean = x.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-    let square = x
-        .iter()
-        .map(|v| (f64::from(*v) - mean).powi(2))
-        .sum::<f64>();
-    (square / (n - 1.0)).sqrt() as f32
+    Range::LtsActivation.bounds(x)
 }

@@ -168,6 +168,12 @@ impl FakeQuant {
         (top * n.clamp(0.0, 1.0)).round_ties_even() / top
     }
 
+    /// The level of one value, a whole number in `0..=levels`.
+    #[inline(always)]
+    pub fn level(self, x: f32) -> f32 {
+        (self.levels as f32 * self.normalise(x).clamp(0.0, 1.0)).round_ties_even()
+    }
+
     /// `y` of one value.
     #[inline(always)]
     pub fn quantise(self, x: f32) -> f32 {
