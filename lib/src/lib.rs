@@ -8,6 +8,7 @@ pub mod error;
 pub mod nn;
 pub mod ops;
 pub mod papers;
+pub mod plot;
 pub mod prelude;
 pub mod quant;
 pub mod show;

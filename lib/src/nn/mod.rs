@@ -24,8 +24,9 @@ pub(crate) use checkpoint::{read_tensors, write_tensors};
 pub use graph::{LayerInfo, NodeId};
 pub(crate) use net::buffer;
 
+pub use crate::ops::batch_norm2d::Mode;
 pub use exec::StepTimes;
-pub use net::{Mode, Net};
+pub use net::Net;
 pub use param::{Param, ParamId, Role};
 pub use pretrained::pretrained_resnet20;
 pub use quantise::{QuantSpec, UniformWeight, WeightQuantiser};

@@ -10,17 +10,9 @@ use super::graph::{LayerInfo, Node, NodeId, Op};
 use super::param::{Param, ParamId, Role};
 use super::pool::BufferPool;
 use super::quantise::{LayerQuant, QuantSpec, WeightQuantiser};
+use crate::ops::batch_norm2d::Mode;
 use crate::ops::layout::{nchw_to_nhwc, nhwc_to_nchw};
 use crate::{Buffer, Error, Images, Matrix, Result, Taped, dev, from_vec, read};
-
-/// Whether batch statistics or running statistics normalise, and whether quantisers may change their state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Batch statistics; running statistics and quantiser state move.
-    Train,
-    /// Running statistics; nothing moves.
-    Eval,
-}
 
 /// A network built by [`super::NetBuilder`].
 ///
@@ -107,7 +99,7 @@ impl Net {
     pub fn predict(&self, x: &Images) -> Result<Matrix> {
         let (n, nhwc) = self.to_nhwc(x)?;
         let mut inner = self.lock();
-        let pass = inner.forward(&nhwc, Mode::Eval, false)?;
+        let pass = inner.forward(&nhwc, Mode::Infer, false)?;
         let logits = pass.output(inner.output).to_vec();
         inner.recycle(pass);
         let classes = inner.classes()?;

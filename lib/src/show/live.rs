@@ -65,17 +65,17 @@ impl LiveDisplay {
 
     /// Shows what `make` returns, if the time has come; otherwise keeps `make` for later.
     pub fn update_with<S: Show>(&mut self, make: impl FnOnce() -> S + Send + 'static) {
-        let early = self.shown_at.is_some_and(|t| t.elapsed() < self.interval);
-        if early || !matches!(place(), Place::Wire(_)) {
-            self.pending = Some(Box::new(move || make().bundle()));
-        } else {
+        if self.is_due() {
             self.show_now(make().bundle());
+        } else {
+            self.pending = Some(Box::new(move || make().bundle()));
         }
     }
 
-    /// Whether an update would be shown now.
+    /// Whether an update would be shown now; never outside rebit's kernel.
     pub fn is_due(&self) -> bool {
-        self.shown_at.is_none_or(|t| t.elapsed() >= self.interval)
+        let early = self.shown_at.is_some_and(|t| t.elapsed() < self.interval);
+        !early && matches!(place(), Place::Wire(_))
     }
 
     /// Shows the latest state, if it has not been shown.

@@ -1,7 +1,7 @@
 //! What a cell shows: figures, tables, live displays, progress, claims. The library's end of the wire.
 //!
 //! The same calls work in four places. Under rebit's kernel they are messages of
-//! [`rebit_wire`](::rebit_wire), shown while the cell runs. Under the stock evcxr kernel they are evcxr's
+//! [`rebit_wire`], shown while the cell runs. Under the stock evcxr kernel they are evcxr's
 //! content blocks, on a terminal and in a file they are text. The place is found out once, from the
 //! environment.
 //!

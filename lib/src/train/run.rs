@@ -110,7 +110,12 @@ pub fn train_with(
         history.epochs = found.history.epochs;
         observer.restore(&found.observer)?;
     }
-    let mut live = TrainingView::new(&config.label, total, config.show);
+    let mut live = TrainingView::new(
+        &config.label,
+        total,
+        history.epochs.len() * per_epoch,
+        config.show,
+    );
     let mut images = Vec::new();
     for epoch in history.epochs.len()..config.epochs {
         let mut sums = Sums::default();
@@ -131,11 +136,8 @@ pub fn train_with(
             optimiser.update(net, factor)?;
             observer.after_step(step, net, loss)?;
             sums.add(loss, right, labels.len());
-            live.step(
-                iteration + 1,
-                epoch as f32 + sums.steps as f32 / per_epoch as f32,
-                sums.loss(),
-            );
+            let at = epoch as f32 + sums.steps as f32 / per_epoch as f32;
+            live.step(iteration + 1, at, loss);
         }
         let seconds = start.elapsed().as_secs_f32();
         let times = net.take_times();
