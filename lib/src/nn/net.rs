@@ -111,7 +111,7 @@ impl Net {
     ///
     /// ```
     /// use rebit::prelude::*;
-    /// let net = resnet20(10, &mut rng(0));
+    /// let net = resnet20(10, rng(0));
     /// let x = images(2, 3, 32, 32, &mut rng(1));
     /// let logits = net.forward(x.leaky_trace(), Mode::Train)?;
     /// let grads = cross_entropy(logits, &[3, 8]).backward();

@@ -12,10 +12,10 @@ use crate::{Result, Rng};
 ///
 /// ```
 /// use rebit::prelude::*;
-/// let net = resnet20(10, &mut rng(0));
+/// let net = resnet20(10, rng(0));
 /// assert_eq!(net.layers().iter().map(|l| l.weights).sum::<usize>(), 270_896);
 /// ```
-pub fn resnet20(classes: usize, rng: &mut Rng) -> Net {
+pub fn resnet20(classes: usize, rng: Rng) -> Net {
     cifar_resnet(3, 32, [16, 32, 64], 3, classes, rng).expect("32x32 divides by its strides")
 }
 
@@ -29,7 +29,7 @@ pub fn cifar_resnet(
     widths: [usize; 3],
     blocks: usize,
     classes: usize,
-    rng: &mut Rng,
+    rng: Rng,
 ) -> Result<Net> {
     let mut b = NetBuilder::new(channels, size, size, rng);
     let input = b.input();

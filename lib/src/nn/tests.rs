@@ -9,8 +9,7 @@ use crate::{Images, Result, from_vec, read, rng};
 
 /// Every kind of node: stem, max pool, strided residual block with shortcut, sum, pool, linear layer.
 fn small_net() -> Result<Net> {
-    let mut rng = rng(3);
-    let mut b = NetBuilder::new(2, 9, 9, &mut rng);
+    let mut b = NetBuilder::new(2, 9, 9, rng(3));
     let x = b.input();
     let x = b.conv("stem", x, Conv::new(5).with_bias())?;
     let x = b.activation("act", x, Activation::Relu)?;
@@ -126,7 +125,7 @@ fn training_mode_moves_running_statistics_and_inference_does_not() -> Result<()>
 
 #[test]
 fn resnet20_has_the_sizes_of_the_specification() -> Result<()> {
-    let net = resnet20(10, &mut rng(0));
+    let net = resnet20(10, rng(0));
     let layers = net.layers();
     assert_eq!(layers.len(), 22);
     assert_eq!(layers.iter().map(|l| l.weights).sum::<usize>(), 270_896);
@@ -176,7 +175,7 @@ fn a_file_that_does_not_fit_is_named_with_the_tensor() -> Result<()> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("net.safetensors");
     small_net()?.save(&path, &[])?;
-    let error = resnet20(10, &mut rng(0))
+    let error = resnet20(10, rng(0))
         .load(&path)
         .unwrap_err()
         .to_string();
@@ -204,8 +203,7 @@ fn wrong_shapes_are_told_with_both_shapes() -> Result<()> {
         error.contains("block.conv1.weight"),
         "the message offers names that exist: {error}"
     );
-    let mut rng = rng(0);
-    let mut b = NetBuilder::new(3, 4, 4, &mut rng);
+    let mut b = NetBuilder::new(3, 4, 4, rng(0));
     let x = b.input();
     assert!(
         b.linear("fc", x, 10)
