@@ -3,7 +3,17 @@
 pub use crate::data::{self, Augment, Batches, Dataset, Normalize};
 pub use crate::error::{Error, Result};
 pub use crate::nn::{Conv, Mode, Net, NetBuilder, QuantSpec, resnet20};
-pub use crate::ops::relu::Activation;
+pub use crate::ops::batch_norm2d::{BatchNormState, batch_norm2d, try_batch_norm2d};
+pub use crate::ops::conv2d::{conv2d, try_conv2d};
+pub use crate::ops::cross_entropy::{cross_entropy, try_cross_entropy};
+pub use crate::ops::fake_quant::{
+    fake_quant, quantise_weight, try_fake_quant, try_quantise_weight,
+};
+pub use crate::ops::linear::{linear, try_linear};
+pub use crate::ops::lts_weight::{LtsState, LtsStep, lts_weight, try_lts_weight};
+pub use crate::ops::pool::{global_avg_pool, max_pool2d, try_global_avg_pool, try_max_pool2d};
+pub use crate::ops::relu::{Activation, relu, relu6, try_relu, try_relu6};
+pub use crate::quant::{self, Bounds, Quantised, Range, quantise};
 pub use crate::show::{
     self, Budget, LiveDisplay, Progress, Show, Table, budget, check_interrupt, display, progress,
     spread,
@@ -13,4 +23,4 @@ pub use crate::train::{
     History, Observer, Schedule, TrainConfig, accuracy, train, train_with, try_accuracy, try_train,
 };
 pub use crate::{claim, finding};
-pub use dfdx::prelude::{HasShape as _, SplitTape as _, Trace as _};
+pub use dfdx::prelude::{Backward as _, HasShape as _, SplitTape as _, Trace as _};

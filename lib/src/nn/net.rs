@@ -10,17 +10,9 @@ use super::graph::{LayerInfo, Node, NodeId, Op};
 use super::param::{Param, ParamId, Role};
 use super::pool::BufferPool;
 use super::quantise::{LayerQuant, QuantSpec, WeightQuantiser};
+pub use crate::ops::batch_norm2d::Mode;
 use crate::ops::layout::{nchw_to_nhwc, nhwc_to_nchw};
 use crate::{Buffer, Error, Images, Matrix, Result, Taped, dev, from_vec, read};
-
-/// Whether batch statistics or running statistics normalise, and whether quantisers may change their state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Batch statistics; running statistics and quantiser state move.
-    Train,
-    /// Running statistics; nothing moves.
-    Eval,
-}
 
 /// A network built by [`super::NetBuilder`].
 ///
