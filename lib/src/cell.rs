@@ -5,7 +5,6 @@
 //! happens to call them stays silent.
 
 use std::fmt::Debug;
-use std::io::Write;
 use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 
@@ -23,14 +22,14 @@ fn say(message: &str) {
 
 /// The last value of a cell by its `Debug` form, for types that have no display of their own.
 ///
-/// A type's own `evcxr_display` is found first: a cell calls the method on `&value`, where the type's
-/// own method needs no further reference, and this one does.
-pub trait Shown {
+/// A type's own `evcxr_display` and [`Show`](crate::show::Show) are found first: a cell calls the method
+/// on `&value`, where theirs need no further reference, and this one does.
+pub trait ByDebug {
     /// Shows the value; `()` shows nothing.
     fn evcxr_display(&self);
 }
 
-impl<T: Debug + ?Sized> Shown for &T {
+impl<T: Debug + ?Sized> ByDebug for &T {
     fn evcxr_display(&self) {
         if std::any::type_name::<T>() == "()" {
             return;
@@ -51,12 +50,13 @@ pub fn value_end() {
 
 /// The cell is at its end: whatever was printed without a newline is shown now.
 pub fn end() {
-    // A reader that is gone ends the process in its own way.
-    let _ = std::io::stdout().flush();
+    crate::show::end_of_cell();
 }
 
 /// A fresh process begins to run cells: panics of the cells' own thread become errors with a place.
 pub fn begin() {
+    // Without a handler an interrupt does nothing until the kernel's patience ends.
+    let _ = crate::show::install_interrupt_handler();
     let cells = std::thread::current().id();
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -78,4 +78,5 @@ fn report(info: &PanicHookInfo<'_>) {
         "column": place.map(|p| p.column()),
     });
     say(&format!("panic {report}"));
+    crate::show::interrupt::clear();
 }

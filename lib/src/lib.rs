@@ -4,10 +4,17 @@
 //! fraction of a second while the work happens in this library, compiled once at full optimisation.
 
 pub mod cell;
+pub mod data;
 pub mod error;
+pub mod nn;
 pub mod ops;
+pub mod papers;
+pub mod plot;
 pub mod prelude;
+pub mod quant;
+pub mod show;
 mod tensors;
+pub mod train;
 
 pub use error::{Error, Result};
 pub use tensors::*;

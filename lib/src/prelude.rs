@@ -1,5 +1,30 @@
 //! What a notebook sees.
 
+pub use dfdx::prelude::*;
+
+pub use crate::data::{self, Augment, Batches, Dataset, Normalize};
 pub use crate::error::{Error, Result};
+pub use crate::nn::{
+    Conv, Mode, Net, NetBuilder, QuantSpec, UniformWeight, pretrained_resnet20, resnet20,
+};
+pub use crate::ops::batch_norm2d::{BatchNormState, batch_norm2d, try_batch_norm2d};
+pub use crate::ops::conv2d::{Conv2dOptions, conv2d, try_conv2d};
+pub use crate::ops::cross_entropy::{cross_entropy, try_cross_entropy};
+pub use crate::ops::fake_quant::{
+    Bounds, FakeQuant, fake_quant, quantise_weight, try_fake_quant, try_quantise_weight,
+};
+pub use crate::ops::linear::{linear, try_linear};
+pub use crate::ops::pool::{global_avg_pool, max_pool2d, try_global_avg_pool, try_max_pool2d};
+pub use crate::ops::relu::{Activation, relu, relu6, try_relu, try_relu6};
+pub use crate::papers;
+pub use crate::plot::{self, Figure, LiveFigure};
+pub use crate::show::{
+    self, Budget, LiveDisplay, Progress, Show, Table, budget, check_interrupt, display, progress,
+    spread,
+};
 pub use crate::tensors::*;
-pub use dfdx::prelude::{HasShape as _, SplitTape as _, Trace as _};
+pub use crate::train::{
+    History, Observer, Schedule, Step, TrainConfig, accuracy, train, train_with, try_accuracy,
+    try_train,
+};
+pub use crate::{claim, finding};

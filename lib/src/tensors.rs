@@ -90,3 +90,44 @@ pub fn randn(rows: usize, columns: usize, rng: &mut Rng) -> Matrix {
         .collect();
     dev().tensor_from_vec(data, (rows, columns))
 }
+
+/// Standard-normal images `(n, c, h, w)`.
+///
+/// ```
+/// use rebit::prelude::*;
+/// assert_eq!(images(2, 3, 8, 8, &mut rng(0)).shape(), &(2, 3, 8, 8));
+/// ```
+pub fn images(n: usize, c: usize, h: usize, w: usize, rng: &mut Rng) -> Images {
+    use rand::Rng as _;
+    let data = (0..n * c * h * w)
+        .map(|_| rng.sample(rand_distr::StandardNormal))
+        .collect();
+    dev().tensor_from_vec(data, (n, c, h, w))
+}
+
+/// A vector with these numbers.
+///
+/// ```
+/// use rebit::prelude::*;
+/// assert_eq!(read(&vector(&[1.0, 2.0])), [1.0, 2.0]);
+/// ```
+pub fn vector(values: &[f32]) -> Vector {
+    dev().tensor_from_vec(values.to_vec(), (values.len(),))
+}
+
+/// A tensor that holds one number.
+pub fn scalar(value: f32) -> Scalar {
+    dev().tensor_from_vec(vec![value], ())
+}
+
+/// `n` numbers from `from` to `to`, both included, evenly spaced.
+///
+/// ```
+/// assert_eq!(rebit::linspace(-1.0, 1.0, 5), [-1.0, -0.5, 0.0, 0.5, 1.0]);
+/// ```
+pub fn linspace(from: f32, to: f32, n: usize) -> Vec<f32> {
+    let last = n.saturating_sub(1).max(1) as f32;
+    (0..n)
+        .map(|i| from + (to - from) * (i as f32 / last))
+        .collect()
+}

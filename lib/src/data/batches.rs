@@ -1,0 +1,207 @@
+//! Batches of one epoch in a seeded order.
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+
+use super::{Augment, Dataset, Normalize};
+use crate::error::{Error, Result};
+use crate::tensors::{Images, Rng, from_vec};
+
+/// The generator of epoch `epoch` of a run with `seed`: epochs are independent of each other, so a run
+/// that continues at epoch 7 sees what an uninterrupted one would have seen.
+pub fn epoch_rng(seed: u64, epoch: u64) -> Rng {
+    // SplitMix64's finaliser: neighbouring (seed, epoch) pairs get unrelated generators.
+    let mut z = seed.wrapping_add(epoch.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    Rng::seed_from_u64(z ^ (z >> 31))
+}
+
+/// A permutation of `0..n` that depends on `seed` and `epoch` alone.
+///
+/// ```
+/// use rebit::data::epoch_order;
+/// assert_eq!(epoch_order(100, 1, 0), epoch_order(100, 1, 0));
+/// assert_ne!(epoch_order(100, 1, 0), epoch_order(100, 1, 1));
+/// ```
+pub fn epoch_order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    order.shuffle(&mut epoch_rng(seed, epoch));
+    order
+}
+
+/// How a data set is walked over: batch size, order, augmentation, normalisation.
+///
+/// ```
+/// use rebit::data::{Augment, Batches, Dataset, Normalize};
+/// # let train = Dataset { name: "tiny".into(), images: vec![0; 10 * 3 * 4 * 4], labels: vec![0; 10],
+/// #     classes: vec!["black".into()], channels: 3, height: 4, width: 4 };
+/// let batches = Batches::new(&train, 4)
+///     .normalized(Normalize::CIFAR10)
+///     .augmented(Augment::default())
+///     .shuffled(1);
+/// for (images, labels) in batches.epoch(0) {
+///     assert_eq!(images.shape().0, labels.len());
+/// }
+/// # use dfdx::prelude::HasShape;
+/// ```
+#[derive(Debug, Clone)]
+pub struct Batches<'a> {
+    data: &'a Dataset,
+    batch_size: usize,
+    seed: Option<u64>,
+    augment: Option<Augment>,
+    normalize: Normalize,
+    drop_last: bool,
+}
+
+impl<'a> Batches<'a> {
+    /// Batches of `batch_size` images in the order of the data set, with values in `[0, 1]`.
+    ///
+    /// # Panics
+    /// When `batch_size` is 0.
+    pub fn new(data: &'a Dataset, batch_size: usize) -> Self {
+        assert!(batch_size > 0, "batches: a batch needs at least one image");
+        Batches {
+            data,
+            batch_size,
+            seed: None,
+            augment: None,
+            normalize: Normalize::UNIT,
+            drop_last: false,
+        }
+    }
+
+    /// A new order in every epoch; also the seed of the augmentation.
+    pub fn shuffled(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Random crops and flips.
+    pub fn augmented(mut self, augment: Augment) -> Self {
+        self.augment = Some(augment);
+        self
+    }
+
+    /// Per-channel normalisation.
+    pub fn normalized(mut self, normalize: Normalize) -> Self {
+        self.normalize = normalize;
+        self
+    }
+
+    /// Leaves out the last batch of an epoch when it is smaller than the others.
+    pub fn drop_last(mut self) -> Self {
+        self.drop_last = true;
+        self
+    }
+
+    /// Batches in an epoch.
+    pub fn len(&self) -> usize {
+        if self.drop_last {
+            self.data.len() / self.batch_size
+        } else {
+            self.data.len().div_ceil(self.batch_size)
+        }
+    }
+
+    /// Whether an epoch has no batch.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The batches of epoch `epoch`.
+    pub fn epoch(&self, epoch: u64) -> Epoch<'a> {
+        let n = self.data.len();
+        let order = match self.seed {
+            Some(seed) => epoch_order(n, seed, epoch),
+            None => (0..n).collect(),
+        };
+        Epoch {
+            batches: self.clone(),
+            order,
+            next: 0,
+            // Not the generator that made the order: the two must not share numbers.
+            rng: epoch_rng(!self.seed.unwrap_or(0), epoch),
+            buffer: Vec::new(),
+        }
+    }
+}
+
+/// The batches of one epoch: an iterator of `(images, labels)`, or [`Epoch::fill`] into a buffer.
+pub struct Epoch<'a> {
+    batches: Batches<'a>,
+    order: Vec<usize>,
+    next: usize,
+    rng: Rng,
+    buffer: Vec<f32>,
+}
+
+impl Epoch<'_> {
+    /// Writes the next batch into `out` in NHWC order (resized to fit) and returns its labels; `None`
+    /// after the last.
+    pub fn fill(&mut self, out: &mut Vec<f32>) -> Option<Vec<u32>> {
+        if self.next >= self.batches.len() {
+            return None;
+        }
+        let Batches {
+            data, batch_size, ..
+        } = self.batches;
+        let start = self.next * batch_size;
+        let indices = &self.order[start..(start + batch_size).min(self.order.len())];
+        self.next += 1;
+        out.resize(indices.len() * data.image_len(), 0.0);
+        let augment = self.batches.augment.as_ref().map(|a| (a, &mut self.rng));
+        Some(data.fill(indices, augment, &self.batches.normalize, out))
+    }
+}
+
+impl Iterator for Epoch<'_> {
+    type Item = (Images, Vec<u32>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let labels = self.fill(&mut buffer)?;
+        let data = self.batches.data;
+        let shape = [labels.len(), data.height, data.width, data.channels];
+        let images = images_from_nhwc(&buffer, shape).unwrap_or_else(|e| panic!("{e}"));
+        self.buffer = buffer;
+        Some((images, labels))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.batches.len().saturating_sub(self.next);
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Epoch<'_> {}
+
+/// A tensor `(n, c, h, w)` from numbers in NHWC order with shape `[n, h, w, c]`.
+///
+/// # Errors
+/// [`Error::Shape`] when the number of elements differs.
+pub fn images_from_nhwc(nhwc: &[f32], [n, h, w, c]: [usize; 4]) -> Result<Images> {
+    if nhwc.len() != n * h * w * c {
+        return Err(Error::shape(
+            "images_from_nhwc",
+            format!("{n} x {h} x {w} x {c} numbers"),
+            nhwc.len(),
+        ));
+    }
+    let plane = h * w;
+    let mut nchw = vec![0.0; nhwc.len()];
+    if plane * c > 0 {
+        let pairs = nhwc
+            .chunks_exact(plane * c)
+            .zip(nchw.chunks_exact_mut(plane * c));
+        for (from, to) in pairs {
+            for (p, pixel) in from.chunks_exact(c).enumerate() {
+                for (k, &value) in pixel.iter().enumerate() {
+                    to[k * plane + p] = value;
+                }
+            }
+        }
+    }
+    from_vec(nchw, (n, c, h, w))
+}

@@ -1,0 +1,506 @@
+//! Running a network forwards and backwards over pooled buffers.
+
+use std::time::{Duration, Instant};
+
+use super::Mode;
+use super::graph::{NodeId, Op, conv_shape};
+use super::net::Inner;
+use super::param::ParamId;
+use crate::ops::batch_norm2d::{BatchNormKernel, NormShape};
+use crate::ops::conv2d::{ActQuant, Conv2dKernel, ConvShape};
+use crate::ops::fake_quant::{Bounds, FakeQuant, levels};
+use crate::ops::pool::{PoolKernel, PoolShape};
+use crate::ops::relu::ActivationKernel;
+use crate::quant;
+use crate::{Buffer, Error, Result, dev, from_vec};
+
+/// Epsilon of every batch norm.
+const EPS: f32 = 1e-5;
+/// Share of the new batch in the running statistics.
+const MOMENTUM: f32 = 0.1;
+
+/// What a forward pass leaves for its backward pass.
+pub(crate) struct Pass {
+    pub batch: usize,
+    mode: Mode,
+    acts: Vec<Option<Buffer>>,
+    moments: Vec<Option<(Buffer, Buffer)>>,
+    weights: Vec<Option<Buffer>>,
+}
+
+impl Pass {
+    /// The network's output.
+    pub fn output(&self, node: NodeId) -> &Buffer {
+        self.acts[node].as_ref().expect("the output is kept")
+    }
+}
+
+/// Wall-clock of the parts of training steps, summed since the last reset.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StepTimes {
+    /// Forward passes.
+    pub forward: Duration,
+    /// Backward passes as a whole.
+    pub backward: Duration,
+    /// The weight gradients among them.
+    pub weight_grad: Duration,
+}
+
+impl Inner {
+    /// Runs the network on an `(N, H, W, C)` batch; with `keep`, everything a backward pass needs stays.
+    pub fn forward(&mut self, x: &[f32], mode: Mode, keep: bool) -> Result<Pass> {
+        let start = Instant::now();
+        let [h, w, c] = self.nodes[0].extent;
+        let sample = h * w * c;
+        if sample == 0 || x.is_empty() || x.len() % sample != 0 {
+            return Err(Error::shape(
+                "forward",
+                format!("samples of {c}x{h}x{w}"),
+                format!("{} numbers", x.len()),
+            ));
+        }
+        let batch = x.len() / sample;
+        self.sync_params();
+        let count = self.nodes.len();
+        let mut pass = Pass {
+            batch,
+            mode,
+            acts: (0..count).map(|_| None).collect(),
+            moments: (0..count).map(|_| None).collect(),
+            weights: (0..count).map(|_| None).collect(),
+        };
+        let mut input = self.pool.take(x.len())?;
+        input.copy_from_slice(x);
+        pass.acts[0] = Some(input);
+        for node in 1..count {
+            self.forward_node(node, &mut pass)?;
+            if !keep {
+                self.release_read(node, &mut pass);
+            }
+        }
+        self.times.forward += start.elapsed();
+        Ok(pass)
+    }
+
+    /// Backward pass from the output's gradient; parameter gradients land in `self.grads`.
+    ///
+    /// Returns the gradient with respect to the input when `input_grad` asks for it.
+    pub fn backward(
+        &mut self,
+        mut pass: Pass,
+        dy: Buffer,
+        input_grad: bool,
+    ) -> Result<Option<Buffer>> {
+        let start = Instant::now();
+        let mut grads: Vec<Option<Buffer>> = (0..self.nodes.len()).map(|_| None).collect();
+        grads[self.output] = Some(dy);
+        for node in (1..self.nodes.len()).rev() {
+            if let Some(dy) = grads[node].take() {
+                self.backward_node(node, &mut pass, dy, &mut grads, input_grad)?;
+            }
+            self.release(node, &mut pass);
+        }
+        self.release(0, &mut pass);
+        self.times.backward += start.elapsed();
+        Ok(grads[0].take())
+    }
+
+    /// Returns every buffer of a pass that will have no backward.
+    pub fn recycle(&mut self, mut pass: Pass) {
+        (0..self.nodes.len()).for_each(|node| self.release(node, &mut pass));
+    }
+
+    fn release(&mut self, node: NodeId, pass: &mut Pass) {
+        let pair = pass.moments[node].take();
+        let (mean, var) = pair.map_or((None, None), |(a, b)| (Some(a), Some(b)));
+        for buffer in [pass.acts[node].take(), pass.weights[node].take(), mean, var]
+            .into_iter()
+            .flatten()
+        {
+            self.pool.give(buffer);
+        }
+    }
+
+    /// Releases what `node` was the last to read.
+    fn release_read(&mut self, node: NodeId, pass: &mut Pass) {
+        let read: Vec<NodeId> = self.nodes[node].reads().collect();
+        for input in read {
+            if self.last_reader[input] == node && input != self.output {
+                self.release(input, pass);
+            }
+        }
+    }
+
+    fn conv_shape(&self, node: NodeId, batch: usize) -> ConvShape {
+        let Op::Conv { window, .. } = &self.nodes[node].op else {
+            unreachable!("only convolutions are asked")
+        };
+        conv_shape(
+            batch,
+            self.nodes[self.nodes[node].input].extent,
+            self.nodes[node].extent,
+            window,
+        )
+    }
+
+    fn forward_node(&mut self, node: NodeId, pass: &mut Pass) -> Result<()> {
+        let batch = pass.batch;
+        let [h, w, c] = self.nodes[node].extent;
+        let from = self.nodes[node].input;
+        let mut y = self.pool.take(batch * h * w * c)?;
+        match self.nodes[node].op.clone() {
+            Op::Input => unreachable!("the input is node 0"),
+            Op::Conv { weight, bias, .. } => {
+                let shape = self.conv_shape(node, batch);
+                let quantised = self.quantise_weight(node, weight, pass)?;
+                let x = act(pass, from);
+                let bias = bias.map(|b| &self.mirror[b]);
+                let w = quantised.as_ref().unwrap_or(&self.mirror[weight]);
+                dev().conv2d_forward(&shape, x, self.act_quant(node)?, w, bias, &mut y)?;
+                pass.weights[node] = quantised;
+            }
+            Op::Norm {
+                gamma,
+                beta,
+                mean,
+                var,
+                add,
+                act: activation,
+            } => {
+                let shape = NormShape {
+                    pixels: batch * h * w,
+                    channels: c,
+                };
+                let (z, add) = (act(pass, from), add.map(|n| act(pass, n)));
+                let (g, b) = (&self.mirror[gamma], &self.mirror[beta]);
+                if pass.mode == Mode::Train {
+                    let (mut m, mut v) = (self.pool.take(c)?, self.pool.take(c)?);
+                    dev().batch_norm_train(
+                        shape, z, g, b, EPS, add, activation, &mut y, &mut m, &mut v,
+                    )?;
+                    self.update_statistics(mean, var, shape.pixels, &m, &v)?;
+                    pass.moments[node] = Some((m, v));
+                } else {
+                    let (m, v) = (&self.mirror[mean], &self.mirror[var]);
+                    dev().batch_norm_infer(shape, z, g, b, m, v, EPS, add, activation, &mut y)?;
+                }
+            }
+            Op::Act(activation) => dev().activate(activation, act(pass, from), &mut y)?,
+            Op::Add {
+                other,
+                act: activation,
+            } => {
+                let mut sum = self.pool.take(y.len())?;
+                dev().add(act(pass, from), act(pass, other), &mut sum)?;
+                dev().activate(activation, &sum, &mut y)?;
+                self.pool.give(sum);
+            }
+            Op::MaxPool {
+                kernel,
+                stride,
+                padding,
+            } => {
+                let shape = self.pool_shape(node, batch, kernel, stride, padding);
+                dev().max_pool_forward(shape, act(pass, from), &mut y)?;
+            }
+            Op::GlobalAvgPool => {
+                let [ih, iw, _] = self.nodes[from].extent;
+                dev().global_avg_pool_forward(batch, ih * iw, c, act(pass, from), &mut y)?;
+            }
+        }
+        pass.acts[node] = Some(y);
+        Ok(())
+    }
+
+    fn backward_node(
+        &mut self,
+        node: NodeId,
+        pass: &mut Pass,
+        mut dy: Buffer,
+        grads: &mut [Option<Buffer>],
+        input_grad: bool,
+    ) -> Result<()> {
+        let batch = pass.batch;
+        let [h, w, c] = self.nodes[node].extent;
+        let from = self.nodes[node].input;
+        match self.nodes[node].op.clone() {
+            Op::Input => unreachable!("the input is node 0"),
+            Op::Conv { weight, bias, .. } => {
+                let shape = self.conv_shape(node, batch);
+                let quant = self.act_quant(node)?;
+                let x = act(pass, from);
+                let start = Instant::now();
+                self.weight_grad(node, &shape, x, quant, &dy, weight, bias)?;
+                self.times.weight_grad += start.elapsed();
+                let wanted = from != 0 || input_grad;
+                if wanted || quant.is_some() {
+                    let (mut dx, accumulate) = self.gradient_of(from, x.len(), grads)?;
+                    let w = pass.weights[node].as_ref().unwrap_or(&self.mirror[weight]);
+                    let bounds =
+                        dev().conv2d_grad_input(&shape, &dy, w, x, quant, &mut dx, accumulate)?;
+                    if let (Some(bounds), Some(q)) = (bounds, &self.quant[node]) {
+                        self.grads[q.act].copy_from_slice(&[bounds.lower, bounds.upper]);
+                    }
+                    if wanted {
+                        grads[from] = Some(dx);
+                    } else {
+                        self.pool.give(dx);
+                    }
+                }
+                self.pool.give(dy);
+            }
+            Op::Norm {
+                gamma,
+                beta,
+                mean,
+                var,
+                add,
+                act: activation,
+            } => {
+                let shape = NormShape {
+                    pixels: batch * h * w,
+                    channels: c,
+                };
+                let (z, y) = (act(pass, from), act(pass, node));
+                let mut dz = self.pool.take(z.len())?;
+                let (mut dg, mut db) = (self.pool.take(c)?, self.pool.take(c)?);
+                let g = &self.mirror[gamma];
+                match &pass.moments[node] {
+                    Some((m, v)) => dev().batch_norm_grad(
+                        shape, z, y, g, m, v, EPS, activation, &mut dy, &mut dz, &mut dg, &mut db,
+                    )?,
+                    None => {
+                        let (m, v) = (&self.mirror[mean], &self.mirror[var]);
+                        dev().batch_norm_infer_grad(
+                            shape, z, y, g, m, v, EPS, activation, &mut dy, &mut dz, &mut dg,
+                            &mut db,
+                        )?;
+                    }
+                }
+                self.pool
+                    .give(std::mem::replace(&mut self.grads[gamma], dg));
+                self.pool.give(std::mem::replace(&mut self.grads[beta], db));
+                self.join(grads, from, dz)?;
+                match add {
+                    Some(other) => self.join(grads, other, dy)?,
+                    None => self.pool.give(dy),
+                }
+            }
+            Op::Act(activation) => {
+                let (mut dx, accumulate) = self.gradient_of(from, dy.len(), grads)?;
+                dev().activate_grad(activation, act(pass, node), &dy, &mut dx, accumulate)?;
+                self.pool.give(dy);
+                grads[from] = Some(dx);
+            }
+            Op::Add {
+                other,
+                act: activation,
+            } => {
+                for read in [from, other] {
+                    let (mut dx, accumulate) = self.gradient_of(read, dy.len(), grads)?;
+                    dev().activate_grad(activation, act(pass, node), &dy, &mut dx, accumulate)?;
+                    grads[read] = Some(dx);
+                }
+                self.pool.give(dy);
+            }
+            Op::MaxPool {
+                kernel,
+                stride,
+                padding,
+            } => {
+                let shape = self.pool_shape(node, batch, kernel, stride, padding);
+                let x = act(pass, from);
+                let (mut dx, accumulate) = self.gradient_of(from, x.len(), grads)?;
+                dev().max_pool_grad(shape, x, &dy, &mut dx, accumulate)?;
+                self.pool.give(dy);
+                grads[from] = Some(dx);
+            }
+            Op::GlobalAvgPool => {
+                let [ih, iw, _] = self.nodes[from].extent;
+                let (mut dx, accumulate) = self.gradient_of(from, batch * ih * iw * c, grads)?;
+                dev().global_avg_pool_grad(batch, ih * iw, c, &dy, &mut dx, accumulate)?;
+                self.pool.give(dy);
+                grads[from] = Some(dx);
+            }
+        }
+        Ok(())
+    }
+
+    /// The gradient of `node` so far and whether it holds anything yet.
+    fn gradient_of(
+        &mut self,
+        node: NodeId,
+        len: usize,
+        grads: &mut [Option<Buffer>],
+    ) -> Result<(Buffer, bool)> {
+        match grads[node].take() {
+            Some(sum) => Ok((sum, true)),
+            None => Ok((self.pool.take(len)?, false)),
+        }
+    }
+
+    /// Adds `dx` to the gradient of `node`.
+    fn join(&mut self, grads: &mut [Option<Buffer>], node: NodeId, dx: Buffer) -> Result<()> {
+        match &mut grads[node] {
+            Some(sum) => {
+                dev().accumulate(&dx, sum)?;
+                self.pool.give(dx);
+            }
+            empty => *empty = Some(dx),
+        }
+        Ok(())
+    }
+
+    fn pool_shape(
+        &self,
+        node: NodeId,
+        batch: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> PoolShape {
+        let [in_h, in_w, channels] = self.nodes[self.nodes[node].input].extent;
+        PoolShape {
+            batch,
+            in_h,
+            in_w,
+            channels,
+            kernel,
+            stride,
+            padding,
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn weight_grad(
+        &mut self,
+        node: NodeId,
+        shape: &ConvShape,
+        x: &Buffer,
+        quant: Option<ActQuant>,
+        dy: &Buffer,
+        weight: ParamId,
+        bias: Option<ParamId>,
+    ) -> Result<()> {
+        let mut db = match bias {
+            Some(b) => Some(self.pool.take(self.params[b].len())?),
+            None => None,
+        };
+        let Some(mut q) = self.quant[node].take() else {
+            dev().conv2d_grad_weight(shape, x, quant, dy, &mut self.grads[weight], db.as_mut())?;
+            return self.keep_bias(bias, db);
+        };
+        let mut dq = self.pool.take(self.params[weight].len())?;
+        let done = dev().conv2d_grad_weight(shape, x, quant, dy, &mut dq, db.as_mut());
+        let f = self.weight_fake_quant(q.weight, q.bits);
+        let bounds = done.and_then(|()| {
+            let f = f?;
+            q.quantiser
+                .backward(&self.mirror[weight], f, &dq, &mut self.grads[weight])
+        });
+        self.pool.give(dq);
+        let at = q.weight;
+        self.quant[node] = Some(q);
+        let bounds = bounds?;
+        self.grads[at].copy_from_slice(&[bounds.lower, bounds.upper]);
+        self.keep_bias(bias, db)
+    }
+
+    fn keep_bias(&mut self, bias: Option<ParamId>, db: Option<Buffer>) -> Result<()> {
+        if let (Some(b), Some(db)) = (bias, db) {
+            let old = std::mem::replace(&mut self.grads[b], db);
+            self.pool.give(old);
+        }
+        Ok(())
+    }
+
+    /// Quantised weights of `node`; `None` for a full-precision layer. Sets the bounds from the first batch.
+    fn quantise_weight(
+        &mut self,
+        node: NodeId,
+        weight: ParamId,
+        pass: &Pass,
+    ) -> Result<Option<Buffer>> {
+        let Some(mut q) = self.quant[node].take() else {
+            return Ok(None);
+        };
+        let mut run = || {
+            if !q.ready && pass.mode == Mode::Train {
+                let x = act(pass, self.nodes[node].input);
+                self.set_bounds(q.act, quant::activation_three_sigma(x)?)?;
+                let w = quant::weight_three_sigma(&self.mirror[weight])?;
+                self.set_bounds(q.weight, w)?;
+                q.ready = true;
+            }
+            let f = self.weight_fake_quant(q.weight, q.bits)?;
+            let mut y = self.pool.take(self.params[weight].len())?;
+            q.quantiser
+                .forward(&self.mirror[weight], f, pass.mode, &mut y)?;
+            Ok(y)
+        };
+        let done = run();
+        self.quant[node] = Some(q);
+        done.map(Some)
+    }
+
+    fn set_bounds(&mut self, at: ParamId, b: Bounds) -> Result<()> {
+        let pair = [b.lower, b.upper];
+        self.mirror[at].copy_from_slice(&pair);
+        self.params[at].value.copy_from(&pair);
+        Ok(())
+    }
+
+    fn weight_fake_quant(&self, bounds: ParamId, bits: u32) -> Result<FakeQuant> {
+        let b = &self.mirror[bounds];
+        FakeQuant::weight(Bounds::new(b[0], b[1]), bits)
+    }
+
+    fn act_quant(&self, node: NodeId) -> Result<Option<ActQuant>> {
+        let Some(q) = &self.quant[node] else {
+            return Ok(None);
+        };
+        let b = &self.mirror[q.act];
+        let Bounds { lower, upper } = Bounds::new(b[0], b[1]).check()?;
+        Ok(Some(ActQuant {
+            lower,
+            upper,
+            levels: levels(q.bits)?,
+        }))
+    }
+
+    /// `running = 0.9 running + 0.1 batch`, the variance unbiased as in PyTorch.
+    fn update_statistics(
+        &mut self,
+        mean: ParamId,
+        var: ParamId,
+        pixels: usize,
+        m: &Buffer,
+        v: &Buffer,
+    ) -> Result<()> {
+        let unbias = pixels as f32 / (pixels as f32 - 1.0).max(1.0);
+        for (at, new, scale) in [(mean, m, 1.0), (var, v, unbias)] {
+            let mixed: Vec<f32> = self.mirror[at]
+                .iter()
+                .zip(new.iter())
+                .map(|(r, b)| (1.0 - MOMENTUM) * r + MOMENTUM * scale * b)
+                .collect();
+            self.mirror[at].copy_from_slice(&mixed);
+            let len = mixed.len();
+            self.params[at].value = from_vec(mixed, (len,))?;
+        }
+        Ok(())
+    }
+
+    /// Copies parameters into buffers, where kernels can read them.
+    fn sync_params(&mut self) {
+        for (param, mirror) in self.params.iter().zip(&mut self.mirror) {
+            param.value.copy_into(mirror);
+        }
+    }
+}
+
+fn act(pass: &Pass, node: NodeId) -> &Buffer {
+    pass.acts[node]
+        .as_ref()
+        .expect("an activation lives until its last reader")
+}

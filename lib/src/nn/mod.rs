@@ -1,0 +1,33 @@
+//! Networks: a graph of layers whose activations and gradients live in reused buffers.
+//!
+//! A [`Net`] is built at run time from named layers ([`NetBuilder`]), so a cell that defines a network
+//! instantiates no generic code. Its forward pass is one operation on dfdx's tape ([`Net::forward`]); inside,
+//! layers run the kernel faces of [`crate::ops`] on `(N, H, W, C)` buffers: a convolution quantises its input
+//! while it reads it, a batch norm adds the residual and applies the ReLU in the same pass, and every
+//! buffer returns to a pool when its last reader is done.
+
+mod builder;
+mod checkpoint;
+mod exec;
+mod graph;
+mod net;
+mod param;
+mod pool;
+mod pretrained;
+mod quantise;
+mod resnet;
+#[cfg(test)]
+mod tests;
+
+pub use builder::{Conv, NetBuilder};
+pub(crate) use checkpoint::{read_tensors, write_tensors};
+pub use graph::{LayerInfo, NodeId};
+pub(crate) use net::buffer;
+
+pub use crate::ops::batch_norm2d::Mode;
+pub use exec::StepTimes;
+pub use net::Net;
+pub use param::{Param, ParamId, Role};
+pub use pretrained::pretrained_resnet20;
+pub use quantise::{QuantSpec, UniformWeight, WeightQuantiser};
+pub use resnet::{cifar_resnet, resnet20};

@@ -1,0 +1,388 @@
+//! A network: parameters, quantisers and the buffers it runs in.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use dfdx::prelude::{HasShape, PutTape, SplitTape, Tape};
+use dfdx::tensor::CpuError;
+
+use super::exec::{Pass, StepTimes};
+use super::graph::{LayerInfo, Node, NodeId, Op};
+use super::param::{Param, ParamId, Role};
+use super::pool::BufferPool;
+use super::quantise::{LayerQuant, QuantSpec, WeightQuantiser};
+use crate::ops::batch_norm2d::Mode;
+use crate::ops::layout::{nchw_to_nhwc, nhwc_to_nchw};
+use crate::{Buffer, Error, Images, Matrix, Result, Taped, dev, from_vec, read};
+
+/// A network built by [`super::NetBuilder`].
+///
+/// Cloning gives a second handle to the same network; [`Net::duplicate`] copies it.
+#[derive(Clone)]
+pub struct Net {
+    inner: Arc<Mutex<Inner>>,
+}
+
+pub(crate) struct Inner {
+    pub nodes: Vec<Node>,
+    pub params: Vec<Param>,
+    pub output: NodeId,
+    /// Parameter values where kernels can read them, refreshed at each forward pass.
+    pub mirror: Vec<Buffer>,
+    pub grads: Vec<Buffer>,
+    /// Quantisers by node.
+    pub quant: Vec<Option<LayerQuant>>,
+    pub last_reader: Vec<NodeId>,
+    pub pool: BufferPool,
+    pub times: StepTimes,
+}
+
+impl Inner {
+    pub fn new(nodes: Vec<Node>, params: Vec<Param>, output: NodeId) -> Self {
+        let mut last_reader = vec![0; nodes.len()];
+        for (id, node) in nodes.iter().enumerate() {
+            node.reads().for_each(|input| last_reader[input] = id);
+        }
+        let quant = nodes.iter().map(|_| None).collect();
+        let mut inner = Inner {
+            nodes,
+            params: Vec::new(),
+            output,
+            mirror: Vec::new(),
+            grads: Vec::new(),
+            quant,
+            last_reader,
+            pool: BufferPool::default(),
+            times: StepTimes::default(),
+        };
+        params.into_iter().for_each(|p| {
+            inner.add_param(p);
+        });
+        inner
+    }
+
+    fn add_param(&mut self, param: Param) -> ParamId {
+        let zeros = || buffer(vec![0.0; param.len()]);
+        self.mirror.push(zeros());
+        self.grads.push(zeros());
+        self.params.push(param);
+        self.params.len() - 1
+    }
+}
+
+/// A device buffer with the given contents.
+pub(crate) fn buffer(data: Vec<f32>) -> Buffer {
+    use dfdx::tensor::Storage;
+    let mut buffer: Buffer = <crate::Dev as Storage<f32>>::try_alloc_len(&dev(), data.len())
+        .expect("memory for a parameter");
+    buffer.copy_from_slice(&data);
+    buffer
+}
+
+impl Net {
+    pub(crate) fn from_inner(inner: Inner) -> Self {
+        Net {
+            inner: Arc::new(Mutex::new(inner)),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic in a kernel leaves buffers of this pass unusable, not the parameters.
+        self.inner
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Logits of a batch, in inference mode, without gradients: `(N, C, H, W)` to `(N, classes)`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the batch does not fit the network or the network does not end in a vector.
+    pub fn predict(&self, x: &Images) -> Result<Matrix> {
+        let (n, nhwc) = self.to_nhwc(x)?;
+        let mut inner = self.lock();
+        let pass = inner.forward(&nhwc, Mode::Infer, false)?;
+        let logits = pass.output(inner.output).to_vec();
+        inner.recycle(pass);
+        let classes = inner.classes()?;
+        from_vec(logits, (n, classes))
+    }
+
+    /// The network as one operation on a tape: gradients of the input and of every trainable parameter
+    /// (by [`Param::value`]) are there after `backward`.
+    ///
+    /// ```
+    /// use rebit::prelude::*;
+    /// let net = resnet20(10, &mut rng(0));
+    /// let x = images(2, 3, 32, 32, &mut rng(1));
+    /// let logits = net.forward(x.leaky_trace(), Mode::Train)?;
+    /// let grads = cross_entropy(logits, &[3, 8]).backward();
+    /// assert_eq!(grads.get(&net.parameter("fc.bias")?.value).as_vec().len(), 10);
+    /// # Ok::<(), rebit::Error>(())
+    /// ```
+    pub fn forward(&self, x: Images<Taped>, mode: Mode) -> Result<Matrix<Taped>> {
+        let (x, mut tape) = x.split_tape();
+        let (n, nhwc) = self.to_nhwc(&x)?;
+        let (pass, logits, classes) = {
+            let mut inner = self.lock();
+            let classes = inner.classes()?;
+            let pass = inner.forward(&nhwc, mode, true)?;
+            let logits = pass.output(inner.output).to_vec();
+            (pass, logits, classes)
+        };
+        let y: Matrix = from_vec(logits, (n, classes))?;
+        let out = y.clone();
+        let net = self.clone();
+        tape.add_backward_op(move |grads| {
+            let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out)?);
+            let (values, dx) = net.backward_for_tape(pass, &dy, &mut |value, grad| {
+                add_into(grads.get_or_alloc_mut(value)?, grad);
+                Ok(())
+            })?;
+            debug_assert!(values > 0);
+            add_into(grads.get_or_alloc_mut(&x)?, &dx);
+            **grads.get_or_alloc_mut(&out)? = dy;
+            Ok(())
+        });
+        Ok(y.put_tape(tape))
+    }
+
+    fn backward_for_tape(
+        &self,
+        pass: Pass,
+        dy: &[f32],
+        take: &mut dyn FnMut(&crate::Vector, &[f32]) -> Result<(), CpuError>,
+    ) -> Result<(usize, Vec<f32>), CpuError> {
+        let mut inner = self.lock();
+        let batch = pass.batch;
+        let mut top = inner
+            .pool
+            .take(dy.len())
+            .map_err(|_| CpuError::OutOfMemory)?;
+        top.copy_from_slice(dy);
+        // Shapes were checked in the forward pass: what is left to fail is memory.
+        let dx = inner
+            .backward(pass, top, true)
+            .map_err(|_| CpuError::OutOfMemory)?;
+        let trainable = inner
+            .params
+            .iter()
+            .zip(&inner.grads)
+            .filter(|(p, _)| p.is_trainable());
+        let mut count = 0;
+        for (param, grad) in trainable {
+            take(&param.value, grad)?;
+            count += 1;
+        }
+        let [h, w, c] = inner.nodes[0].extent;
+        let Some(dx) = dx else {
+            return Ok((count, vec![0.0; batch * h * w * c]));
+        };
+        let mut nchw = vec![0.0; dx.len()];
+        nhwc_to_nchw(&dx, c, h * w, &mut nchw);
+        inner.pool.give(dx);
+        Ok((count, nchw))
+    }
+
+    fn to_nhwc(&self, x: &Images) -> Result<(usize, Vec<f32>)> {
+        let (n, c, h, w) = *x.shape();
+        let extent = self.lock().nodes[0].extent;
+        if extent != [h, w, c] {
+            let [eh, ew, ec] = extent;
+            return Err(Error::shape(
+                "forward",
+                format!("images (N, {ec}, {eh}, {ew})"),
+                format!("({n}, {c}, {h}, {w})"),
+            ));
+        }
+        let nchw = read(x);
+        let mut nhwc = vec![0.0; nchw.len()];
+        nchw_to_nhwc(&nchw, c, h * w, &mut nhwc);
+        Ok((n, nhwc))
+    }
+
+    /// Every parameter, running statistics included, in the order of the layers.
+    pub fn parameters(&self) -> Vec<Param> {
+        self.lock().params.clone()
+    }
+
+    /// One parameter by name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the closest names there are.
+    pub fn parameter(&self, name: &str) -> Result<Param> {
+        let inner = self.lock();
+        inner.find(name).map(|id| inner.params[id].clone())
+    }
+
+    /// Replaces the numbers of a parameter.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the number of elements differs, [`Error::Invalid`] for an unknown name.
+    pub fn set_parameter(&self, name: &str, data: &[f32]) -> Result<()> {
+        let mut inner = self.lock();
+        let id = inner.find(name)?;
+        let (len, dims) = (inner.params[id].len(), &inner.params[id].dims);
+        if data.len() != len {
+            return Err(Error::shape(
+                "set_parameter",
+                format!("{name} has {len} elements {dims:?}"),
+                data.len(),
+            ));
+        }
+        inner.params[id].value.copy_from(data);
+        Ok(())
+    }
+
+    /// Number of trainable numbers.
+    pub fn parameter_count(&self) -> usize {
+        self.lock()
+            .params
+            .iter()
+            .filter(|p| p.is_trainable())
+            .map(Param::len)
+            .sum()
+    }
+
+    /// Convolutions and linear layers in the order they run.
+    pub fn layers(&self) -> Vec<LayerInfo> {
+        let inner = self.lock();
+        let of = |(id, node): (NodeId, &Node)| {
+            let Op::Conv { weight, .. } = node.op else {
+                return None;
+            };
+            Some(LayerInfo {
+                name: node.name.clone(),
+                weight,
+                weights: inner.params[weight].len(),
+                macs: inner.layer_macs(id),
+                bits: inner.quant[id].as_ref().map(|q| q.bits),
+            })
+        };
+        inner.nodes.iter().enumerate().filter_map(of).collect()
+    }
+
+    /// Gives layers quantisers: `choose` is asked for each and returns its precision and weight quantiser.
+    ///
+    /// Bounds become parameters `NAME.weight_bounds` and `NAME.act_bounds`; they are set from the first
+    /// training batch, layer by layer, so that later layers already see quantised inputs.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for bits outside 1 to 8 or a layer that is quantised already.
+    pub fn quantise(
+        &self,
+        mut choose: impl FnMut(&LayerInfo) -> Option<(QuantSpec, Box<dyn WeightQuantiser>)>,
+    ) -> Result<()> {
+        let layers = self.layers();
+        let mut inner = self.lock();
+        for layer in &layers {
+            let Some((spec, quantiser)) = choose(layer) else {
+                continue;
+            };
+            crate::ops::fake_quant::levels(spec.bits)?;
+            if layer.bits.is_some() {
+                return Err(Error::invalid(
+                    format!("layer {}", layer.name),
+                    "is quantised already",
+                ));
+            }
+            let mut bound = |suffix: &str| {
+                let data = vec![-1.0, 1.0];
+                let param = Param::new(
+                    format!("{}.{suffix}", layer.name),
+                    vec![2],
+                    Role::Bound,
+                    data,
+                )?;
+                Ok::<_, Error>(inner.add_param(param))
+            };
+            let (weight, act) = (bound("weight_bounds")?, bound("act_bounds")?);
+            let node = inner
+                .nodes
+                .iter()
+                .position(|n| n.name == layer.name)
+                .expect("layers name nodes");
+            inner.quant[node] = Some(LayerQuant {
+                bits: spec.bits,
+                act,
+                weight,
+                ready: false,
+                quantiser,
+            });
+        }
+        Ok(())
+    }
+
+    /// Wall-clock of forward and backward passes since the last call.
+    pub fn take_times(&self) -> StepTimes {
+        std::mem::take(&mut self.lock().times)
+    }
+
+    /// Largest number of bytes that activations and gradients took at one time.
+    pub fn peak_activation_bytes(&self) -> usize {
+        self.lock().pool.peak_bytes()
+    }
+
+    /// A table of the layers: name, output, weights, multiply-accumulates.
+    pub fn summary(&self) -> String {
+        let mut text = format!(
+            "{:<24} {:>10} {:>14}  bits\n",
+            "layer", "weights", "MACs/sample"
+        );
+        for l in self.layers() {
+            let bits = l.bits.map_or("32".into(), |b| b.to_string());
+            text += &format!("{:<24} {:>10} {:>14}  {bits}\n", l.name, l.weights, l.macs);
+        }
+        text + &format!("{} trainable parameters\n", self.parameter_count())
+    }
+}
+
+impl std::fmt::Debug for Net {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.summary())
+    }
+}
+
+impl Inner {
+    /// Length of the output vector.
+    pub fn classes(&self) -> Result<usize> {
+        match self.nodes[self.output].extent {
+            [1, 1, classes] => Ok(classes),
+            [h, w, c] => Err(Error::shape(
+                "logits",
+                "a network that ends in a vector",
+                format!("{c}x{h}x{w}"),
+            )),
+        }
+    }
+
+    pub fn find(&self, name: &str) -> Result<ParamId> {
+        self.params
+            .iter()
+            .position(|p| p.name == name)
+            .ok_or_else(|| {
+                let stem = name.split('.').next().unwrap_or(name);
+                let near: Vec<&str> = self
+                    .params
+                    .iter()
+                    .map(|p| p.name.as_str())
+                    .filter(|n| n.starts_with(stem))
+                    .take(6)
+                    .collect();
+                Error::invalid(
+                    format!("parameter {name:?}"),
+                    format!("is not in the network; near it: {near:?}"),
+                )
+            })
+    }
+
+    fn layer_macs(&self, node: NodeId) -> usize {
+        let Op::Conv { window, .. } = &self.nodes[node].op else {
+            return 0;
+        };
+        let from = self.nodes[self.nodes[node].input].extent;
+        super::graph::conv_shape(1, from, self.nodes[node].extent, window).macs()
+    }
+}
+
+fn add_into(sum: &mut [f32], grad: &[f32]) {
+    sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g);
+}

@@ -1,0 +1,202 @@
+//! Batch normalisation on dfdx's tape, in both modes.
+
+use dfdx::prelude::{HasShape, Merge, PutTape, Tape};
+
+use super::{BatchNormKernel, NormShape};
+use crate::error::{Error, Result};
+use crate::ops::or_panic;
+use crate::ops::parallel::expect_len;
+use crate::ops::relu::Activation;
+use crate::ops::tape::{
+    add_gradient, channels_first, channels_last, load, load_images, split, store_images,
+    with_gradient, zeros,
+};
+use crate::tensors::{Dev, Images, Vector, dev};
+
+/// Which statistics normalise a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Those of the batch, through which the gradient flows; the running ones move towards them.
+    #[default]
+    Train,
+    /// The running ones, as constants.
+    Infer,
+}
+
+/// Running statistics of one layer.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct BatchNormState {
+    /// Running mean per channel.
+    pub mean: Vec<f32>,
+    /// Running variance per channel, unbiased.
+    pub var: Vec<f32>,
+    /// Share of a new batch in the running statistics, as in PyTorch (0.1).
+    pub momentum: f32,
+    /// What keeps the root away from 0 (1e-5).
+    pub eps: f32,
+}
+
+impl BatchNormState {
+    /// Mean 0 and variance 1 for `channels` channels.
+    pub fn new(channels: usize) -> Self {
+        BatchNormState {
+            mean: vec![0.0; channels],
+            var: vec![1.0; channels],
+            momentum: 0.1,
+            eps: 1e-5,
+        }
+    }
+
+    /// Moves towards the statistics of a batch of `pixels` pixels; its biased variance is made unbiased.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of channels.
+    pub fn update(&mut self, mean: &[f32], var: &[f32], pixels: usize) -> Result<()> {
+        expect_len("batch_norm2d", "mean", self.mean.len(), mean.len())?;
+        expect_len("batch_norm2d", "var", self.var.len(), var.len())?;
+        let unbiased = pixels as f32 / pixels.saturating_sub(1).max(1) as f32;
+        let share = self.momentum;
+        for (running, new) in self.mean.iter_mut().zip(mean) {
+            *running += share * (new - *running);
+        }
+        for (running, new) in self.var.iter_mut().zip(var) {
+            *running += share * (new * unbiased - *running);
+        }
+        Ok(())
+    }
+}
+
+/// `gamma (x - mean) / sqrt(var + eps) + beta` per channel of `(N, C, H, W)` images; see the
+/// [module](super) for the gradient in both modes. `gamma` and `beta` have length `C`.
+///
+/// ```
+/// use rebit::ops::batch_norm2d::{BatchNormState, Mode, batch_norm2d};
+/// use rebit::prelude::*;
+/// let x: Images = from_vec(vec![1.0, 3.0], (1, 1, 1, 2))?;
+/// let (gamma, beta) = (from_vec(vec![1.0], (1,))?, from_vec(vec![5.0], (1,))?);
+/// let mut state = BatchNormState::new(1);
+/// let y = batch_norm2d(x, gamma, beta, &mut state, Mode::Train);
+/// assert!((read(&y)[0] - 4.0).abs() < 1e-4 && (read(&y)[1] - 6.0).abs() < 1e-4);
+/// assert_eq!(state.mean, [0.2]);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Panics
+/// Where [`try_batch_norm2d`] fails.
+#[track_caller]
+pub fn batch_norm2d<T, R, Q>(
+    x: Images<T>,
+    gamma: Vector<R>,
+    beta: Vector<Q>,
+    state: &mut BatchNormState,
+    mode: Mode,
+) -> Images<T>
+where
+    T: Tape<f32, Dev> + Merge<R> + Merge<Q>,
+    R: Tape<f32, Dev>,
+    Q: Tape<f32, Dev>,
+{
+    or_panic(try_batch_norm2d(x, gamma, beta, state, mode))
+}
+
+/// See [`batch_norm2d`].
+///
+/// # Errors
+/// [`Error::Shape`] unless gamma, beta and the statistics have one value per channel;
+/// [`Error::Invalid`] without a pixel, and in training with only one, which has no variance.
+pub fn try_batch_norm2d<T, R, Q>(
+    x: Images<T>,
+    gamma: Vector<R>,
+    beta: Vector<Q>,
+    state: &mut BatchNormState,
+    mode: Mode,
+) -> Result<Images<T>>
+where
+    T: Tape<f32, Dev> + Merge<R> + Merge<Q>,
+    R: Tape<f32, Dev>,
+    Q: Tape<f32, Dev>,
+{
+    let (x, tape) = split(x)?;
+    let (gamma, gamma_tape) = split(gamma)?;
+    let (beta, beta_tape) = split(beta)?;
+    let mut tape = tape.merge(gamma_tape).merge(beta_tape);
+    let (y, backward) = forward(x, gamma, beta, state, mode)?;
+    tape.add_backward_op(backward);
+    Ok(y.put_tape(tape))
+}
+
+type Backward = Box<dyn FnOnce(&mut crate::Grads) -> Result<(), dfdx::prelude::CpuError>>;
+
+fn forward(
+    x: Images,
+    gamma: Vector,
+    beta: Vector,
+    state: &mut BatchNormState,
+    mode: Mode,
+) -> Result<(Images, Backward)> {
+    let shape = *x.shape();
+    let (n, channels, h, w) = shape;
+    let s = NormShape {
+        pixels: n * h * w,
+        channels,
+    };
+    if mode == Mode::Train && s.pixels == 1 {
+        return Err(Error::invalid(
+            "batch_norm2d in training mode on one pixel per channel",
+            "a single value has no variance; use a larger batch or Mode::Infer",
+        ));
+    }
+    expect_len("batch_norm2d", "state.mean", channels, state.mean.len())?;
+    expect_len("batch_norm2d", "state.var", channels, state.var.len())?;
+    let (gamma, gamma_tensor) = (load(&gamma)?, gamma);
+    let (beta, beta_tensor) = (load(&beta)?, beta);
+    let (eps, act) = (state.eps, Activation::None);
+    let z = load_images(&x)?;
+    let (mut y, mut mean, mut var) = (zeros(z.len())?, zeros(channels)?, zeros(channels)?);
+    match mode {
+        Mode::Train => {
+            dev().batch_norm_train(
+                s, &z, &gamma, &beta, eps, None, act, &mut y, &mut mean, &mut var,
+            )?;
+            state.update(&mean, &var, s.pixels)?;
+        }
+        Mode::Infer => {
+            mean.copy_from_slice(&state.mean);
+            var.copy_from_slice(&state.var);
+            dev().batch_norm_infer(s, &z, &gamma, &beta, &mean, &var, eps, None, act, &mut y)?;
+        }
+    }
+    let y = store_images(&y, shape)?;
+    let out = y.clone();
+    let backward: Backward = Box::new(move |grads| {
+        with_gradient(grads, &out, |grads, dy| {
+            let mut dy = channels_last(shape, dy)?;
+            let mut dz = zeros(dy.len())?;
+            let (mut dgamma, mut dbeta) = (zeros(channels)?, zeros(channels)?);
+            let gradient = match mode {
+                Mode::Train => <Dev as BatchNormKernel>::batch_norm_grad,
+                Mode::Infer => <Dev as BatchNormKernel>::batch_norm_infer_grad,
+            };
+            // Without an activation the kernel does not look at `y`: any buffer of its length will do.
+            gradient(
+                &dev(),
+                s,
+                &z,
+                &z,
+                &gamma,
+                &mean,
+                &var,
+                eps,
+                act,
+                &mut dy,
+                &mut dz,
+                &mut dgamma,
+                &mut dbeta,
+            )?;
+            add_gradient(grads, &x, &channels_first(shape, &dz)?)?;
+            add_gradient(grads, &gamma_tensor, &dgamma)?;
+            add_gradient(grads, &beta_tensor, &dbeta)
+        })
+    });
+    Ok((y, backward))
+}

@@ -1,0 +1,491 @@
+//! The gradient of the weights: for each tap a small outer product per pixel, summed in registers.
+//!
+//! The pixels are cut into chunks by the shape alone; each chunk sums into memory of its own and the chunks are
+//! added in order, so the result has the same bits at any number of threads.
+
+use pulp::Simd;
+use rayon::prelude::*;
+
+use super::super::{ActQuant, ConvShape};
+use super::Level;
+use super::plan::Plan;
+use super::scratch::with_scratch;
+use super::source::{BLOCK, Fill, Quantiser};
+
+/// Pixels that a chunk should at least have, so that adding the chunks stays cheap.
+const CHUNK_PIXELS: usize = 1024;
+/// Most chunks.
+const CHUNKS: usize = 32;
+/// Most floats of all chunks' sums.
+const SUM_FLOATS: usize = 8 << 20;
+/// Floats of input and output gradient that one walk over the taps touches, to stay in the first-level cache.
+const WALK_FLOATS: usize = 8 * 1024;
+
+/// `dw` and `dbias` on slices whose lengths were checked.
+pub(crate) fn run(
+    level: Level,
+    s: &ConvShape,
+    x: &[f32],
+    quant: Option<ActQuant>,
+    dy: &[f32],
+    dw: &mut [f32],
+    dbias: Option<&mut [f32]>,
+) {
+    let plan = Plan::forward(s);
+    level.run(GradWeight {
+        plan: &plan,
+        x,
+        quant: quant.map(Quantiser::new),
+        dy,
+        dw,
+        dbias,
+    });
+}
+
+struct GradWeight<'a> {
+    plan: &'a Plan,
+    x: &'a [f32],
+    quant: Option<Quantiser>,
+    dy: &'a [f32],
+    dw: &'a mut [f32],
+    dbias: Option<&'a mut [f32]>,
+}
+
+impl pulp::WithSimd for GradWeight<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        grad_weight(simd, self);
+    }
+}
+
+/// Vectors of output channels: first channel of the group, channels, vectors.
+fn out_blocks(channels: usize, lanes: usize) -> Vec<(usize, usize, usize)> {
+    let mut blocks = Vec::new();
+    let mut start = 0;
+    while start < channels {
+        let vectors = if channels - start > lanes { 2 } else { 1 };
+        let here = (channels - start).min(vectors * lanes);
+        blocks.push((start, here, vectors));
+        start += here;
+    }
+    blocks
+}
+
+/// Where the sums of one group's (out block, source block, tap) stand: `[group][out][source][tap][BLOCK][width]`.
+struct SumLayout {
+    blocks: Vec<(usize, usize, usize)>,
+    taps: usize,
+    lanes: usize,
+    src_blocks: usize,
+    group_len: usize,
+    len: usize,
+}
+
+impl SumLayout {
+    fn new(plan: &Plan, lanes: usize) -> Self {
+        let taps = plan.passes[0].taps.len();
+        if plan.depthwise {
+            let src_blocks = plan.source.blocks();
+            let group_len = src_blocks * taps * BLOCK;
+            return SumLayout {
+                blocks: Vec::new(),
+                taps,
+                lanes,
+                src_blocks,
+                group_len,
+                len: group_len,
+            };
+        }
+        let blocks = out_blocks(plan.out_per_group, lanes);
+        let src_blocks = plan.source.blocks_per_group();
+        let width: usize = blocks.iter().map(|b| b.2 * lanes).sum();
+        let group_len = width * src_blocks * taps * BLOCK;
+        SumLayout {
+            blocks,
+            taps,
+            lanes,
+            src_blocks,
+            group_len,
+            len: group_len * plan.groups,
+        }
+    }
+}
+
+fn grad_weight<S: Simd>(simd: S, job: GradWeight) {
+    let plan = job.plan;
+    let (height, _, channels) = plan.out;
+    let sums = SumLayout::new(plan, S::F32_LANES);
+    let sum_len = (sums.len + channels).next_multiple_of(BLOCK);
+    let band_rows = plan.band_rows();
+    let bands_per_image = height.div_ceil(band_rows);
+    let bands = plan.batch * bands_per_image;
+    let chunks = chunk_count(plan, sum_len, bands);
+    let taps = plan.tap_offsets(&plan.passes[0]);
+    with_scratch(chunks * sum_len, |memory| {
+        memory
+            .par_chunks_exact_mut(sum_len)
+            .enumerate()
+            .for_each(|(k, sum)| {
+                sum.fill(0.0);
+                for band in k * bands / chunks..(k + 1) * bands / chunks {
+                    let from = (band % bands_per_image) * band_rows;
+                    let rows = band_rows.min(height - from);
+                    add_band(
+                        simd,
+                        &job,
+                        &sums,
+                        &taps,
+                        band / bands_per_image,
+                        from,
+                        rows,
+                        sum,
+                    );
+                }
+            });
+        add_chunks(simd, memory, sum_len);
+        let sum = &memory[..sum_len];
+        unpack(plan, &sums, sum, job.dw);
+        if let Some(db) = job.dbias {
+            db.copy_from_slice(&sum[sums.len..sums.len + channels]);
+        }
+    });
+}
+
+/// `sum[c] += sum over the pixels of dy[pixel][c]`.
+pub(crate) fn add_pixels<S: Simd>(simd: S, dy: &[f32], sum: &mut [f32]) {
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            for pixel in dy.chunks_exact(sum.len()) {
+                for (s, &g) in sum.iter_mut().zip(pixel) {
+                    *s += g;
+                }
+            }
+        },
+    );
+}
+
+/// How many pieces the sum over all pixels is cut into, by the shape alone.
+pub(crate) fn chunk_count(plan: &Plan, sum_len: usize, bands: usize) -> usize {
+    let pixels = plan.batch * plan.out.0 * plan.out.1;
+    (pixels / CHUNK_PIXELS)
+        .min(CHUNKS)
+        .min(SUM_FLOATS / sum_len)
+        .max(4)
+        .min(bands)
+}
+
+/// Adds all chunks to the first, in order.
+pub(crate) fn add_chunks<S: Simd>(simd: S, memory: &mut [f32], len: usize) {
+    const PART: usize = 4096;
+    let (first, rest) = memory.split_at_mut(len);
+    first
+        .par_chunks_mut(PART)
+        .enumerate()
+        .for_each(|(k, part)| {
+            simd.vectorize(
+                #[inline(always)]
+                || {
+                    for other in rest.chunks_exact(len) {
+                        for (a, &b) in part.iter_mut().zip(&other[k * PART..]) {
+                            *a += b;
+                        }
+                    }
+                },
+            );
+        });
+}
+
+/// From the sums' order to OIHW.
+fn unpack(plan: &Plan, sums: &SumLayout, sum: &[f32], dw: &mut [f32]) {
+    let taps = sums.taps;
+    if plan.depthwise {
+        for (channel, row) in dw.chunks_exact_mut(taps).enumerate() {
+            let start = channel / BLOCK * taps * BLOCK + channel % BLOCK;
+            for (tap, d) in row.iter_mut().enumerate() {
+                *d = sum[start + tap * BLOCK];
+            }
+        }
+        return;
+    }
+    dw.par_chunks_exact_mut(plan.src_per_group * taps)
+        .enumerate()
+        .for_each(|(out, filter)| {
+            let (group, out) = (out / plan.out_per_group, out % plan.out_per_group);
+            let mut start = group * sums.group_len;
+            for &(first, count, vectors) in &sums.blocks {
+                let width = vectors * sums.lanes;
+                if out < first + count {
+                    start += out - first;
+                    for (c, plane) in filter.chunks_exact_mut(taps).enumerate() {
+                        let block = start + (c / BLOCK * taps * BLOCK + c % BLOCK) * width;
+                        for (tap, d) in plane.iter_mut().enumerate() {
+                            *d = sum[block + tap * BLOCK * width];
+                        }
+                    }
+                    return;
+                }
+                start += width * sums.src_blocks * taps * BLOCK;
+            }
+        });
+}
+
+/// Adds the products of destination rows `from..from + rows` of one image.
+#[allow(clippy::too_many_arguments)]
+fn add_band<S: Simd>(
+    simd: S,
+    job: &GradWeight,
+    sums: &SumLayout,
+    taps: &[usize],
+    image: usize,
+    from: usize,
+    rows: usize,
+    sum: &mut [f32],
+) {
+    let plan = job.plan;
+    let (height, width, channels) = plan.out;
+    let (first, end) = plan.source_rows(from, from + rows);
+    let src_rows = (end - first) as usize;
+    let image_len = plan.source.height * plan.source.width * plan.source.channels;
+    let dy_from = (image * height + from) * width * channels;
+    let dy = &job.dy[dy_from..dy_from + rows * width * channels];
+    let (weights, bias) = sum.split_at_mut(sums.len);
+    if job.dbias.is_some() {
+        add_pixels(simd, dy, &mut bias[..channels]);
+    }
+    with_scratch(plan.source.len(src_rows), |scratch| {
+        simd.vectorize(Fill {
+            layout: &plan.source,
+            image: &job.x[image * image_len..(image + 1) * image_len],
+            first,
+            rows: src_rows,
+            quant: job.quant,
+            dst: scratch,
+        });
+        let block_stride = src_rows * plan.source.row_len();
+        let line = plan.src_stride * plan.source.row_len();
+        let blocks = if plan.depthwise {
+            1
+        } else {
+            plan.source.blocks()
+        };
+        let walk = (WALK_FLOATS / (line * blocks + width * channels)).max(1);
+        for row in (0..rows).step_by(walk) {
+            let area = Area {
+                rows: walk.min(rows - row),
+                cols: width,
+                x_line: line,
+                dy_line: width * channels,
+                dy_step: channels,
+            };
+            let dy = &dy[row * width * channels..];
+            let x = &scratch[row * line..];
+            if plan.depthwise {
+                for block in 0..plan.source.blocks() {
+                    let lanes = (channels - block * BLOCK).min(BLOCK);
+                    for (tap, &offset) in taps.iter().enumerate() {
+                        let at = (block * sums.taps + tap) * BLOCK;
+                        let (x, dy) = (&x[block * block_stride + offset..], &dy[block * BLOCK..]);
+                        let sum = &mut weights[at..at + lanes];
+                        simd.vectorize(Depthwise { area, x, dy, sum });
+                    }
+                }
+                continue;
+            }
+            for group in 0..plan.groups {
+                let mut at = group * sums.group_len;
+                for &(start, count, vectors) in &sums.blocks {
+                    let dy = &dy[group * plan.out_per_group + start..];
+                    let sum_width = vectors * S::F32_LANES;
+                    for block in 0..sums.src_blocks {
+                        let base = (group * sums.src_blocks + block) * block_stride;
+                        let used = (plan.src_per_group - block * BLOCK).min(BLOCK);
+                        for &offset in taps {
+                            let sum = &mut weights[at..at + BLOCK * sum_width];
+                            let outer = Outer {
+                                area,
+                                x: &x[base + offset..],
+                                dy,
+                                count,
+                                sum,
+                            };
+                            outer_product(simd, vectors, used, outer);
+                            at += BLOCK * sum_width;
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// The pixels that one walk covers, and how to step through them.
+#[derive(Clone, Copy)]
+struct Area {
+    rows: usize,
+    cols: usize,
+    x_line: usize,
+    dy_line: usize,
+    dy_step: usize,
+}
+
+impl Area {
+    /// Floats from the first to past the last element of each operand.
+    fn check(&self, x: &[f32], dy: &[f32], used: usize, count: usize) {
+        let (r, c) = (self.rows - 1, self.cols - 1);
+        assert!(x.len() >= r * self.x_line + c * BLOCK + used);
+        assert!(dy.len() >= r * self.dy_line + c * self.dy_step + count);
+    }
+}
+
+/// `sum[c][o] += sum over pixels of x[pixel][c] * dy[pixel][o]` for one tap.
+struct Outer<'a> {
+    area: Area,
+    x: &'a [f32],
+    dy: &'a [f32],
+    /// Output channels, at most `V * LANES`.
+    count: usize,
+    /// `[BLOCK][V * LANES]`.
+    sum: &'a mut [f32],
+}
+
+/// [`Outer`] for source channels `C * k .. C * (k + 1)`.
+struct OuterKernel<'a, 'b, const V: usize, const C: usize> {
+    outer: &'a mut Outer<'b>,
+    channel: usize,
+}
+
+impl<const V: usize, const C: usize> pulp::WithSimd for OuterKernel<'_, '_, V, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Outer {
+            area,
+            x,
+            dy,
+            count,
+            sum,
+        } = self.outer;
+        area.check(x, dy, self.channel + C, *count);
+        let width = V * S::F32_LANES;
+        let sum = &mut sum[self.channel * width..(self.channel + C) * width];
+        let full = *count == width;
+        let last = *count - (V - 1) * S::F32_LANES;
+        // SAFETY: `check` holds for the last pixel, so all loads of `x` and of the first `count` floats of `dy` are
+        // inside; `sum` has C * V vectors.
+        unsafe {
+            let mut acc = [[simd.splat_f32s(0.0); V]; C];
+            for (c, acc) in acc.iter_mut().enumerate() {
+                for (v, a) in acc.iter_mut().enumerate() {
+                    let p = sum.as_ptr().add(c * width + v * S::F32_LANES);
+                    *a = p.cast::<S::f32s>().read_unaligned();
+                }
+            }
+            for row in 0..area.rows {
+                let mut px = x.as_ptr().add(row * area.x_line + self.channel);
+                let mut pd = dy.as_ptr().add(row * area.dy_line);
+                for _ in 0..area.cols {
+                    let mut g = [simd.splat_f32s(0.0); V];
+                    for (v, g) in g.iter_mut().enumerate() {
+                        let p = pd.add(v * S::F32_LANES);
+                        *g = if full || v + 1 < V {
+                            p.cast::<S::f32s>().read_unaligned()
+                        } else {
+                            simd.partial_load_f32s(std::slice::from_raw_parts(p, last))
+                        };
+                    }
+                    for (c, acc) in acc.iter_mut().enumerate() {
+                        let xc = simd.splat_f32s(*px.add(c));
+                        for (a, &g) in acc.iter_mut().zip(&g) {
+                            *a = simd.mul_add_e_f32s(xc, g, *a);
+                        }
+                    }
+                    px = px.wrapping_add(BLOCK);
+                    pd = pd.wrapping_add(area.dy_step);
+                }
+            }
+            for (c, acc) in acc.iter().enumerate() {
+                for (v, &a) in acc.iter().enumerate() {
+                    let p = sum.as_mut_ptr().add(c * width + v * S::F32_LANES);
+                    p.cast::<S::f32s>().write_unaligned(a);
+                }
+            }
+        }
+    }
+}
+
+/// Runs [`Outer`] for the first `used` source channels, in register-sized steps.
+fn outer_product<S: Simd>(simd: S, vectors: usize, used: usize, mut outer: Outer) {
+    let outer = &mut outer;
+    let wide = S::REGISTER_COUNT > 16;
+    let mut channel = 0;
+    while channel < used {
+        let left = used - channel;
+        channel += match (vectors, left) {
+            (1, 9..) if wide => {
+                simd.vectorize(OuterKernel::<1, 16> { outer, channel });
+                16
+            }
+            (1, 5..) => {
+                simd.vectorize(OuterKernel::<1, 8> { outer, channel });
+                8
+            }
+            (1, _) => {
+                simd.vectorize(OuterKernel::<1, 4> { outer, channel });
+                4
+            }
+            (_, 5..) if wide => {
+                simd.vectorize(OuterKernel::<2, 8> { outer, channel });
+                8
+            }
+            _ => {
+                simd.vectorize(OuterKernel::<2, 4> { outer, channel });
+                4
+            }
+        };
+    }
+}
+
+/// `sum[c] += sum over pixels of x[pixel][c] * dy[pixel][c]` for one tap of one block.
+struct Depthwise<'a> {
+    area: Area,
+    x: &'a [f32],
+    dy: &'a [f32],
+    sum: &'a mut [f32],
+}
+
+impl pulp::WithSimd for Depthwise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Depthwise { area, x, dy, sum } = self;
+        area.check(x, dy, BLOCK, sum.len());
+        for (v, sum) in sum.chunks_mut(S::F32_LANES).enumerate() {
+            let at = v * S::F32_LANES;
+            let mut acc = simd.partial_load_f32s(sum);
+            // SAFETY: `check` holds for the last pixel; only the lanes of `sum` are read of `dy`.
+            unsafe {
+                for row in 0..area.rows {
+                    let mut px = x.as_ptr().add(row * area.x_line + at);
+                    let mut pd = dy.as_ptr().add(row * area.dy_line + at);
+                    for _ in 0..area.cols {
+                        let g = if sum.len() == S::F32_LANES {
+                            pd.cast::<S::f32s>().read_unaligned()
+                        } else {
+                            simd.partial_load_f32s(std::slice::from_raw_parts(pd, sum.len()))
+                        };
+                        let x = px.cast::<S::f32s>().read_unaligned();
+                        acc = simd.mul_add_f32s(x, g, acc);
+                        px = px.wrapping_add(BLOCK);
+                        pd = pd.wrapping_add(area.dy_step);
+                    }
+                }
+            }
+            simd.partial_store_f32s(sum, acc);
+        }
+    }
+}

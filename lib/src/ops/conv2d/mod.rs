@@ -1,0 +1,252 @@
+//! Two-dimensional convolution and its gradients, with the activation quantiser fused into the read.
+//!
+//! For an input `x` (samples, height, width, channels), a weight `w` (out, in/groups, kh, kw) and a bias `b`
+//!
+//! ```text
+//! y[n, i, j, o] = b[o] + sum_{c, u, v} w[o, c, u, v] * q(x)[n, i*stride + u*dilation - padding, j*stride + v*dilation - padding, c]
+//! ```
+//!
+//! where `c` runs over the channels of `o`'s group, elements outside the image are zero, and `q` is the identity
+//! or the activation quantiser [`ActQuant`]. The definition (cross-correlation) and the weight order are PyTorch's.
+//!
+//! Gradients, with `g = dL/dy`:
+//!
+//! ```text
+//! dL/dw[o, c, u, v]   = sum_{n, i, j} g[n, i, j, o] * q(x)[n, i*stride + u*dilation - padding, ..., c]
+//! dL/db[o]            = sum_{n, i, j} g[n, i, j, o]
+//! dL/dq(x)[n, p, q, c] = sum over all (o, u, v, i, j) that read this element of g[n, i, j, o] * w[o, c, u, v]
+//! ```
+
+use dfdx::tensor::Storage;
+
+use crate::error::{Error, Result};
+
+pub(crate) mod cpu;
+mod tape;
+
+pub use tape::{Conv2dOptions, conv2d, try_conv2d};
+
+/// Geometry of one convolution; activations NHWC, weights OIHW `(out, in/groups, kh, kw)` as in PyTorch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvShape {
+    /// Samples.
+    pub batch: usize,
+    /// Height of the input.
+    pub in_h: usize,
+    /// Width of the input.
+    pub in_w: usize,
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Height and width of the kernel.
+    pub kernel: (usize, usize),
+    /// Step between neighbouring outputs, in input pixels.
+    pub stride: usize,
+    /// Zero pixels added on each side.
+    pub padding: usize,
+    /// Distance between neighbouring kernel elements, in input pixels.
+    pub dilation: usize,
+    /// Groups of channels that do not see each other; `in_channels` of them make a depthwise convolution.
+    pub groups: usize,
+}
+
+impl ConvShape {
+    /// A linear layer over `rows` samples: `y (rows, out) = x (rows, in) w^T (in, out)`.
+    ///
+    /// A convolution with a 1x1 kernel and stride 1 is computed over the flat list of pixels whatever its height
+    /// and width are, so how the rows are folded into an image makes no difference in speed.
+    pub fn linear(rows: usize, inputs: usize, outputs: usize) -> Self {
+        ConvShape {
+            batch: rows,
+            in_h: 1,
+            in_w: 1,
+            in_channels: inputs,
+            out_channels: outputs,
+            kernel: (1, 1),
+            stride: 1,
+            padding: 0,
+            dilation: 1,
+            groups: 1,
+        }
+    }
+
+    /// Whether the numbers describe a convolution.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a zero size, stride, dilation or group count and for channels that the groups do not
+    /// divide; [`Error::Shape`] for a kernel larger than the padded image.
+    pub fn check(&self) -> Result<()> {
+        let positive = [
+            ("batch", self.batch),
+            ("in_h", self.in_h),
+            ("in_w", self.in_w),
+            ("in_channels", self.in_channels),
+            ("out_channels", self.out_channels),
+            ("kernel height", self.kernel.0),
+            ("kernel width", self.kernel.1),
+            ("stride", self.stride),
+            ("dilation", self.dilation),
+            ("groups", self.groups),
+        ];
+        for (name, value) in positive {
+            if value == 0 {
+                return Err(Error::invalid(
+                    format!("conv2d {name}"),
+                    "is 0, but must be at least 1",
+                ));
+            }
+        }
+        for (name, channels) in [("in", self.in_channels), ("out", self.out_channels)] {
+            if channels % self.groups != 0 {
+                return Err(Error::invalid(
+                    format!("conv2d groups = {}", self.groups),
+                    format!("does not divide {name}_channels = {channels}"),
+                ));
+            }
+        }
+        let (eh, ew) = self.kernel_extent();
+        let (ph, pw) = (self.in_h + 2 * self.padding, self.in_w + 2 * self.padding);
+        if eh > ph || ew > pw {
+            return Err(Error::shape(
+                "conv2d",
+                format!("a padded image of at least {eh}x{ew} (the dilated kernel)"),
+                format!("{ph}x{pw}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Rows and columns that the dilated kernel covers.
+    fn kernel_extent(&self) -> (usize, usize) {
+        let extent = |k: usize| (k - 1) * self.dilation + 1;
+        (extent(self.kernel.0), extent(self.kernel.1))
+    }
+
+    /// Height of the output.
+    pub fn out_h(&self) -> usize {
+        (self.in_h + 2 * self.padding - self.kernel_extent().0) / self.stride + 1
+    }
+
+    /// Width of the output.
+    pub fn out_w(&self) -> usize {
+        (self.in_w + 2 * self.padding - self.kernel_extent().1) / self.stride + 1
+    }
+
+    /// Elements of the input.
+    pub fn input_len(&self) -> usize {
+        self.batch * self.in_h * self.in_w * self.in_channels
+    }
+
+    /// Elements of the output.
+    pub fn output_len(&self) -> usize {
+        self.batch * self.out_h() * self.out_w() * self.out_channels
+    }
+
+    /// Elements of the weight.
+    pub fn weight_len(&self) -> usize {
+        self.out_channels * (self.in_channels / self.groups) * self.kernel.0 * self.kernel.1
+    }
+
+    /// Multiply-accumulate operations of one forward pass, counting the products with padding.
+    pub fn macs(&self) -> usize {
+        self.batch * self.out_h() * self.out_w() * self.weight_len()
+    }
+}
+
+/// Per-tensor activation quantiser fused into the read of a convolution's input:
+///
+/// ```text
+/// n = (x - lower) / (upper - lower),   q = round(levels * clamp(n, 0, 1)) / levels
+/// ```
+///
+/// (LTS: the output stays in `[0, 1]`, there is no de-quantisation; round half to even.) Zero padding is applied
+/// after it. Its gradient is straight-through inside the range, with `m = 1{0 <= n <= 1}`:
+/// `dq/dx = m/(upper-lower)`, `dq/dupper = -m*n/(upper-lower)`, `dq/dlower = m*(n-1)/(upper-lower)`.
+///
+/// The division by the range is computed as a product with its reciprocal, here and in the gradient.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ActQuant {
+    /// Value that becomes 0.
+    pub lower: f32,
+    /// Value that becomes 1.
+    pub upper: f32,
+    /// Number of steps, `2^bits - 1`.
+    pub levels: u32,
+}
+
+/// Gradients of the loss with respect to the bounds of an [`ActQuant`], summed over the tensor.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ActQuantGrad {
+    /// `dL/dlower`.
+    pub lower: f32,
+    /// `dL/dupper`.
+    pub upper: f32,
+}
+
+/// A device's convolution: buffers in, buffers out, activations NHWC and weights OIHW.
+///
+/// Every method checks the lengths of its buffers and returns [`Error::Shape`] when one does not fit.
+pub trait Conv2dKernel: Storage<f32> {
+    /// `y = conv(q(x), w) + bias`.
+    ///
+    /// # Errors
+    /// A shape that [`ConvShape::check`] refuses, or a buffer of the wrong length.
+    #[allow(clippy::too_many_arguments)]
+    fn conv2d_forward(
+        &self,
+        s: &ConvShape,
+        x: &Self::Vec,
+        quant: Option<ActQuant>,
+        w: &Self::Vec,
+        bias: Option<&Self::Vec>,
+        y: &mut Self::Vec,
+    ) -> Result<()>;
+
+    /// `dx = dL/dx` (or `dx += dL/dx` with `accumulate`). With a quantiser the gradient passes through its mask, and
+    /// the gradients of its bounds come out of the same pass; without one, `x` is not read and the result is `None`.
+    ///
+    /// # Errors
+    /// As [`Self::conv2d_forward`].
+    #[allow(clippy::too_many_arguments)]
+    fn conv2d_grad_input(
+        &self,
+        s: &ConvShape,
+        dy: &Self::Vec,
+        w: &Self::Vec,
+        x: &Self::Vec,
+        quant: Option<ActQuant>,
+        dx: &mut Self::Vec,
+        accumulate: bool,
+    ) -> Result<Option<ActQuantGrad>>;
+
+    /// The gradients of the quantiser's bounds alone, for a first layer whose input needs no gradient.
+    ///
+    /// # Errors
+    /// As [`Self::conv2d_forward`].
+    fn conv2d_grad_bounds(
+        &self,
+        s: &ConvShape,
+        dy: &Self::Vec,
+        w: &Self::Vec,
+        x: &Self::Vec,
+        quant: ActQuant,
+    ) -> Result<ActQuantGrad>;
+
+    /// `dw = dL/dw` (overwritten, OIHW) and `dbias = dL/dbias`; `x` is quantised again on the fly.
+    ///
+    /// # Errors
+    /// As [`Self::conv2d_forward`].
+    fn conv2d_grad_weight(
+        &self,
+        s: &ConvShape,
+        x: &Self::Vec,
+        quant: Option<ActQuant>,
+        dy: &Self::Vec,
+        dw: &mut Self::Vec,
+        dbias: Option<&mut Self::Vec>,
+    ) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! The linear layer `y = x w^T + b`: a pointwise convolution whose pixels are the rows of `x`.
+//!
+//! With `x` (rows, in), `w` (out, in) and `g = dL/dy`:
+//!
+//! ```text
+//! dL/dx = g w,   dL/dw = g^T x,   dL/db = sum over the rows of g
+//! ```
+//!
+//! The kernels are those of [`conv2d`](super::conv2d) on [`ConvShape::linear`], with the same fused quantiser.
+//! A convolution with a 1x1 kernel runs over the flat list of its pixels, so a network executor may as well treat a
+//! linear layer as a convolution of 1x1 images: it is the same work at the same speed.
+
+use dfdx::prelude::*;
+
+use super::conv2d::{ActQuant, ActQuantGrad, Conv2dKernel, Conv2dOptions, ConvShape, try_conv2d};
+use crate::error::{Error, Result};
+use crate::tensors::{Dev, Matrix, Vector};
+
+/// Rows, inputs and outputs of a linear layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinearShape {
+    /// Samples.
+    pub rows: usize,
+    /// Features of a sample.
+    pub inputs: usize,
+    /// Features of a result.
+    pub outputs: usize,
+}
+
+impl LinearShape {
+    /// The same layer as a pointwise convolution.
+    pub fn conv(&self) -> ConvShape {
+        ConvShape::linear(self.rows, self.inputs, self.outputs)
+    }
+}
+
+/// A device's linear layer: every device that can convolve has one.
+pub trait LinearKernel: Conv2dKernel {
+    /// `y = q(x) w^T + bias`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a buffer of the wrong length.
+    fn linear_forward(
+        &self,
+        s: LinearShape,
+        x: &Self::Vec,
+        quant: Option<ActQuant>,
+        w: &Self::Vec,
+        bias: Option<&Self::Vec>,
+        y: &mut Self::Vec,
+    ) -> Result<()> {
+        self.conv2d_forward(&s.conv(), x, quant, w, bias, y)
+    }
+
+    /// `dx = dL/dx` (or `+=`), with the gradients of the quantiser's bounds.
+    ///
+    /// # Errors
+    /// As [`Self::linear_forward`].
+    #[allow(clippy::too_many_arguments)]
+    fn linear_grad_input(
+        &self,
+        s: LinearShape,
+        dy: &Self::Vec,
+        w: &Self::Vec,
+        x: &Self::Vec,
+        quant: Option<ActQuant>,
+        dx: &mut Self::Vec,
+        accumulate: bool,
+    ) -> Result<Option<ActQuantGrad>> {
+        self.conv2d_grad_input(&s.conv(), dy, w, x, quant, dx, accumulate)
+    }
+
+    /// `dw = dL/dw` and `dbias = dL/dbias`.
+    ///
+    /// # Errors
+    /// As [`Self::linear_forward`].
+    fn linear_grad_weight(
+        &self,
+        s: LinearShape,
+        x: &Self::Vec,
+        quant: Option<ActQuant>,
+        dy: &Self::Vec,
+        dw: &mut Self::Vec,
+        dbias: Option<&mut Self::Vec>,
+    ) -> Result<()> {
+        self.conv2d_grad_weight(&s.conv(), x, quant, dy, dw, dbias)
+    }
+}
+
+impl<D: Conv2dKernel> LinearKernel for D {}
+
+/// `y = x w^T + bias` of `x` (rows, in) and `w` (out, in); the result is (rows, out).
+///
+/// ```
+/// use rebit::prelude::*;
+/// let x = rebit::from_vec(vec![1.0, 2.0, 3.0, 4.0], (2, 2))?;
+/// let w = rebit::from_vec(vec![1.0, 1.0, 1.0, -1.0, 0.0, 2.0], (3, 2))?;
+/// let b = rebit::from_vec(vec![0.0, 0.0, 10.0], (3,))?;
+/// let y = rebit::ops::linear::linear(x, w, Some(b));
+/// assert_eq!(rebit::read(&y), [3.0, -1.0, 14.0, 7.0, -1.0, 18.0]);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Panics
+/// Where [`try_linear`] returns an error.
+pub fn linear<T, R>(x: Matrix<T>, w: Matrix<R>, bias: Option<Vector>) -> Matrix<T>
+where
+    T: Tape<f32, Dev> + Merge<R>,
+    R: Tape<f32, Dev>,
+{
+    try_linear(x, w, bias).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// [`linear`] that returns its errors.
+///
+/// # Errors
+/// [`Error::Shape`] when the features of `x`, `w` and `bias` differ, [`Error::Invalid`] for an empty matrix.
+pub fn try_linear<T, R>(x: Matrix<T>, w: Matrix<R>, bias: Option<Vector>) -> Result<Matrix<T>>
+where
+    T: Tape<f32, Dev> + Merge<R>,
+    R: Tape<f32, Dev>,
+{
+    let ((rows, inputs), (outputs, found)) = (*x.shape(), *w.shape());
+    if inputs != found {
+        return Err(Error::shape(
+            "linear",
+            format!("a weight ({outputs}, {inputs}) for an input ({rows}, {inputs})"),
+            format!("a weight ({outputs}, {found})"),
+        ));
+    }
+    let x = x.try_reshape_like(&(rows, inputs, 1, 1))?;
+    let w = w.try_reshape_like(&(outputs, inputs, 1, 1))?;
+    let y = try_conv2d(x, w, bias, Conv2dOptions::default())?;
+    Ok(y.try_reshape_like(&(rows, outputs))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensors::{from_vec, read};
+
+    #[test]
+    fn gradients_of_small_values() {
+        let x = from_vec(vec![1.0, 2.0, 3.0, 4.0], (2, 2)).unwrap();
+        let w = from_vec(vec![1.0, -1.0, 0.5, 2.0, 0.0, 1.0], (3, 2)).unwrap();
+        let b = from_vec(vec![0.0, 1.0, 2.0], (3,)).unwrap();
+        let y = linear(x.leaky_trace(), w.clone(), Some(b.clone()));
+        assert_eq!(read(&y), [-1.0, 5.5, 4.0, -1.0, 10.5, 6.0]);
+        let grads = y.square().sum::<(), _>().backward();
+        // g = 2 y
+        assert_eq!(read(&grads.get(&x)), [3.5, 32.0, 8.5, 56.0]);
+        let dw = [-8.0, -12.0, 74.0, 106.0, 44.0, 64.0];
+        assert_eq!(read(&grads.get(&w)), dw);
+        assert_eq!(read(&grads.get(&b)), [-4.0, 32.0, 20.0]);
+    }
+
+    #[test]
+    fn a_refusal_names_both_shapes() {
+        let x = from_vec(vec![0.0; 6], (2, 3)).unwrap();
+        let w = from_vec(vec![0.0; 8], (4, 2)).unwrap();
+        assert_eq!(
+            try_linear(x, w, None).unwrap_err().to_string(),
+            "linear: expected a weight (4, 3) for an input (2, 3), found a weight (4, 2)"
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! How the CPU kernels use the machine: fixed chunks over threads, the widest registers inside a chunk.
+//!
+//! Chunks have a fixed size, whatever the number of threads, and their partial sums are added in order:
+//! a result has the same bits on one core and on sixteen.
+
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+
+/// Elements of a chunk: 64 KiB of `f32`, so that a second look at a chunk finds it in the cache.
+pub(crate) const CHUNK: usize = 16 * 1024;
+
+/// Accumulators of a lane-wise sum: four AVX-512 registers hide the latency of an addition.
+pub(crate) const LANES: usize = 64;
+
+/// Runs `f` compiled for the widest registers this machine has.
+///
+/// Loops in `f` are vectorised by the compiler; what `f` calls must be inlined into it.
+#[inline(always)]
+pub(crate) fn wide<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
+
+/// Shape error unless a buffer has the expected length.
+pub(crate) fn expect_len(
+    op: &'static str,
+    buffer: &str,
+    expected: usize,
+    found: usize,
+) -> Result<()> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(Error::shape(
+        op,
+        format!("{expected} elements in `{buffer}`"),
+        format!("{found}"),
+    ))
+}
+
+/// `y = f(x)`, element by element.
+pub(crate) fn map(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32 + Copy + Send + Sync) {
+    let chunk = move |x: &[f32], y: &mut [f32]| {
+        wide(move || y.iter_mut().zip(x).for_each(|(y, &x)| *y = f(x)))
+    };
+    if y.len() <= CHUNK {
+        return chunk(x, y);
+    }
+    y.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .for_each(|(y, x)| chunk(x, y));
+}
+
+/// `y = f(y, x)`, element by element.
+pub(crate) fn update(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy + Send + Sync) {
+    let chunk = move |x: &[f32], y: &mut [f32]| {
+        wide(move || y.iter_mut().zip(x).for_each(|(y, &x)| *y = f(*y, x)))
+    };
+    if y.len() <= CHUNK {
+        return chunk(x, y);
+    }
+    y.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .for_each(|(y, x)| chunk(x, y));
+}
+
+/// `y = f(y, a, b)`, element by element.
+pub(crate) fn update2(
+    a: &[f32],
+    b: &[f32],
+    y: &mut [f32],
+    f: impl Fn(f32, f32, f32) -> f32 + Copy + Send + Sync,
+) {
+    let chunk = move |a: &[f32], b: &[f32], y: &mut [f32]| {
+        wide(move || {
+            for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
+                *y = f(*y, a, b);
+            }
+        })
+    };
+    if y.len() <= CHUNK {
+        return chunk(a, b, y);
+    }
+    y.par_chunks_mut(CHUNK)
+        .zip(a.par_chunks(CHUNK))
+        .zip(b.par_chunks(CHUNK))
+        .for_each(|((y, a), b)| chunk(a, b, y));
+}
+
+/// `y = f(a, b)`, element by element.
+pub(crate) fn map2(
+    a: &[f32],
+    b: &[f32],
+    y: &mut [f32],
+    f: impl Fn(f32, f32) -> f32 + Copy + Send + Sync,
+) {
+    update2(a, b, y, move |_, a, b| f(a, b));
+}

@@ -1,0 +1,118 @@
+//! Pooling on dfdx's tape.
+
+use dfdx::prelude::{HasShape, PutTape, Tape};
+
+use super::{PoolKernel, PoolShape};
+use crate::error::Result;
+use crate::ops::or_panic;
+use crate::ops::tape::{
+    add_gradient, channels_first, channels_last, load_images, split, store, store_images,
+    with_gradient, zeros,
+};
+use crate::tensors::{Dev, Images, Matrix, dev};
+
+/// Mean over the pixels of each channel: `(N, C, H, W)` to `(N, C)`; `dx = dy / (H W)`.
+///
+/// ```
+/// use rebit::ops::pool::global_avg_pool;
+/// use rebit::prelude::*;
+/// let x: Images = from_vec(vec![1.0, 2.0, 3.0, 6.0], (1, 1, 2, 2))?;
+/// assert_eq!(read(&global_avg_pool(x)), [3.0]);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Panics
+/// Where [`try_global_avg_pool`] fails.
+#[track_caller]
+pub fn global_avg_pool<T: Tape<f32, Dev>>(x: Images<T>) -> Matrix<T> {
+    or_panic(try_global_avg_pool(x))
+}
+
+/// See [`global_avg_pool`].
+///
+/// # Errors
+/// [`crate::Error::Invalid`] for images without pixels or channels.
+pub fn try_global_avg_pool<T: Tape<f32, Dev>>(x: Images<T>) -> Result<Matrix<T>> {
+    let (x, mut tape) = split(x)?;
+    let y = mean_forward(&x)?;
+    let out = y.clone();
+    tape.add_backward_op(move |grads| {
+        with_gradient(grads, &out, |grads, dy| {
+            let (n, c, h, w) = *x.shape();
+            let mut dx = zeros(n * c * h * w)?;
+            dev().global_avg_pool_grad(n, h * w, c, dy, &mut dx, false)?;
+            add_gradient(grads, &x, &channels_first(*x.shape(), &dx)?)
+        })
+    });
+    Ok(y.put_tape(tape))
+}
+
+fn mean_forward(x: &Images) -> Result<Matrix> {
+    let (n, c, h, w) = *x.shape();
+    let mut y = zeros(n * c)?;
+    dev().global_avg_pool_forward(n, h * w, c, &load_images(x)?, &mut y)?;
+    store(y, (n, c))
+}
+
+/// The largest value of each `kernel x kernel` window; see the [module](super) for sizes and gradient.
+///
+/// ```
+/// use rebit::ops::pool::max_pool2d;
+/// use rebit::prelude::*;
+/// let x: Images = from_vec((0..16).map(|i| i as f32).collect(), (1, 1, 4, 4))?;
+/// assert_eq!(read(&max_pool2d(x, 2, 2, 0)), [5.0, 7.0, 13.0, 15.0]);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Panics
+/// Where [`try_max_pool2d`] fails.
+#[track_caller]
+pub fn max_pool2d<T: Tape<f32, Dev>>(
+    x: Images<T>,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+) -> Images<T> {
+    or_panic(try_max_pool2d(x, kernel, stride, padding))
+}
+
+/// See [`max_pool2d`].
+///
+/// # Errors
+/// As [`PoolShape::out`].
+pub fn try_max_pool2d<T: Tape<f32, Dev>>(
+    x: Images<T>,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+) -> Result<Images<T>> {
+    let (x, mut tape) = split(x)?;
+    let (batch, channels, in_h, in_w) = *x.shape();
+    let s = PoolShape {
+        batch,
+        in_h,
+        in_w,
+        channels,
+        kernel,
+        stride,
+        padding,
+    };
+    let y = max_forward(s, &x)?;
+    let out = y.clone();
+    tape.add_backward_op(move |grads| {
+        with_gradient(grads, &out, |grads, dy| {
+            let dy = channels_last(*out.shape(), dy)?;
+            let mut dx = zeros(s.in_len())?;
+            dev().max_pool_grad(s, &load_images(&x)?, &dy, &mut dx, false)?;
+            add_gradient(grads, &x, &channels_first(*x.shape(), &dx)?)
+        })
+    });
+    Ok(y.put_tape(tape))
+}
+
+fn max_forward(s: PoolShape, x: &Images) -> Result<Images> {
+    let (out_h, out_w) = s.out()?;
+    let mut y = zeros(s.out_len()?)?;
+    dev().max_pool_forward(s, &load_images(x)?, &mut y)?;
+    store_images(&y, (s.batch, s.channels, out_h, out_w))
+}

@@ -1,0 +1,83 @@
+//! Between dfdx tensors and the kernels' buffers, for the tape faces.
+
+use dfdx::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::ops::layout::{nchw_to_nhwc, nhwc_to_nchw};
+use crate::tensors::{Buffer, Dev, Grads, Images, Shape4, dev};
+
+/// A buffer of zeros.
+pub(crate) fn zeros(len: usize) -> Result<Buffer> {
+    Ok(<Dev as Storage<f32>>::try_alloc_len(&dev(), len)?)
+}
+
+/// A tensor whose elements lie in row-major order, and its tape.
+pub(crate) fn split<S: Shape, T: Tape<f32, Dev>>(
+    x: Tensor<S, f32, Dev, T>,
+) -> Result<(Tensor<S, f32, Dev>, T)> {
+    Ok(x.try_contiguous()?.split_tape())
+}
+
+/// The elements of a contiguous tensor (one copy).
+pub(crate) fn load<S: Shape>(x: &Tensor<S, f32, Dev>) -> Result<Buffer> {
+    let mut buffer = zeros(x.shape().num_elements())?;
+    x.copy_into(&mut buffer);
+    Ok(buffer)
+}
+
+/// A tensor that takes a buffer over, without a copy.
+pub(crate) fn store<S: Shape>(mut buffer: Buffer, shape: S) -> Result<Tensor<S, f32, Dev>> {
+    Ok(dev().try_tensor_from_vec(std::mem::take(&mut *buffer), shape)?)
+}
+
+/// `x` in channels-last order.
+pub(crate) fn load_images(x: &Images) -> Result<Buffer> {
+    channels_last(*x.shape(), &load(x)?)
+}
+
+/// Images from a channels-last buffer.
+pub(crate) fn store_images(buffer: &Buffer, shape: Shape4) -> Result<Images> {
+    store(channels_first(shape, buffer)?, shape)
+}
+
+/// A channels-last copy of a buffer in tensor order.
+pub(crate) fn channels_last((_, c, h, w): Shape4, x: &[f32]) -> Result<Buffer> {
+    let mut y = zeros(x.len())?;
+    nchw_to_nhwc(x, c, h * w, &mut y);
+    Ok(y)
+}
+
+/// A copy in tensor order of a channels-last buffer.
+pub(crate) fn channels_first((_, c, h, w): Shape4, x: &[f32]) -> Result<Buffer> {
+    let mut y = zeros(x.len())?;
+    nhwc_to_nchw(x, c, h * w, &mut y);
+    Ok(y)
+}
+
+/// Runs `f` with the gradient of `out`, which is lent out of `grads` for that time.
+pub(crate) fn with_gradient<S: Shape>(
+    grads: &mut Grads,
+    out: &Tensor<S, f32, Dev>,
+    f: impl FnOnce(&mut Grads, &mut Buffer) -> Result<()>,
+) -> Result<(), CpuError> {
+    let nothing = <Dev as Storage<f32>>::try_alloc_len(&dev(), 0)?;
+    let mut dy = std::mem::replace(grads.get_or_alloc_mut(out)?, nothing);
+    let result = f(grads, &mut dy);
+    *grads.get_or_alloc_mut(out)? = dy;
+    result.map_err(|error| match error {
+        Error::Device(_) => CpuError::OutOfMemory,
+        // The forward checked shapes and values, so only a changed buffer can lead here.
+        _ => CpuError::WrongNumElements,
+    })
+}
+
+/// `gradient of x += from`.
+pub(crate) fn add_gradient<S: Shape>(
+    grads: &mut Grads,
+    x: &Tensor<S, f32, Dev>,
+    from: &[f32],
+) -> Result<()> {
+    let into = grads.get_or_alloc_mut(x)?;
+    crate::ops::parallel::update(from, into, |into, from| into + from);
+    Ok(())
+}

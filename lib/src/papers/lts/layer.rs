@@ -1,0 +1,135 @@
+//! The quantiser of one layer, with its freezing state.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::select::{due, freeze_up_to};
+use super::{LtsConfig, Selection};
+use crate::data::epoch_rng;
+use crate::nn::{Mode, WeightQuantiser};
+use crate::ops::fake_quant::{BoundGrad, FakeQuant};
+use crate::ops::lts_weight::{LtsState, LtsStep, LtsWeightKernel};
+use crate::{Buffer, Result, dev};
+
+/// Weights of a layer whose value at the freeze is remembered.
+const LEDGER: usize = 1000;
+
+/// State of a layer, shared between the network that runs it and the observer that steers it.
+pub(crate) struct LtsLayer {
+    pub name: String,
+    pub macs: usize,
+    pub state: LtsState<Buffer>,
+    pub config: LtsConfig,
+    /// Index among the layers: each draws its own random numbers.
+    pub index: u64,
+    /// Threshold of the coming step and its number.
+    pub rate: Option<f32>,
+    pub iteration: u64,
+    /// Level changes in the last training forward.
+    pub flipped: usize,
+    /// Step of each weight's last level change, counted from 1; 0 for none.
+    pub last_flip: Vec<u32>,
+    /// Level step of the last forward.
+    pub delta: f32,
+    /// Index and value of the first weights that froze, at the moment they did.
+    pub ledger: Vec<(usize, f32)>,
+}
+
+impl LtsLayer {
+    pub fn len(&self) -> usize {
+        self.state.frozen.len()
+    }
+
+    pub fn frozen(&self) -> usize {
+        self.state.frozen.iter().filter(|f| **f).count()
+    }
+
+    fn train_forward(&mut self, w: &Buffer, f: FakeQuant, out: &mut Buffer) -> Result<()> {
+        let before = self.state.previous.to_vec();
+        let free: Vec<bool> = self.state.frozen.iter().map(|f| !f).collect();
+        let by_op = self.config.freeze && self.config.selection == Selection::Nearest;
+        let step = LtsStep {
+            momentum: self.config.momentum,
+            threshold: self.rate.filter(|_| by_op),
+        };
+        let counts = dev().lts_weight_forward(w, f, Some(step), &mut self.state, out)?;
+        self.delta = f.step();
+        self.flipped = counts.flipped;
+        let now = self.iteration as u32 + 1;
+        for ((last, old), new) in self
+            .last_flip
+            .iter_mut()
+            .zip(&before)
+            .zip(self.state.previous.iter())
+        {
+            if !old.is_nan() && old != new {
+                *last = now;
+            }
+        }
+        if let (true, false, Some(rate)) = (self.config.freeze, by_op, self.rate) {
+            let target = due(&self.state.distance, &self.state.frozen, rate * self.delta);
+            let mut rng = epoch_rng(self.config.seed ^ (self.index << 32), self.iteration);
+            let LtsState {
+                distance, frozen, ..
+            } = &mut self.state;
+            freeze_up_to(
+                target,
+                self.config.selection,
+                distance,
+                frozen,
+                &mut rng,
+                |_| {},
+            );
+        }
+        let new = (0..self.len()).filter(|&i| free[i] && self.state.frozen[i]);
+        let room = LEDGER - self.ledger.len();
+        let entries: Vec<_> = new.take(room).map(|i| (i, self.state.saved[i])).collect();
+        self.ledger.extend(entries);
+        Ok(())
+    }
+}
+
+/// The network's end of a layer.
+pub(crate) struct Handle(pub Arc<Mutex<LtsLayer>>);
+
+pub(crate) fn lock(layer: &Mutex<LtsLayer>) -> MutexGuard<'_, LtsLayer> {
+    layer
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl WeightQuantiser for Handle {
+    fn forward(&mut self, w: &Buffer, f: FakeQuant, mode: Mode, out: &mut Buffer) -> Result<()> {
+        let mut layer = lock(&self.0);
+        match mode {
+            Mode::Train => layer.train_forward(w, f, out),
+            Mode::Infer => dev()
+                .lts_weight_forward(w, f, None, &mut layer.state, out)
+                .map(|_| ()),
+        }
+    }
+
+    fn backward(
+        &mut self,
+        w: &Buffer,
+        f: FakeQuant,
+        dout: &Buffer,
+        dw: &mut Buffer,
+    ) -> Result<BoundGrad> {
+        dev().lts_weight_grad(w, f, &lock(&self.0).state, dout, dw, false)
+    }
+
+    fn after_step(&mut self, w: &mut [f32], momentum: &mut [f32]) {
+        let layer = lock(&self.0);
+        let kept = layer.state.frozen.iter().zip(layer.state.saved.iter());
+        for ((value, speed), (frozen, saved)) in w.iter_mut().zip(momentum).zip(kept) {
+            if *frozen {
+                *value = *saved;
+                *speed = 0.0;
+            }
+        }
+    }
+
+    fn freezes(&self) -> bool {
+        lock(&self.0).config.freeze
+    }
+}

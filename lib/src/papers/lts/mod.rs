@@ -1,0 +1,23 @@
+//! LTS: freezing the partly scratch-off lottery ticket in quantisation-aware training.
+//!
+//! Most weights reach the level they will end at long before training ends. LTS smooths each weight's
+//! distance to its level and freezes the weight for good when the distance falls under a threshold that
+//! grows with training. [`quantise`] gives a network the quantisers and returns the [`Lts`] that steers them
+//! as an observer of [`crate::train::train_with`].
+//!
+//! Source: Zhong et al., arXiv:2211.08544, and the authors' code of 2023. The op itself is
+//! [`crate::ops::lts_weight`].
+
+mod config;
+mod layer;
+mod observer;
+mod record;
+mod select;
+mod shadow;
+#[cfg(test)]
+mod tests;
+
+pub use config::{LtsConfig, Selection, Threshold};
+pub use observer::{Lts, quantise};
+pub use record::{LayerShare, LtsReport, expected_share};
+pub use shadow::WrongFreeze;

@@ -1,0 +1,358 @@
+//! Steering the layers' quantisers through a training run.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::LtsConfig;
+use super::layer::{Handle, LtsLayer, lock};
+use super::record::{LayerShare, LtsReport};
+use super::shadow::Shadow;
+use crate::nn::{Net, QuantSpec};
+use crate::ops::lts_weight::LtsState;
+use crate::train::{EpochRecord, Observer, Step};
+use crate::{Error, Result, dev};
+
+/// Bins of the distance histograms.
+const BINS: usize = 50;
+
+/// Gives every layer of `net` an LTS quantiser and returns what steers them.
+///
+/// Bounds are set from the first training batch (three standard deviations), as in the authors' code.
+///
+/// # Errors
+/// [`Error::Invalid`] for settings out of range or a network that is quantised already.
+pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
+    config.check()?;
+    let infos = net.layers();
+    let last = infos.len().saturating_sub(1);
+    let mut layers = Vec::new();
+    let mut failed = None;
+    let mut at = 0;
+    net.quantise(|info| {
+        let index = at;
+        at += 1;
+        if !config.first_and_last && (index == 0 || index == last) {
+            return None;
+        }
+        let state = LtsState::new(&dev(), info.weights)
+            .map_err(|e| failed = Some(e))
+            .ok()?;
+        let layer = LtsLayer {
+            name: info.name.clone(),
+            macs: info.macs,
+            state,
+            config,
+            index: index as u64,
+            rate: None,
+            iteration: 0,
+            flipped: 0,
+            last_flip: vec![0; info.weights],
+            delta: 1.0,
+            ledger: Vec::new(),
+        };
+        let layer = Arc::new(Mutex::new(layer));
+        layers.push(layer.clone());
+        Some((
+            QuantSpec { bits: config.bits },
+            Box::new(Handle(layer)) as _,
+        ))
+    })?;
+    if let Some(e) = failed {
+        return Err(e);
+    }
+    let shadows = match config.freeze {
+        true => Vec::new(),
+        false => layers.iter().map(|l| Shadow::new(lock(l).len())).collect(),
+    };
+    let sums = vec![0.0; layers.len()];
+    let parameters = net.parameter_count();
+    Ok(Lts {
+        config,
+        layers,
+        shadows,
+        sums,
+        parameters,
+        report: LtsReport::default(),
+        cost: 0.0,
+    })
+}
+
+/// Steers and records a run; pass it to [`crate::train::train_with`].
+pub struct Lts {
+    config: LtsConfig,
+    layers: Vec<Arc<Mutex<LtsLayer>>>,
+    shadows: Vec<Shadow>,
+    /// Sum over iterations of each layer's frozen share.
+    sums: Vec<f64>,
+    parameters: usize,
+    report: LtsReport,
+    /// Sum over iterations of frozen weights / trainable parameters.
+    cost: f64,
+}
+
+impl Lts {
+    /// The settings.
+    pub fn config(&self) -> &LtsConfig {
+        &self.config
+    }
+
+    /// Smoothed distances of all weights in level steps, `D/Delta`.
+    pub fn distances(&self) -> Vec<f32> {
+        let of = |l: &Arc<Mutex<LtsLayer>>| {
+            let layer = lock(l);
+            let delta = layer.delta;
+            layer
+                .state
+                .distance
+                .iter()
+                .map(|d| d / delta)
+                .collect::<Vec<_>>()
+        };
+        self.layers.iter().flat_map(of).collect()
+    }
+
+    /// Of the first weights that froze in each layer: how many still have, bit for bit, the value they froze
+    /// at, and how many were looked at.
+    ///
+    /// # Errors
+    /// When `net` is not the network of this run.
+    pub fn unmoved(&self, net: &Net) -> Result<(usize, usize)> {
+        let (mut same, mut all) = (0, 0);
+        for layer in &self.layers {
+            let layer = lock(layer);
+            let now = net.parameter(&format!("{}.weight", layer.name))?.to_vec();
+            let is_same =
+                |(i, v): &&(usize, f32)| now.get(*i).map(|n| n.to_bits()) == Some(v.to_bits());
+            same += layer.ledger.iter().filter(is_same).count();
+            all += layer.ledger.len();
+        }
+        Ok((same, all))
+    }
+
+    /// Share of weights frozen now.
+    pub fn frozen_share(&self) -> f64 {
+        let (frozen, all) = self.count();
+        frozen as f64 / all.max(1) as f64
+    }
+
+    /// Savings and course so far.
+    pub fn report(&self) -> LtsReport {
+        let iterations = self.report.frozen_share.len().max(1) as f64;
+        let updates = 100.0 * self.cost / iterations;
+        let layers: Vec<LayerShare> = self
+            .layers
+            .iter()
+            .zip(&self.sums)
+            .map(|(l, sum)| {
+                let l = lock(l);
+                LayerShare {
+                    name: l.name.clone(),
+                    weights: l.len(),
+                    macs: l.macs,
+                    frozen: sum / iterations,
+                }
+            })
+            .collect();
+        let flops = |f: &dyn Fn(&LayerShare) -> f64| {
+            layers.iter().map(|l| l.macs as f64 * f(l)).sum::<f64>()
+        };
+        let exact = 50.0 * flops(&|l| l.frozen) / flops(&|_| 1.0).max(1.0);
+        LtsReport {
+            updates_eliminated: updates,
+            backward_flops_eliminated: updates / 2.0,
+            backward_flops_exact: exact,
+            settled: self.settled(),
+            wrong_freeze: self.wrong_freeze(),
+            layers,
+            ..self.report.clone()
+        }
+    }
+
+    fn count(&self) -> (usize, usize) {
+        let each = self
+            .layers
+            .iter()
+            .map(|l| lock(l))
+            .map(|l| (l.frozen(), l.len()));
+        each.fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
+    }
+
+    /// Share of weights whose last flip lies at or before each epoch's end.
+    fn settled(&self) -> Vec<f32> {
+        let epochs = self.report.distance.len();
+        let per_epoch = self
+            .report
+            .frozen_share
+            .len()
+            .checked_div(epochs)
+            .unwrap_or(0);
+        let guards: Vec<_> = self.layers.iter().map(|l| lock(l)).collect();
+        let all: usize = guards.iter().map(|l| l.len()).sum();
+        let share = |end: usize| {
+            let flips = guards.iter().flat_map(|l| l.last_flip.iter());
+            flips.filter(|f| **f as usize <= end).count() as f32 / all.max(1) as f32
+        };
+        (1..=epochs).map(|e| share(e * per_epoch)).collect()
+    }
+
+    fn wrong_freeze(&self) -> Option<super::WrongFreeze> {
+        if self.shadows.is_empty() {
+            return None;
+        }
+        let guards: Vec<_> = self.layers.iter().map(|l| lock(l)).collect();
+        Some(Shadow::rates(
+            self.shadows
+                .iter()
+                .zip(guards.iter().map(|l| l.state.previous.as_slice())),
+        ))
+    }
+
+    fn histogram(&self) -> Vec<f32> {
+        let mut bins = vec![0.0; BINS];
+        let distances = self.distances();
+        for d in &distances {
+            if let Some(bin) = bins.get_mut((d * BINS as f32) as usize) {
+                *bin += 1.0 / distances.len() as f32;
+            }
+        }
+        bins
+    }
+}
+
+impl Observer for Lts {
+    fn before_step(&mut self, step: Step, _: &Net) -> Result<()> {
+        let rate = self.config.rate(step.iteration, step.total);
+        self.report.rate.push(rate.unwrap_or(0.0));
+        for layer in &self.layers {
+            let mut layer = lock(layer);
+            layer.rate = rate;
+            layer.iteration = step.iteration as u64;
+        }
+        Ok(())
+    }
+
+    fn after_step(&mut self, step: Step, _: &Net, _: f32) -> Result<()> {
+        let rate = self.config.rate(step.iteration, step.total);
+        let (mut frozen, mut flipped, mut all) = (0, 0, 0);
+        for (i, layer) in self.layers.iter().enumerate() {
+            let layer = lock(layer);
+            let count = layer.frozen();
+            self.sums[i] += count as f64 / layer.len() as f64;
+            frozen += count;
+            flipped += layer.flipped;
+            all += layer.len();
+            if let (Some(shadow), Some(rate)) = (self.shadows.get_mut(i), rate) {
+                shadow.observe(&layer, rate);
+            }
+        }
+        self.cost += frozen as f64 / self.parameters as f64;
+        self.report.frozen_share.push(frozen as f32 / all as f32);
+        self.report.flip_rate.push(flipped as f32 / all as f32);
+        Ok(())
+    }
+
+    fn after_epoch(&mut self, _: &EpochRecord, _: &Net) -> Result<()> {
+        let histogram = self.histogram();
+        self.report.distance.push(histogram);
+        Ok(())
+    }
+
+    fn save(&self) -> Vec<(String, Vec<f32>)> {
+        let mut state = Vec::new();
+        for (i, layer) in self.layers.iter().enumerate() {
+            let l = lock(layer);
+            let bits = l
+                .state
+                .frozen
+                .iter()
+                .map(|f| f32::from(u8::from(*f)))
+                .collect();
+            let flips = l.last_flip.iter().map(|f| f32::from_bits(*f)).collect();
+            state.push((format!("{i}.distance"), l.state.distance.to_vec()));
+            state.push((format!("{i}.previous"), l.state.previous.to_vec()));
+            state.push((format!("{i}.saved"), l.state.saved.to_vec()));
+            state.push((format!("{i}.frozen"), bits));
+            state.push((format!("{i}.last_flip"), flips));
+            if let Some(shadow) = self.shadows.get(i) {
+                state.push((format!("{i}.shadow"), shadow.save()));
+            }
+        }
+        let r = &self.report;
+        state.push(("frozen_share".into(), r.frozen_share.clone()));
+        state.push(("flip_rate".into(), r.flip_rate.clone()));
+        state.push(("rate".into(), r.rate.clone()));
+        state.push(("distance".into(), r.distance.concat()));
+        let sums = self.sums.iter().chain([&self.cost]);
+        // f64 sums travel as two f32 bit patterns each, so that a resumed run is the same run.
+        state.push(("sums".into(), sums.flat_map(|s| halves(*s)).collect()));
+        state
+    }
+
+    fn restore(&mut self, state: &HashMap<String, Vec<f32>>) -> Result<()> {
+        let get = |key: &str, len: Option<usize>| match state.get(key) {
+            Some(v) if len.is_none_or(|l| l == v.len()) => Ok(v),
+            _ => Err(Error::invalid(
+                format!("checkpoint entry {key:?}"),
+                "is missing or of another length; start afresh",
+            )),
+        };
+        for (i, layer) in self.layers.iter().enumerate() {
+            let mut l = lock(layer);
+            let len = Some(l.len());
+            l.state
+                .distance
+                .copy_from_slice(get(&format!("{i}.distance"), len)?);
+            l.state
+                .previous
+                .copy_from_slice(get(&format!("{i}.previous"), len)?);
+            l.state
+                .saved
+                .copy_from_slice(get(&format!("{i}.saved"), len)?);
+            l.state.frozen = get(&format!("{i}.frozen"), len)?
+                .iter()
+                .map(|f| *f != 0.0)
+                .collect();
+            l.last_flip = get(&format!("{i}.last_flip"), len)?
+                .iter()
+                .map(|f| f.to_bits())
+                .collect();
+            l.delta = 1.0 / crate::ops::fake_quant::levels(self.config.bits)? as f32;
+            if let Some(shadow) = self.shadows.get_mut(i)
+                && !shadow.restore(get(&format!("{i}.shadow"), None)?)
+            {
+                return Err(Error::invalid(
+                    "checkpoint shadow masks",
+                    "are of another length; start afresh",
+                ));
+            }
+        }
+        let r = &mut self.report;
+        r.frozen_share = get("frozen_share", None)?.clone();
+        r.flip_rate = get("flip_rate", None)?.clone();
+        r.rate = get("rate", None)?.clone();
+        r.distance = get("distance", None)?
+            .chunks(BINS)
+            .map(<[f32]>::to_vec)
+            .collect();
+        let sums = get("sums", Some(2 * self.sums.len() + 2))?;
+        let mut whole = sums.as_chunks::<2>().0.iter().map(|pair| joined(*pair));
+        self.sums
+            .iter_mut()
+            .zip(&mut whole)
+            .for_each(|(s, v)| *s = v);
+        self.cost = whole.next().unwrap_or(0.0);
+        Ok(())
+    }
+}
+
+fn halves(x: f64) -> [f32; 2] {
+    let bits = x.to_bits();
+    [
+        f32::from_bits((bits >> 32) as u32),
+        f32::from_bits(bits as u32),
+    ]
+}
+
+fn joined([high, low]: [f32; 2]) -> f64 {
+    f64::from_bits(u64::from(high.to_bits()) << 32 | u64::from(low.to_bits()))
+}

@@ -1,0 +1,3 @@
+//! What belongs to one paper only; papers never use each other.
+
+pub mod lts;

@@ -1,0 +1,28 @@
+//! Around the quantisers of [`crate::ops`]: where their bounds come from, and what leaves as integers.
+//!
+//! The quantiser itself (formula, gradient, [`Bounds`], [`FakeQuant`]) is an op and lives in
+//! [`crate::ops::fake_quant`]; its names are repeated here.
+
+mod export;
+mod range;
+
+use crate::Result;
+pub use crate::ops::fake_quant::{Bounds, FakeQuant, levels};
+pub use export::{Quantised, quantise, quantise_values};
+pub use range::{Range, RangeObserver};
+
+/// `[-3 std, 3 std]` of a weight tensor, the LTS initialisation: [`Range::LtsWeight`].
+///
+/// # Errors
+/// As [`Range::bounds`].
+pub fn weight_three_sigma(w: &[f32]) -> Result<Bounds> {
+    Range::LtsWeight.bounds(w)
+}
+
+/// `[min, 3 std / sqrt(1 - 2/pi)]` of an activation: [`Range::LtsActivation`].
+///
+/// # Errors
+/// As [`Range::bounds`].
+pub fn activation_three_sigma(x: &[f32]) -> Result<Bounds> {
+    Range::LtsActivation.bounds(x)
+}

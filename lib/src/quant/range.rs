@@ -1,0 +1,220 @@
+//! Bounds read off data: the first guess of a trainable quantiser, the whole answer of a fixed one.
+
+use crate::error::{Error, Result};
+use crate::quant::Bounds;
+
+/// How bounds follow from values. `s` is the unbiased standard deviation.
+///
+/// | | lower | upper | source |
+/// |---|---|---|---|
+/// | `MinMax` | smallest | largest | |
+/// | `LtsWeight` | `-3 s` | `3 s` | arXiv:2211.08544, authors' code |
+/// | `LtsActivation` | smallest | `3 s / sqrt(1 - 2/pi)` | the same |
+/// | `Percentile(p)` | quantile `1 - p` | quantile `p` | |
+///
+/// The factor `1 / sqrt(1 - 2/pi)` turns the deviation of a half-normal variable (a rectified one) into that
+/// of the normal variable behind it; the upper bound is then `4.977 s`. Quantiles lie on straight lines
+/// between the sorted values.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub enum Range {
+    /// Everything seen.
+    MinMax,
+    /// Three standard deviations around 0.
+    LtsWeight,
+    /// Three standard deviations of the normal variable behind a rectified one.
+    LtsActivation,
+    /// All but a share `1 - p` of outliers on either side, `0.5 < p <= 1`.
+    Percentile(f32),
+}
+
+impl Range {
+    /// Bounds of one tensor's values.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] without values, for values that are not finite, for a percentile outside its range,
+    /// and where [`Bounds::check`] refuses the result (all values alike, say).
+    ///
+    /// ```
+    /// use rebit::quant::{Bounds, Range};
+    /// let bounds = Range::MinMax.bounds(&[0.5, -1.0, 2.0])?;
+    /// assert_eq!(bounds, Bounds::new(-1.0, 2.0));
+    /// # Ok::<(), rebit::Error>(())
+    /// ```
+    pub fn bounds(self, values: &[f32]) -> Result<Bounds> {
+        let mut observer = RangeObserver::new(self)?;
+        observer.observe(values)?;
+        observer.bounds()
+    }
+}
+
+/// Bounds from many batches.
+///
+/// Smallest, largest and deviation come out as if all batches were one; percentiles are the mean of the
+/// batches' percentiles, weighted by their sizes, since exact ones would need all values at once.
+#[derive(Clone, Debug)]
+pub struct RangeObserver {
+    range: Range,
+    count: f64,
+    smallest: f32,
+    largest: f32,
+    mean: f64,
+    /// Summed squared deviation from `mean`.
+    deviation: f64,
+    quantiles: [f64; 2],
+}
+
+impl RangeObserver {
+    /// An observer that has seen nothing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a percentile outside `0.5 < p <= 1`.
+    pub fn new(range: Range) -> Result<Self> {
+        if let Range::Percentile(p) = range
+            && !(p > 0.5 && p <= 1.0)
+        {
+            return Err(Error::invalid(
+                format!("percentile {p}"),
+                "it is a share with 0.5 < p <= 1; 0.999 leaves out a thousandth on either side",
+            ));
+        }
+        Ok(RangeObserver {
+            range,
+            count: 0.0,
+            smallest: f32::INFINITY,
+            largest: f32::NEG_INFINITY,
+            mean: 0.0,
+            deviation: 0.0,
+            quantiles: [0.0; 2],
+        })
+    }
+
+    /// Takes a batch in; an empty one changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for values that are not finite; the observer is then as before.
+    pub fn observe(&mut self, values: &[f32]) -> Result<()> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        let broken = values.iter().filter(|v| !v.is_finite()).count();
+        if broken > 0 {
+            return Err(Error::invalid(
+                format!(
+                    "{broken} of {} observed values are not finite",
+                    values.len()
+                ),
+                "no range covers them; look for a diverged layer or an unnormalised input",
+            ));
+        }
+        let n = values.len() as f64;
+        let mean = values.iter().map(|&v| v as f64).sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|&v| (v as f64 - mean).powi(2)).sum();
+        let total = self.count + n;
+        let gap = mean - self.mean;
+        self.mean += gap * n / total;
+        self.deviation += squares + gap * gap * self.count * n / total;
+        self.smallest = values.iter().copied().fold(self.smallest, f32::min);
+        self.largest = values.iter().copied().fold(self.largest, f32::max);
+        if let Range::Percentile(p) = self.range {
+            let mut sorted = values.to_vec();
+            let quantiles = [1.0 - p as f64, p as f64].map(|p| quantile(&mut sorted, p));
+            for (mean, new) in self.quantiles.iter_mut().zip(quantiles) {
+                *mean += (new - *mean) * n / total;
+            }
+        }
+        self.count = total;
+        Ok(())
+    }
+
+    /// Bounds for what was seen so far.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] before the first value, and where [`Bounds::check`] refuses the result.
+    pub fn bounds(&self) -> Result<Bounds> {
+        if self.count == 0.0 {
+            return Err(Error::invalid(
+                "bounds of no values",
+                "observe at least one batch first",
+            ));
+        }
+        let std = (self.deviation / (self.count - 1.0).max(1.0)).sqrt() as f32;
+        let half_normal = (1.0 - std::f32::consts::FRAC_2_PI).sqrt();
+        let bounds = match self.range {
+            Range::MinMax => Bounds::new(self.smallest, self.largest),
+            Range::LtsWeight => Bounds::new(-3.0 * std, 3.0 * std),
+            Range::LtsActivation => Bounds::new(self.smallest, 3.0 * std / half_normal),
+            Range::Percentile(_) => Bounds::new(self.quantiles[0] as f32, self.quantiles[1] as f32),
+        };
+        bounds.check()
+    }
+}
+
+/// The value below which a share `p` of the values lies, interpolated between its neighbours; reorders them.
+fn quantile(values: &mut [f32], p: f64) -> f64 {
+    let place = p * (values.len() - 1) as f64;
+    let (index, share) = (place.floor() as usize, place.fract());
+    let (_, &mut low, above) = values.select_nth_unstable_by(index, f32::total_cmp);
+    match above.iter().copied().min_by(f32::total_cmp) {
+        Some(high) if share > 0.0 => low as f64 + share * (high as f64 - low as f64),
+        _ => low as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{assert_close, wave};
+
+    fn pair(bounds: Bounds) -> [f32; 2] {
+        [bounds.lower, bounds.upper]
+    }
+
+    #[test]
+    fn three_sigma_uses_the_unbiased_deviation() {
+        // Deviations of 1, 3, 5 from 3: sum of squares 8, unbiased variance 4.
+        let bounds = Range::LtsWeight.bounds(&[1.0, 3.0, 5.0]).unwrap();
+        assert_eq!(pair(bounds), [-6.0, 6.0]);
+        let bounds = Range::LtsActivation.bounds(&[1.0, 3.0, 5.0]).unwrap();
+        assert_close(&pair(bounds), &[1.0, 2.0 * 4.976_677], 1e-5);
+    }
+
+    #[test]
+    fn quantiles_lie_between_sorted_neighbours() {
+        let values: Vec<f32> = [40.0, 0.0, 10.0, 30.0, 20.0].to_vec();
+        let bounds = |p| pair(Range::Percentile(p).bounds(&values).unwrap());
+        assert_eq!(bounds(1.0), [0.0, 40.0]);
+        assert_eq!(bounds(0.75), [10.0, 30.0]);
+        assert_close(&bounds(0.9), &[4.0, 36.0], 1e-6);
+    }
+
+    #[test]
+    fn batches_count_as_one_where_the_statistic_allows() {
+        let values = wave(1000);
+        for range in [Range::MinMax, Range::LtsWeight, Range::LtsActivation] {
+            let mut observer = RangeObserver::new(range).unwrap();
+            for batch in [
+                &values[..10],
+                &values[10..10],
+                &values[10..700],
+                &values[700..],
+            ] {
+                observer.observe(batch).unwrap();
+            }
+            let whole = range.bounds(&values).unwrap();
+            assert_close(&pair(observer.bounds().unwrap()), &pair(whole), 1e-6);
+        }
+        let mut observer = RangeObserver::new(Range::Percentile(1.0)).unwrap();
+        observer.observe(&[0.0, 4.0]).unwrap();
+        observer.observe(&[0.0, 1.0, 1.0, 1.0, 1.0, 1.0]).unwrap();
+        assert_eq!(pair(observer.bounds().unwrap()), [0.0, 1.75]);
+    }
+
+    #[test]
+    fn what_gives_no_range_is_refused() {
+        let refuse = |range: Range, values: &[f32]| range.bounds(values).unwrap_err().to_string();
+        assert!(refuse(Range::MinMax, &[]).contains("no values"));
+        assert!(refuse(Range::MinMax, &[0.0, f32::NAN]).contains("1 of 2"));
+        assert!(refuse(Range::MinMax, &[3.0, 3.0]).contains("lower = 3, upper = 3"));
+        assert!(refuse(Range::Percentile(0.5), &[1.0]).contains("percentile 0.5"));
+    }
+}

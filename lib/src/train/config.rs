@@ -1,0 +1,91 @@
+//! What a training run is made of.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Schedule;
+use crate::data::{Augment, Normalize};
+use crate::{Error, Result};
+
+/// Settings of a run; the defaults are the LTS recipe for CIFAR-10 at 20 epochs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TrainConfig {
+    /// Name shown beside the progress bar and in figures.
+    pub label: String,
+    /// Passes over the training set.
+    pub epochs: usize,
+    /// Samples of a step.
+    pub batch_size: usize,
+    /// Seed of order and augmentation.
+    pub seed: u64,
+    /// Largest learning rate of SGD (weights, biases, batch norm).
+    pub lr: f32,
+    /// Momentum of SGD.
+    pub momentum: f32,
+    /// L2 weight decay of SGD.
+    pub weight_decay: f32,
+    /// Whether the momentum is Nesterov's.
+    pub nesterov: bool,
+    /// Learning rate of Adam for quantiser bounds.
+    pub bound_lr: f32,
+    /// Course of all learning rates.
+    pub schedule: Schedule,
+    /// Label smoothing of the cross entropy.
+    pub label_smoothing: f32,
+    /// Random crops and flips of training images.
+    pub augment: Option<Augment>,
+    /// Mean and standard deviation of the pixels.
+    pub normalize: Normalize,
+    /// Test accuracy is measured every so many epochs, and after the last.
+    pub eval_every: usize,
+    /// Where the run's state is written after each epoch, and continued from.
+    pub checkpoint: Option<PathBuf>,
+    /// Live progress and figure.
+    pub show: bool,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            label: "training".into(),
+            epochs: 20,
+            batch_size: 128,
+            seed: 0,
+            lr: 0.1,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            nesterov: false,
+            bound_lr: 1e-4,
+            schedule: Schedule::quarters(),
+            label_smoothing: 0.0,
+            augment: Some(Augment::default()),
+            normalize: Normalize::CIFAR10,
+            eval_every: 1,
+            checkpoint: None,
+            show: true,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Refuses settings with which nothing can be trained.
+    pub(crate) fn check(&self, samples: usize) -> Result<()> {
+        if self.epochs == 0 || self.batch_size == 0 || self.eval_every == 0 {
+            return Err(Error::invalid(
+                "train",
+                "epochs, batch_size and eval_every must be at least 1",
+            ));
+        }
+        if samples == 0 {
+            return Err(Error::invalid("train", "the training set is empty"));
+        }
+        if !(self.lr > 0.0 && self.lr.is_finite()) {
+            return Err(Error::invalid(
+                format!("lr {}", self.lr),
+                "must be above 0 and finite",
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+//! Accuracy on a data set.
+
+use crate::data::{Batches, Dataset, Normalize};
+use crate::nn::{Mode, Net};
+use crate::{Error, Result};
+
+/// Samples of one inference batch.
+const BATCH: usize = 500;
+
+/// Top-1 accuracy in percent, in inference mode.
+///
+/// # Errors
+/// [`Error::Shape`] when images or classes do not fit the network; [`Error::Interrupted`].
+pub fn try_accuracy(net: &Net, data: &Dataset, normalize: &Normalize) -> Result<f32> {
+    if data.is_empty() {
+        return Err(Error::invalid(
+            format!("accuracy on {}", data.name),
+            "the data set is empty",
+        ));
+    }
+    let mut right = 0;
+    let mut images = Vec::new();
+    let mut epoch = Batches::new(data, BATCH).normalized(*normalize).epoch(0);
+    while let Some(labels) = epoch.fill(&mut images) {
+        crate::show::check_interrupt()?;
+        let mut inner = net.lock();
+        let classes = inner.classes()?;
+        let pass = inner.forward(&images, Mode::Infer, false)?;
+        right += count_right(pass.output(inner.output), classes, &labels);
+        inner.recycle(pass);
+    }
+    Ok(100.0 * right as f32 / data.len() as f32)
+}
+
+/// Top-1 accuracy in percent, in inference mode.
+///
+/// # Panics
+/// Where [`try_accuracy`] returns an error.
+pub fn accuracy(net: &Net, data: &Dataset, normalize: &Normalize) -> f32 {
+    try_accuracy(net, data, normalize).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// How many rows of `logits` have their maximum at the label.
+pub(crate) fn count_right(logits: &[f32], classes: usize, labels: &[u32]) -> usize {
+    let best = |row: &[f32]| {
+        (0..classes)
+            .max_by(|&a, &b| row[a].total_cmp(&row[b]))
+            .unwrap_or(0)
+    };
+    logits
+        .chunks_exact(classes)
+        .zip(labels)
+        .filter(|(row, label)| best(row) == **label as usize)
+        .count()
+}

@@ -1,0 +1,143 @@
+//! Parameter groups: SGD for weights and batch norm, Adam for the bounds of quantisers.
+
+use dfdx::tensor_ops::{AdamConfig, Momentum, SgdConfig, WeightDecay};
+
+use super::TrainConfig;
+use crate::nn::{Net, Role};
+use crate::{Buffer, Result};
+
+/// State of one parameter's update rule.
+enum Slot {
+    Sgd { velocity: Buffer },
+    Adam { first: Buffer, second: Buffer },
+    Still,
+}
+
+/// Updates a network's parameters from the gradients of its last backward pass.
+///
+/// The rules are dfdx's own [`SgdConfig`] and [`AdamConfig`]; frozen weights are put back and keep no
+/// momentum.
+pub struct Optimiser {
+    slots: Vec<Slot>,
+    sgd: SgdConfig,
+    adam: AdamConfig,
+    lr: f64,
+    bound_lr: f64,
+    step: i32,
+}
+
+impl Optimiser {
+    /// Fresh state for every parameter of `net`.
+    pub fn new(net: &Net, config: &TrainConfig) -> Self {
+        let zeros = |len| crate::nn::buffer(vec![0.0; len]);
+        let params = net.parameters();
+        let slots = params.iter().map(|p| match p.role {
+            Role::Weight | Role::Bias | Role::Norm => Slot::Sgd {
+                velocity: zeros(p.len()),
+            },
+            Role::Bound => Slot::Adam {
+                first: zeros(p.len()),
+                second: zeros(p.len()),
+            },
+            Role::Statistic => Slot::Still,
+        });
+        let momentum = f64::from(config.momentum);
+        let momentum = if config.nesterov {
+            Momentum::Nesterov(momentum)
+        } else {
+            Momentum::Classic(momentum)
+        };
+        let decay = WeightDecay::L2(f64::from(config.weight_decay));
+        Optimiser {
+            slots: slots.collect(),
+            sgd: SgdConfig {
+                lr: 0.0,
+                momentum: Some(momentum),
+                weight_decay: Some(decay),
+            },
+            adam: AdamConfig {
+                lr: 0.0,
+                ..AdamConfig::default()
+            },
+            lr: f64::from(config.lr),
+            bound_lr: f64::from(config.bound_lr),
+            step: 0,
+        }
+    }
+
+    /// One update; `factor` is the schedule's share of the learning rates.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub fn update(&mut self, net: &Net, factor: f32) -> Result<()> {
+        self.step += 1;
+        self.sgd.lr = self.lr * f64::from(factor);
+        self.adam.lr = self.bound_lr * f64::from(factor);
+        let mut inner = net.lock();
+        let inner = &mut *inner;
+        for ((slot, param), grad) in self
+            .slots
+            .iter_mut()
+            .zip(&mut inner.params)
+            .zip(&inner.grads)
+        {
+            match slot {
+                Slot::Sgd { velocity } => self.sgd.try_update(&mut param.value, velocity, grad)?,
+                Slot::Adam { first, second } => {
+                    self.adam
+                        .try_update(self.step, &mut param.value, first, second, grad)?
+                }
+                Slot::Still => {}
+            }
+        }
+        for (node, quant) in inner.quant.iter_mut().enumerate() {
+            let Some(quant) = quant else { continue };
+            let weight = inner.nodes[node]
+                .weight()
+                .expect("quantisers sit on convolutions");
+            if let (true, Slot::Sgd { velocity }) =
+                (quant.quantiser.freezes(), &mut self.slots[weight])
+            {
+                let mut values = inner.params[weight].to_vec();
+                quant.quantiser.after_step(&mut values, velocity);
+                inner.params[weight].value.copy_from(&values);
+            }
+        }
+        Ok(())
+    }
+
+    /// Buffers that a checkpoint must hold, by parameter index and kind.
+    pub(crate) fn state(&self) -> Vec<(usize, &'static str, &[f32])> {
+        let mut state = Vec::new();
+        for (i, slot) in self.slots.iter().enumerate() {
+            match slot {
+                Slot::Sgd { velocity } => state.push((i, "velocity", velocity.as_slice())),
+                Slot::Adam { first, second } => {
+                    state.push((i, "first", first.as_slice()));
+                    state.push((i, "second", second.as_slice()));
+                }
+                Slot::Still => {}
+            }
+        }
+        state
+    }
+
+    /// The buffer of a parameter's state by kind, to be filled from a checkpoint.
+    pub(crate) fn state_mut(&mut self, param: usize, kind: &str) -> Option<&mut [f32]> {
+        match (self.slots.get_mut(param)?, kind) {
+            (Slot::Sgd { velocity }, "velocity") => Some(velocity),
+            (Slot::Adam { first, .. }, "first") => Some(first),
+            (Slot::Adam { second, .. }, "second") => Some(second),
+            _ => None,
+        }
+    }
+
+    /// Updates made so far.
+    pub fn steps(&self) -> i32 {
+        self.step
+    }
+
+    pub(crate) fn set_steps(&mut self, step: i32) {
+        self.step = step;
+    }
+}

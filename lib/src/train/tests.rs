@@ -1,0 +1,199 @@
+//! What a training run promises.
+
+use super::*;
+use crate::data::{Augment, Dataset, Normalize};
+use crate::nn::{Net, cifar_resnet};
+use crate::{Error, Result, rng};
+
+/// Images whose class is which third of the grey range they lie in, with noise.
+pub(crate) fn shades(n: usize, seed: u64) -> Dataset {
+    use rand::Rng as _;
+    let mut rng = rng(seed);
+    let labels: Vec<u8> = (0..n).map(|i| (i % 3) as u8).collect();
+    let images = labels.iter().flat_map(|l| {
+        let noise: Vec<u8> = (0..3 * 64)
+            .map(|_| 80 * l + rng.random_range(0..60))
+            .collect();
+        noise
+    });
+    Dataset {
+        name: "shades".into(),
+        images: images.collect(),
+        labels: labels.clone(),
+        classes: ["dark", "grey", "light"].map(String::from).to_vec(),
+        channels: 3,
+        height: 8,
+        width: 8,
+    }
+}
+
+pub(crate) fn tiny_net(seed: u64) -> Net {
+    cifar_resnet(3, 8, [4, 8, 8], 1, 3, &mut rng(seed)).expect("8x8 divides")
+}
+
+pub(crate) fn tiny_config(epochs: usize) -> TrainConfig {
+    TrainConfig {
+        epochs,
+        batch_size: 16,
+        lr: 0.05,
+        augment: Some(Augment {
+            crop_padding: 1,
+            horizontal_flip: true,
+        }),
+        normalize: Normalize::UNIT,
+        show: false,
+        ..TrainConfig::default()
+    }
+}
+
+fn weights(net: &Net) -> Vec<u32> {
+    net.parameters()
+        .iter()
+        .flat_map(|p| p.to_vec())
+        .map(f32::to_bits)
+        .collect()
+}
+
+#[test]
+fn a_small_network_learns_an_easy_task() -> Result<()> {
+    let (train_set, test_set) = (shades(192, 1), shades(96, 2));
+    let net = tiny_net(1);
+    let history = try_train(&net, &train_set, &test_set, &tiny_config(8))?;
+    assert!(history.final_accuracy() > 90.0, "{history:?}");
+    assert!(history.epochs[7].loss < 0.5 * history.epochs[0].loss);
+    Ok(())
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits() -> Result<()> {
+    let (train_set, test_set) = (shades(96, 1), shades(0, 2));
+    let run = |seed| -> Result<Vec<u32>> {
+        let net = tiny_net(1);
+        try_train(
+            &net,
+            &train_set,
+            &test_set,
+            &TrainConfig {
+                seed,
+                ..tiny_config(2)
+            },
+        )?;
+        Ok(weights(&net))
+    };
+    assert_eq!(run(1)?, run(1)?);
+    assert_ne!(run(1)?, run(2)?);
+    Ok(())
+}
+
+/// Stops a run after a number of steps, as an interruption would.
+struct StopAfter(usize);
+
+impl Observer for StopAfter {
+    fn before_step(&mut self, step: Step, _: &Net) -> Result<()> {
+        if step.iteration == self.0 {
+            Err(Error::Interrupted)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[test]
+fn a_stopped_run_continues_to_the_same_bits() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (train_set, test_set) = (shades(96, 1), shades(48, 2));
+    let whole = tiny_net(1);
+    let expected = try_train(&whole, &train_set, &test_set, &tiny_config(3))?;
+    let config = TrainConfig {
+        checkpoint: Some(folder.path().join("run.safetensors")),
+        ..tiny_config(3)
+    };
+    // Stop in the middle of the second epoch (6 steps each): the first is kept, the rest is run again.
+    let stopped = train_with(
+        &tiny_net(1),
+        &train_set,
+        &test_set,
+        &config,
+        &mut StopAfter(9),
+    );
+    assert!(matches!(stopped, Err(Error::Interrupted)));
+    let resumed = tiny_net(9);
+    let history = try_train(&resumed, &train_set, &test_set, &config)?;
+    assert_eq!(weights(&resumed), weights(&whole));
+    let accuracies = |h: &History| {
+        h.epochs
+            .iter()
+            .map(|e| (e.loss, e.test_accuracy))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(accuracies(&history), accuracies(&expected));
+    Ok(())
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_refused() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = TrainConfig {
+        checkpoint: Some(folder.path().join("run.safetensors")),
+        ..tiny_config(1)
+    };
+    let (train_set, test_set) = (shades(48, 1), shades(0, 2));
+    try_train(&tiny_net(1), &train_set, &test_set, &config)?;
+    let other = TrainConfig { lr: 0.01, ..config };
+    let error = try_train(&tiny_net(1), &train_set, &test_set, &other)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("other settings") && error.contains("Remove the file"),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[test]
+fn settings_that_cannot_train_are_refused() {
+    let (net, data) = (tiny_net(1), shades(16, 1));
+    for wrong in [
+        TrainConfig {
+            epochs: 0,
+            ..tiny_config(1)
+        },
+        TrainConfig {
+            batch_size: 0,
+            ..tiny_config(1)
+        },
+        TrainConfig {
+            lr: f32::NAN,
+            ..tiny_config(1)
+        },
+    ] {
+        assert!(matches!(
+            try_train(&net, &data, &data, &wrong),
+            Err(Error::Invalid { .. })
+        ));
+    }
+    assert!(try_train(&net, &shades(0, 1), &data, &tiny_config(1)).is_err());
+}
+
+#[test]
+fn schedules_start_and_end_where_they_should() {
+    let triangle = Schedule::Triangle { warmup: 0.2 };
+    assert_eq!(
+        (
+            triangle.factor(0.0),
+            triangle.factor(0.2),
+            triangle.factor(1.0)
+        ),
+        (0.0, 1.0, 0.0)
+    );
+    let cosine = Schedule::Cosine { warmup: 0.0 };
+    assert_eq!(cosine.factor(0.0), 1.0);
+    assert!((cosine.factor(0.5) - 0.5).abs() < 1e-6 && cosine.factor(1.0) < 1e-6);
+    let steps: Vec<f32> = [0.0, 0.25, 0.5, 0.75]
+        .map(|p| Schedule::quarters().factor(p))
+        .to_vec();
+    assert!(
+        steps.windows(2).all(|w| (w[1] / w[0] - 0.1).abs() < 1e-6),
+        "{steps:?}"
+    );
+}
