@@ -38,8 +38,10 @@ pub struct Progress {
     pub done: u64,
     /// Steps in all, when known.
     pub total: Option<u64>,
-    /// Seconds since the start of the loop.
-    pub seconds: f64,
+    /// Steps per second, when known.
+    pub rate: Option<f64>,
+    /// Estimated seconds to the end, when known.
+    pub eta_seconds: Option<f64>,
     /// Something to show beside the bar (a loss, an accuracy); may be empty.
     pub note: String,
     /// Whether the loop has ended.

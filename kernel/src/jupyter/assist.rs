@@ -8,9 +8,9 @@ use jupyter_protocol::messaging::{
 use serde_json::{Map, json};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::evaluator::Assistant;
+use super::evaluator::{Assistant, StartAssistant};
 use super::index;
-use super::kernel::{Kernel, locked};
+use super::kernel::{Kernel, Known, locked};
 use super::known;
 use super::place::{byte_offset, code_point};
 use super::say::media;
@@ -18,12 +18,77 @@ use super::wire::child_of;
 use crate::output::Bundle;
 use crate::session::analyser::{Completions, Help};
 
+/// Answers from what is known and, once it runs, from the assistant.
+#[derive(Default)]
+pub struct Answers {
+    start: Option<StartAssistant>,
+    assistant: Option<Box<dyn Assistant>>,
+}
+
+impl Answers {
+    /// Answers with the help of an assistant that is started when somebody first asks.
+    pub fn new(start: Option<StartAssistant>) -> Answers {
+        Answers {
+            start,
+            assistant: None,
+        }
+    }
+
+    /// Everything that may stand at byte `cursor`.
+    pub fn complete(&mut self, known: &Known, code: &str, cursor: usize) -> Completions {
+        let found = known::complete(known, index::library(), code, cursor);
+        // Commands are ours; for Rust the assistant knows more.
+        let ours = found.items.iter().any(|item| item.text.starts_with(':'));
+        if !ours && let Some(assistant) = self.ready() {
+            match assistant.complete(&known.preamble, code, cursor) {
+                Ok(better) if !better.items.is_empty() => return better,
+                Ok(_) => {}
+                Err(e) => self.lose(&e),
+            }
+        }
+        found
+    }
+
+    /// Help for the name at byte `cursor`.
+    pub fn inspect(&mut self, known: &Known, code: &str, cursor: usize) -> Option<Bundle> {
+        if let Some(found) = known::inspect(known, index::library(), code, cursor) {
+            return Some(found);
+        }
+        let help = self.ready()?.inspect(&known.preamble, code, cursor);
+        help.unwrap_or_else(|e| {
+            self.lose(&e);
+            None
+        })
+        .map(bundle)
+    }
+
+    /// The assistant, if it can answer at once; the first call starts it.
+    fn ready(&mut self) -> Option<&mut Box<dyn Assistant>> {
+        if self.assistant.is_none()
+            && let Some(start) = &self.start
+        {
+            match start() {
+                Ok(assistant) => self.assistant = Some(assistant),
+                Err(e) => {
+                    log::warn!("the analyser did not start: {e}");
+                    self.start = None;
+                }
+            }
+        }
+        self.assistant.as_mut().filter(|a| a.ready())
+    }
+
+    fn lose(&mut self, error: &dyn std::fmt::Display) {
+        log::warn!("the analyser went away: {error}; a new one starts at the next request");
+        self.assistant = None;
+    }
+}
+
 /// The thread's own state.
 pub struct Assist {
     kernel: Arc<Kernel>,
     replies: UnboundedSender<JupyterMessage>,
-    assistant: Option<Box<dyn Assistant>>,
-    refused: bool,
+    answers: Answers,
 }
 
 impl Assist {
@@ -36,8 +101,7 @@ impl Assist {
         let mut assist = Assist {
             kernel,
             replies,
-            assistant: None,
-            refused: false,
+            answers: Answers::default(),
         };
         std::thread::Builder::new()
             .name("assist".to_string())
@@ -52,12 +116,25 @@ impl Assist {
     fn serve(&mut self, request: &JupyterMessage) {
         let iopub = self.kernel.iopub.clone();
         iopub.status(request, Status::busy());
+        if let Some(start) = locked(&self.kernel.assistant).take() {
+            self.answers = Answers::new(Some(start));
+        }
+        let known = locked(&self.kernel.known).clone();
         let content: Option<JupyterMessageContent> = match &request.content {
             JupyterMessageContent::CompleteRequest(r) => {
-                Some(self.complete(&r.code, r.cursor_pos).into())
+                let cursor = byte_offset(&r.code, r.cursor_pos);
+                let found = self.answers.complete(&known, &r.code, cursor);
+                Some(completions(&r.code, found).into())
             }
             JupyterMessageContent::InspectRequest(r) => {
-                Some(self.inspect(&r.code, r.cursor_pos).into())
+                let cursor = byte_offset(&r.code, r.cursor_pos);
+                let found = self.answers.inspect(&known, &r.code, cursor);
+                let reply = InspectReply {
+                    found: found.is_some(),
+                    data: media(found.unwrap_or_default()),
+                    ..Default::default()
+                };
+                Some(reply.into())
             }
             _ => None,
         };
@@ -71,63 +148,6 @@ impl Assist {
         if let Some(cell) = self.kernel.running() {
             iopub.status(&cell, Status::busy());
         }
-    }
-
-    fn complete(&mut self, code: &str, position: usize) -> CompleteReply {
-        let cursor = byte_offset(code, position);
-        let known = locked(&self.kernel.known).clone();
-        let mut found = known::complete(&known, index::library(), code, cursor);
-        // Commands are ours; for Rust the analyser knows more.
-        let ours = found.items.iter().any(|item| item.text.starts_with(':'));
-        if !ours && let Some(assistant) = self.ready() {
-            match assistant.complete(&known.preamble, code, cursor) {
-                Ok(better) if !better.items.is_empty() => found = better,
-                Ok(_) => {}
-                Err(e) => self.lose(&e),
-            }
-        }
-        completions(code, found)
-    }
-
-    fn inspect(&mut self, code: &str, position: usize) -> InspectReply {
-        let cursor = byte_offset(code, position);
-        let known = locked(&self.kernel.known).clone();
-        let mut found = known::inspect(&known, index::library(), code, cursor);
-        if found.is_none()
-            && let Some(assistant) = self.ready()
-        {
-            match assistant.inspect(&known.preamble, code, cursor) {
-                Ok(help) => found = help.map(bundle),
-                Err(e) => self.lose(&e),
-            }
-        }
-        InspectReply {
-            found: found.is_some(),
-            data: media(found.unwrap_or_default()),
-            ..Default::default()
-        }
-    }
-
-    /// The assistant, if it can answer at once; the first call starts it.
-    fn ready(&mut self) -> Option<&mut Box<dyn Assistant>> {
-        if self.assistant.is_none()
-            && !self.refused
-            && let Some(start) = &*locked(&self.kernel.assistant)
-        {
-            match start() {
-                Ok(assistant) => self.assistant = Some(assistant),
-                Err(e) => {
-                    log::warn!("the analyser did not start: {e}");
-                    self.refused = true;
-                }
-            }
-        }
-        self.assistant.as_mut().filter(|a| a.ready())
-    }
-
-    fn lose(&mut self, error: &dyn std::fmt::Display) {
-        log::warn!("the analyser went away: {error}; a new one starts at the next request");
-        self.assistant = None;
     }
 }
 

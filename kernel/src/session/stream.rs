@@ -1,7 +1,9 @@
 //! Frames of the supervisor as [`Output`]s: text whole in UTF-8, forms of one value together, messages
 //! of the library decoded.
 
-use crate::output::{Bundle, Output, StreamName};
+use rebit_wire::Message;
+
+use crate::output::{Bundle, Claim, Finding, Output, Progress, StreamName};
 use crate::supervisor::frame::Frame;
 
 /// A panic as the library reports it.
@@ -64,6 +66,7 @@ pub struct Translator {
     in_value: bool,
     value: Option<Bundle>,
     panic: Option<PanicReport>,
+    interrupted: bool,
 }
 
 impl Translator {
@@ -72,6 +75,12 @@ impl Translator {
         self.in_value = false;
         self.value = None;
         self.panic = None;
+        self.interrupted = false;
+    }
+
+    /// Whether the library said that it ended a computation on request.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted
     }
 
     /// Whether something waits for its continuation.
@@ -128,8 +137,65 @@ impl Translator {
     }
 
     fn message(&mut self, line: &str, sink: &mut dyn FnMut(Output)) {
-        // A message of a later library is better shown than lost.
-        sink(Output::stdout(format!("{line}\n")));
+        // The supervisor has taken the session's prefix off; any will do here.
+        let message = rebit_wire::decode("-", &format!("-{line}"));
+        sink(match message {
+            Some(Message::Display { id, data, metadata }) => {
+                return self.show(id, data, metadata, sink);
+            }
+            Some(Message::UpdateDisplay { id, data, metadata }) => {
+                Output::UpdateDisplay { id, data, metadata }
+            }
+            Some(Message::ClearOutput { wait }) => Output::ClearOutput { wait },
+            Some(Message::Progress {
+                id,
+                label,
+                done,
+                total,
+                rate,
+                eta_seconds,
+                message,
+                finished,
+            }) => Output::Progress(Progress {
+                id,
+                label,
+                done,
+                total,
+                rate,
+                eta_seconds,
+                note: message.unwrap_or_default(),
+                finished,
+            }),
+            Some(Message::Claim {
+                text,
+                holds,
+                ours,
+                paper,
+            }) => Output::Claim(Claim {
+                text,
+                holds,
+                ours,
+                paper,
+            }),
+            Some(Message::Finding {
+                text,
+                ours,
+                paper,
+                why,
+            }) => Output::Finding(Finding {
+                text,
+                ours,
+                paper,
+                why,
+            }),
+            Some(Message::Interrupted) => {
+                self.interrupted = true;
+                return;
+            }
+            // A newer library has more to say than we understand.
+            Some(Message::Unknown) => return,
+            None => Output::stdout(format!("{line}\n")),
+        });
     }
 
     fn text(&mut self, name: StreamName, bytes: &[u8], sink: &mut dyn FnMut(Output)) {

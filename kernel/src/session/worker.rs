@@ -106,7 +106,7 @@ impl Worker {
     fn load_library(&mut self) -> Result<(), evcxr::Error> {
         let code = format!(
             ":opt 0\n:offline 1\n:linker system\n:dep {}\nuse rebit::prelude::*;\n\
-             #[allow(unused_imports)] use rebit::cell::Shown as _;\n{}",
+             #[allow(unused_imports)] use rebit::cell::ByDebug as _;\n{}",
             self.prepared.dependency(),
             self.setup_code
         );
