@@ -1,0 +1,306 @@
+//! Completion and help from what is known: variables, items of earlier cells, the library's index.
+//!
+//! This answers in a moment and always; the analyser, once it runs, answers better.
+
+use std::collections::BTreeMap;
+
+use super::commands;
+use super::index::{Entry, Index, Kind};
+use super::kernel::Known;
+use super::place::{self, Context, Place};
+use crate::output::Bundle;
+use crate::session::analyser::{Completion, Completions};
+
+const KEYWORDS: &[&str] = &[
+    "as", "async", "await", "break", "const", "continue", "dyn", "else", "enum", "extern", "false",
+    "fn", "for", "if", "impl", "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref",
+    "return", "self", "static", "struct", "super", "trait", "true", "type", "unsafe", "use",
+    "where", "while",
+];
+
+/// Names of the standard prelude, and its macros.
+const STANDARD: &[(&str, Kind)] = &[
+    ("Box", Kind::Class),
+    ("Err", Kind::Instance),
+    ("None", Kind::Instance),
+    ("Ok", Kind::Instance),
+    ("Option", Kind::Class),
+    ("Result", Kind::Class),
+    ("Some", Kind::Instance),
+    ("String", Kind::Class),
+    ("Vec", Kind::Class),
+    ("assert!", Kind::Macro),
+    ("assert_eq!", Kind::Macro),
+    ("assert_ne!", Kind::Macro),
+    ("dbg!", Kind::Macro),
+    ("eprintln!", Kind::Macro),
+    ("format!", Kind::Macro),
+    ("panic!", Kind::Macro),
+    ("print!", Kind::Macro),
+    ("println!", Kind::Macro),
+    ("vec!", Kind::Macro),
+    ("write!", Kind::Macro),
+    ("writeln!", Kind::Macro),
+];
+
+/// What may stand at a place: text to its kind and label. A map keeps the list sorted and without
+/// doubles; what is offered first wins.
+struct Found<'a> {
+    typed: &'a str,
+    names: BTreeMap<String, (String, String)>,
+}
+
+impl Found<'_> {
+    fn offer(&mut self, text: &str, kind: &str, label: &str) {
+        if !text.is_empty() && text.starts_with(self.typed) {
+            self.names
+                .entry(text.to_string())
+                .or_insert((kind.to_string(), label.to_string()));
+        }
+    }
+
+    fn entries<'e>(&mut self, entries: impl Iterator<Item = &'e Entry>) {
+        for entry in entries {
+            self.offer(&inserted(entry), entry.kind.as_str(), &entry.signature);
+        }
+    }
+
+    /// Words of the user's own code, except the one that is being typed.
+    fn words(&mut self, text: &str) {
+        let typed = self.typed;
+        for word in words(text).filter(|word| word.len() > 1 && *word != typed) {
+            self.offer(word, "instance", word);
+        }
+    }
+}
+
+/// Everything that may stand at byte `cursor`.
+pub fn complete(known: &Known, index: &Index, code: &str, cursor: usize) -> Completions {
+    let place = place::at(code, cursor);
+    let mut found = Found {
+        typed: &place.typed,
+        names: BTreeMap::new(),
+    };
+    match &place.context {
+        Context::Command => {
+            for (name, help) in commands::LIST {
+                found.offer(name, "magic", help);
+            }
+        }
+        Context::Member(variable) => {
+            if let Some(kind) = variable_type(known, variable) {
+                found.entries(index.of(last_segment(&kind)));
+            }
+        }
+        Context::Path(path) => {
+            let last = path.rsplit("::").next().unwrap_or(path);
+            found.entries(index.of(last));
+            found.entries(index.within(path));
+        }
+        Context::Name => {
+            for (name, kind) in &known.variables {
+                found.offer(name, "instance", kind);
+            }
+            found.entries(index.free());
+            for keyword in KEYWORDS {
+                found.offer(keyword, "keyword", keyword);
+            }
+            for (name, kind) in STANDARD {
+                found.offer(name, kind.as_str(), name);
+            }
+            found.words(&known.preamble);
+            found.words(code);
+        }
+    }
+    let items = found
+        .names
+        .into_iter()
+        .map(|(text, (kind, label))| Completion { text, label, kind });
+    Completions {
+        start: place.start,
+        end: place.end.max(cursor),
+        items: items.collect(),
+    }
+}
+
+/// Help for the name at byte `cursor`: signature and documentation as text and Markdown.
+pub fn inspect(known: &Known, index: &Index, code: &str, cursor: usize) -> Option<Bundle> {
+    let mut place = place::at(code, cursor);
+    if place.word.is_empty() {
+        // Right behind `name(` or `name!(` the reader means `name`.
+        let before = code.get(..cursor)?.trim_end_matches(['(', '!', ' ']);
+        place = place::at(code, before.len());
+    }
+    describe(known, index, &place)
+}
+
+/// Help for a name given as text (`quant::round`, `a.shape`, `println`).
+pub fn describe_name(known: &Known, index: &Index, name: &str) -> Option<Bundle> {
+    let name = name.trim().trim_end_matches(['!', '(', ')', ';']);
+    describe(known, index, &place::at(name, name.len()))
+}
+
+fn describe(known: &Known, index: &Index, place: &Place) -> Option<Bundle> {
+    if place.word.is_empty() {
+        return None;
+    }
+    let entry = match &place.context {
+        Context::Command => {
+            let (name, help) = commands::LIST.iter().find(|(n, _)| *n == place.word)?;
+            return Some(card(name, help));
+        }
+        Context::Member(variable) => {
+            let owner = variable_type(known, variable);
+            let member = |e: &&Entry| e.name == place.word;
+            owner
+                .and_then(|o| index.of(last_segment(&o)).find(member))
+                .or_else(|| only(index.entries.iter().filter(|e| e.owner.is_some()), member))
+        }
+        Context::Path(path) => {
+            let last = path.rsplit("::").next().unwrap_or(path);
+            let named = |e: &&Entry| e.name == place.word;
+            index
+                .of(last)
+                .find(named)
+                .or_else(|| index.within(path).find(named))
+        }
+        Context::Name => {
+            if let Some(kind) = variable_type(known, &place.word) {
+                return Some(card(&format!("let {}: {kind}", place.word), ""));
+            }
+            index.free().find(|e| e.name == place.word)
+        }
+    }?;
+    Some(card(&entry.signature, &entry.docs))
+}
+
+/// The only entry that fits; none when several do.
+fn only<'a>(
+    entries: impl Iterator<Item = &'a Entry>,
+    fits: impl Fn(&&Entry) -> bool,
+) -> Option<&'a Entry> {
+    let mut fitting = entries.filter(fits);
+    fitting.next().filter(|_| fitting.next().is_none())
+}
+
+fn card(signature: &str, docs: &str) -> Bundle {
+    let markdown = format!("```rust\n{signature}\n```\n\n{docs}");
+    Bundle::from([
+        (
+            "text/plain".to_string(),
+            format!("{signature}\n\n{docs}").trim_end().into(),
+        ),
+        ("text/markdown".to_string(), markdown.trim_end().into()),
+    ])
+}
+
+fn inserted(entry: &Entry) -> String {
+    match entry.kind {
+        Kind::Macro => format!("{}!", entry.name),
+        _ => entry.name.clone(),
+    }
+}
+
+fn variable_type(known: &Known, name: &str) -> Option<String> {
+    known
+        .variables
+        .iter()
+        .find(|(variable, _)| variable == name)
+        .map(|(_, kind)| kind.clone())
+}
+
+/// `Range` of `&mut demo::quant::Range<f32>`.
+fn last_segment(kind: &str) -> &str {
+    let bare = kind.trim_start_matches(['&', ' ']);
+    let bare = bare.strip_prefix("mut ").unwrap_or(bare);
+    let head = bare.split('<').next().unwrap_or(bare).trim();
+    head.rsplit("::").next().unwrap_or(head)
+}
+
+/// The identifiers of a text.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .filter(|word| word.starts_with(|c: char| c.is_alphabetic() || c == '_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, owner: Option<&str>, kind: Kind, signature: &str) -> Entry {
+        Entry {
+            name: name.into(),
+            module: "rebit::quant".into(),
+            owner: owner.map(str::to_string),
+            kind,
+            signature: signature.into(),
+            docs: "Says more.".into(),
+        }
+    }
+
+    fn world() -> (Known, Index) {
+        let known = Known {
+            variables: vec![("images".into(), "&rebit::quant::Range<f32>".into())],
+            preamble: "fn own_function() {}".into(),
+        };
+        let entries = vec![
+            entry("imread", None, Kind::Function, "fn imread()"),
+            entry("claim", None, Kind::Macro, "macro claim!"),
+            entry(
+                "width",
+                Some("Range"),
+                Kind::Function,
+                "fn width(&self) -> f32",
+            ),
+        ];
+        (known, Index { entries })
+    }
+
+    fn texts(code: &str) -> Vec<String> {
+        let (known, index) = world();
+        let found = complete(&known, &index, code, code.len());
+        found.items.into_iter().map(|item| item.text).collect()
+    }
+
+    #[test]
+    fn names_come_from_variables_library_items_and_the_language() {
+        assert_eq!(texts("im"), ["images", "impl", "imread"]);
+        assert_eq!(texts("own_f"), ["own_function"]);
+        assert_eq!(texts("let counter = 1; cou"), ["counter"]);
+        assert_eq!(texts("printl"), ["println!"]);
+        assert_eq!(texts("cla"), ["claim!"]);
+    }
+
+    #[test]
+    fn members_and_paths_are_looked_up_by_their_owner() {
+        assert_eq!(texts("images.w"), ["width"]);
+        assert_eq!(texts("Range::"), ["width"]);
+        assert_eq!(texts("quant::"), ["claim!", "imread"]);
+        assert!(texts("unknown.").is_empty());
+        assert_eq!(texts(":he"), [":help"]);
+    }
+
+    #[test]
+    fn help_shows_types_signatures_and_documentation() {
+        let (known, index) = world();
+        let plain = |code: &str| {
+            let found = inspect(&known, &index, code, code.len())?;
+            Some(found["text/plain"].as_str()?.to_string())
+        };
+        assert_eq!(
+            plain("images").unwrap(),
+            "let images: &rebit::quant::Range<f32>"
+        );
+        assert_eq!(plain("imread(").unwrap(), "fn imread()\n\nSays more.");
+        assert_eq!(
+            plain("images.width").unwrap(),
+            "fn width(&self) -> f32\n\nSays more."
+        );
+        assert!(plain("nothing_of_the_kind").is_none());
+        let named = describe_name(&known, &index, "claim!").unwrap();
+        assert_eq!(
+            named["text/markdown"],
+            "```rust\nmacro claim!\n```\n\nSays more."
+        );
+    }
+}

@@ -1,0 +1,197 @@
+//! Progress bars, claims and findings in the forms a front end can show.
+
+use crate::output::{Bundle, Claim, Finding, Progress};
+
+/// Characters of a bar in plain text.
+const BAR: usize = 30;
+
+/// A bar with its label, count, rate, remaining time and note; an HTML `progress` element where that can
+/// be shown.
+pub fn progress(progress: &Progress) -> Bundle {
+    let plain = progress_line(progress);
+    let state = match (progress.finished, progress.total) {
+        (_, Some(total)) => format!("value=\"{}\" max=\"{}\"", progress.done, total.max(1)),
+        (true, None) => "value=\"1\" max=\"1\"".to_string(),
+        (false, None) => String::new(),
+    };
+    let html = format!(
+        "<div style=\"font-family:monospace;white-space:pre\">{} <progress {state} \
+         style=\"width:20em;vertical-align:middle\"></progress> {}</div>",
+        escape(&progress.label),
+        escape(&figures(progress)),
+    );
+    bundle(plain, html)
+}
+
+/// The same as one line of text.
+pub fn progress_line(progress: &Progress) -> String {
+    let bar = match progress.total {
+        Some(total) => {
+            let share = progress.done.min(total) as f64 / total.max(1) as f64;
+            let full = (share * BAR as f64).floor() as usize;
+            format!(" [{}{}]", "#".repeat(full), "-".repeat(BAR - full))
+        }
+        None => String::new(),
+    };
+    format!("{}{bar} {}", progress.label, figures(progress))
+        .trim_start()
+        .to_string()
+}
+
+/// `120/400 · 35.2/s · 8 s left · loss 0.31`.
+fn figures(progress: &Progress) -> String {
+    let mut parts = vec![match progress.total {
+        Some(total) => format!("{}/{total}", progress.done),
+        None => progress.done.to_string(),
+    }];
+    if progress.seconds > 0.0 && progress.done > 0 {
+        let rate = progress.done as f64 / progress.seconds;
+        parts.push(match rate < 1.0 {
+            true => format!("{:.1} s each", 1.0 / rate),
+            false => format!("{rate:.1}/s"),
+        });
+        parts.push(match (progress.finished, progress.total) {
+            (false, Some(total)) => {
+                let left = total.saturating_sub(progress.done) as f64 / rate;
+                format!("{} left", duration(left))
+            }
+            _ => duration(progress.seconds),
+        });
+    }
+    if !progress.note.is_empty() {
+        parts.push(progress.note.clone());
+    }
+    parts.join(" · ")
+}
+
+fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{}:{:02} min", whole / 60, whole % 60),
+        _ => format!("{}:{:02} h", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// A claim as a row: its sentence, the verdict, the paper's figure and ours.
+pub fn claim(claim: &Claim) -> Bundle {
+    let (mark, verdict, colour) = match claim.holds {
+        true => ("✓", "holds", "#2e7d32"),
+        false => ("✗", "does not hold", "#c62828"),
+    };
+    let plain = format!(
+        "{mark} {} (paper: {}; ours: {}): {verdict}",
+        claim.text, claim.paper, claim.ours
+    );
+    let verdict = format!("<b style=\"color:{colour}\">{mark} {verdict}</b>");
+    bundle(plain, row(&verdict, &claim.text, &claim.paper, &claim.ours))
+}
+
+/// A finding as a row: its sentence, the paper's figure and ours, and why they differ.
+pub fn finding(finding: &Finding) -> Bundle {
+    let plain = format!(
+        "• {} (paper: {}; ours: {}): {}",
+        finding.text, finding.paper, finding.ours, finding.why
+    );
+    let why = format!("<i>{}</i>", escape(&finding.why));
+    bundle(
+        plain,
+        row(&why, &finding.text, &finding.paper, &finding.ours),
+    )
+}
+
+fn row(verdict: &str, text: &str, paper: &str, ours: &str) -> String {
+    format!(
+        "<table style=\"margin:0\"><tr><td style=\"text-align:left;min-width:9em\">{verdict}</td>\
+         <td style=\"text-align:left\">{}</td><td>paper: {}</td><td>ours: {}</td></tr></table>",
+        escape(text),
+        escape(paper),
+        escape(ours)
+    )
+}
+
+fn bundle(plain: String, html: String) -> Bundle {
+    Bundle::from([
+        ("text/plain".to_string(), plain.into()),
+        ("text/html".to_string(), html.into()),
+    ])
+}
+
+/// Text with the characters that mean something in HTML replaced.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(done: u64, total: Option<u64>, finished: bool) -> Progress {
+        Progress {
+            id: "a".into(),
+            label: "epoch <1>".into(),
+            done,
+            total,
+            seconds: 10.0,
+            note: "loss 0.5".into(),
+            finished,
+        }
+    }
+
+    #[test]
+    fn a_bar_shows_rate_and_remaining_time() {
+        let line = progress_line(&at(50, Some(200), false));
+        assert_eq!(
+            line,
+            "epoch <1> [#######-----------------------] 50/200 · 5.0/s · 30.0 s left · loss 0.5"
+        );
+        assert!(progress_line(&at(200, Some(200), true)).contains("· 10.0 s ·"));
+        assert!(
+            progress_line(&at(5, None, false)).starts_with("epoch <1> 5 · 2.0 s each · 10.0 s")
+        );
+    }
+
+    #[test]
+    fn html_is_escaped() {
+        let html = progress(&at(1, Some(2), false))["text/html"].to_string();
+        assert!(
+            html.contains("epoch &lt;1&gt;") && !html.contains("<1>"),
+            "{html}"
+        );
+    }
+
+    #[test]
+    fn a_claim_says_whether_it_holds() {
+        let mut row = Claim {
+            text: "a < b".into(),
+            holds: true,
+            ours: "1".into(),
+            paper: "2".into(),
+        };
+        assert!(
+            claim(&row)["text/plain"]
+                .as_str()
+                .unwrap()
+                .ends_with(": holds")
+        );
+        row.holds = false;
+        let failed = claim(&row);
+        assert!(
+            failed["text/plain"]
+                .as_str()
+                .unwrap()
+                .ends_with("does not hold")
+        );
+        assert!(failed["text/html"].as_str().unwrap().contains("a &lt; b"));
+    }
+}

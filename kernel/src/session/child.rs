@@ -1,0 +1,241 @@
+//! The kernel's end of the supervisor: its frames come in here, and interrupts go out.
+
+use std::io::Write;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, SyncSender};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::InputRequest;
+use crate::error::{Error, Result};
+use crate::supervisor::command;
+use crate::supervisor::frame::Frame;
+
+/// How long a cell may take to notice an interrupt.
+const GRACE: Duration = Duration::from_secs(5);
+/// Output kept for the next cell when nobody listens between cells.
+const IDLE_FRAMES: usize = 4096;
+
+/// What reaches the caller of a running cell.
+pub enum Event {
+    /// The supervisor said something.
+    Frame(Frame),
+    /// The supervisor is gone.
+    Gone,
+    /// The cell asks for input.
+    Input(InputRequest, Sender<String>),
+    /// evcxr has finished with the cell.
+    Done(super::worker::Outcome),
+}
+
+type IdleSink = Box<dyn FnMut(Frame) + Send>;
+
+enum Route {
+    Cell(SyncSender<Event>),
+    Idle(Option<IdleSink>, Vec<Frame>),
+}
+
+/// What a session is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Phase {
+    /// No cell.
+    Idle,
+    /// A cell is being compiled.
+    Compiling,
+    /// A cell runs.
+    Running,
+}
+
+/// State shared by the session, its reader thread and its interrupt handles.
+pub struct Shared {
+    connection: Mutex<Option<UnixStream>>,
+    route: Mutex<Route>,
+    phase: AtomicU8,
+    interrupts: AtomicU8,
+    killed: AtomicBool,
+    /// Counts cells, so that a late timer does not hit the next one.
+    cell: AtomicU64,
+    runtime: AtomicU64,
+}
+
+impl Shared {
+    /// Listens for supervisors under `name` and accepts those that know `secret`.
+    pub fn listen(name: &str, secret: &str) -> Result<Arc<Shared>> {
+        let address = SocketAddr::from_abstract_name(name)
+            .map_err(|e| Error::Session(format!("socket: {e}")))?;
+        let listener = UnixListener::bind_addr(&address)
+            .map_err(|e| Error::Session(format!("socket: {e}")))?;
+        let shared = Arc::new(Shared {
+            connection: Mutex::new(None),
+            route: Mutex::new(Route::Idle(None, Vec::new())),
+            phase: AtomicU8::new(Phase::Idle as u8),
+            interrupts: AtomicU8::new(0),
+            killed: AtomicBool::new(false),
+            cell: AtomicU64::new(0),
+            runtime: AtomicU64::new(0),
+        });
+        let weak = Arc::downgrade(&shared);
+        let secret = secret.to_string();
+        std::thread::spawn(move || {
+            // One supervisor lives at a time, so their frames keep their order.
+            while let Ok((stream, _)) = listener.accept() {
+                let Some(shared) = weak.upgrade() else { return };
+                shared.serve(stream, &secret);
+            }
+        });
+        Ok(shared)
+    }
+
+    fn serve(&self, stream: UnixStream, secret: &str) {
+        let Ok(mut reader) = stream.try_clone() else {
+            return;
+        };
+        match Frame::read(&mut reader) {
+            Ok(Some(Frame::Hello { secret: s, runtime })) if s == secret => {
+                self.runtime.store(runtime.into(), Ordering::SeqCst);
+            }
+            _ => return,
+        }
+        *self.lock_connection() = Some(stream);
+        while let Ok(Some(frame)) = Frame::read(&mut reader) {
+            if frame == Frame::Started {
+                self.set_phase(Phase::Running);
+                // Asked for while the cell was being compiled.
+                if self.interrupts.load(Ordering::SeqCst) > 0 {
+                    self.send(&[command::INTERRUPT]);
+                }
+            }
+            self.deliver(Event::Frame(frame));
+        }
+        self.runtime.store(0, Ordering::SeqCst);
+        *self.lock_connection() = None;
+        self.deliver(Event::Gone);
+    }
+
+    fn deliver(&self, event: Event) {
+        let sender = {
+            let mut route = self.route.lock().unwrap_or_else(|e| e.into_inner());
+            match &mut *route {
+                Route::Cell(sender) => sender.clone(),
+                Route::Idle(sink, kept) => {
+                    if let Event::Frame(frame) = event {
+                        match sink {
+                            Some(sink) => sink(frame),
+                            None if kept.len() < IDLE_FRAMES => kept.push(frame),
+                            None => {}
+                        }
+                    }
+                    return;
+                }
+            }
+        };
+        // A full queue makes the cell wait; a closed one means that the cell has been answered.
+        let _ = sender.send(event);
+    }
+
+    /// Sends events to a cell from now on; returns what came before.
+    pub fn begin_cell(&self, sender: SyncSender<Event>) -> (Option<IdleSink>, Vec<Frame>) {
+        self.interrupts.store(0, Ordering::SeqCst);
+        self.killed.store(false, Ordering::SeqCst);
+        self.cell.fetch_add(1, Ordering::SeqCst);
+        self.set_phase(Phase::Compiling);
+        let mut route = self.route.lock().unwrap_or_else(|e| e.into_inner());
+        match std::mem::replace(&mut *route, Route::Cell(sender)) {
+            Route::Idle(sink, kept) => (sink, kept),
+            Route::Cell(_) => (None, Vec::new()),
+        }
+    }
+
+    /// The cell has been answered.
+    pub fn end_cell(&self, sink: Option<IdleSink>) {
+        *self.route.lock().unwrap_or_else(|e| e.into_inner()) = Route::Idle(sink, Vec::new());
+        self.set_phase(Phase::Idle);
+    }
+
+    /// Sets what happens to output between cells.
+    pub fn set_idle_sink(&self, sink: IdleSink) {
+        if let Route::Idle(old, _) = &mut *self.route.lock().unwrap_or_else(|e| e.into_inner()) {
+            *old = Some(sink);
+        }
+    }
+
+    /// What the session is doing.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            1 => Phase::Compiling,
+            2 => Phase::Running,
+            _ => Phase::Idle,
+        }
+    }
+
+    /// Notes what the session is doing.
+    pub fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::SeqCst);
+    }
+
+    /// Whether the cell was asked to end.
+    pub fn interrupted(&self) -> bool {
+        self.interrupts.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether we killed the child.
+    pub fn killed(&self) -> bool {
+        self.killed.load(Ordering::SeqCst)
+    }
+
+    /// Process that runs the cells.
+    pub fn runtime(&self) -> Option<u32> {
+        match self.runtime.load(Ordering::SeqCst) {
+            0 => None,
+            id => Some(id as u32),
+        }
+    }
+
+    /// Sends a command; false when there is no supervisor.
+    pub fn send(&self, bytes: &[u8]) -> bool {
+        match &mut *self.lock_connection() {
+            Some(stream) => stream.write_all(bytes).is_ok(),
+            None => false,
+        }
+    }
+
+    /// Asks the running cell to end; see [`super::InterruptHandle::interrupt`].
+    pub fn interrupt(self: &Arc<Self>) {
+        let phase = self.phase();
+        if phase == Phase::Idle {
+            return;
+        }
+        let before = self.interrupts.fetch_add(1, Ordering::SeqCst);
+        if phase == Phase::Compiling {
+            super::processes::end_compilers();
+            return;
+        }
+        if before > 0 {
+            self.kill();
+            return;
+        }
+        self.send(&[command::INTERRUPT]);
+        let (weak, cell) = (Arc::downgrade(self), self.cell.load(Ordering::SeqCst));
+        std::thread::spawn(move || {
+            std::thread::sleep(GRACE);
+            if let Some(shared) = weak.upgrade()
+                && shared.cell.load(Ordering::SeqCst) == cell
+                && shared.phase() == Phase::Running
+            {
+                shared.kill();
+            }
+        });
+    }
+
+    fn kill(&self) {
+        self.killed.store(true, Ordering::SeqCst);
+        self.send(&[command::KILL]);
+    }
+
+    fn lock_connection(&self) -> std::sync::MutexGuard<'_, Option<UnixStream>> {
+        self.connection.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}

@@ -1,0 +1,418 @@
+//! Frames of the supervisor as [`Output`]s: text whole in UTF-8, forms of one value together, messages
+//! of the library decoded.
+
+use rebit_wire::Message;
+
+use crate::output::{Bundle, Claim, Finding, Output, Progress, StreamName};
+use crate::supervisor::frame::Frame;
+
+/// A panic as the library reports it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+pub struct PanicReport {
+    /// Its message.
+    pub message: String,
+    /// Source file.
+    #[serde(default)]
+    pub file: String,
+    /// Line, from 1.
+    #[serde(default)]
+    pub line: usize,
+    /// Column, from 1.
+    #[serde(default)]
+    pub column: usize,
+}
+
+impl PanicReport {
+    /// Line and column in the user's cell, found by the text of the compiled line.
+    pub fn place_in(&self, generated: &str, cell: &str) -> Option<(usize, usize)> {
+        if self.file != "src/lib.rs" {
+            return None;
+        }
+        let compiled = generated.lines().nth(self.line.checked_sub(1)?)?;
+        let wanted = compiled.trim();
+        if wanted.is_empty() {
+            return None;
+        }
+        let same = |line: &&str| line.trim() == wanted;
+        let holds = |line: &&str| !line.trim().is_empty() && line.contains(wanted);
+        let lines: Vec<&str> = cell.lines().collect();
+        let at = lines
+            .iter()
+            .position(|line| same(&line))
+            .or_else(|| lines.iter().position(|line| holds(&line)))?;
+        let start = compiled.len() - compiled.trim_start().len();
+        let inside = lines[at].find(wanted)?;
+        let column = (self.column.saturating_sub(1)).saturating_sub(start) + inside;
+        Some((at + 1, column + 1))
+    }
+
+    fn text(&self) -> String {
+        let PanicReport {
+            message,
+            file,
+            line,
+            column,
+        } = self;
+        format!("thread panicked at {file}:{line}:{column}:\n{message}\n")
+    }
+}
+
+/// Turns frames into outputs; one for a session's whole life.
+#[derive(Default)]
+pub struct Translator {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    forms: Bundle,
+    in_value: bool,
+    value: Option<Bundle>,
+    panic: Option<PanicReport>,
+    interrupted: bool,
+}
+
+impl Translator {
+    /// A new cell begins.
+    pub fn begin_cell(&mut self) {
+        self.in_value = false;
+        self.value = None;
+        self.panic = None;
+        self.interrupted = false;
+    }
+
+    /// Whether the library said that it ended a computation on request.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// Whether something waits for its continuation.
+    pub fn has_pending(&self) -> bool {
+        !self.forms.is_empty()
+    }
+
+    /// Translates one frame.
+    pub fn frame(&mut self, frame: &Frame, sink: &mut dyn FnMut(Output)) {
+        match frame {
+            Frame::Content { mime, body } => {
+                self.settle_panic(sink);
+                // The same form a second time is a second value.
+                if self.forms.contains_key(mime) {
+                    self.flush(sink);
+                }
+                let text = String::from_utf8_lossy(body).into_owned();
+                self.forms.insert(mime.clone(), content(mime, text));
+            }
+            Frame::Stdout(bytes) => self.text(StreamName::Stdout, bytes, sink),
+            Frame::Stderr(bytes) => self.text(StreamName::Stderr, bytes, sink),
+            Frame::Wire(line) => {
+                let line = String::from_utf8_lossy(line).into_owned();
+                self.flush(sink);
+                match line.strip_prefix("cell:") {
+                    Some("value") => self.in_value = true,
+                    Some("value-end") => self.in_value = false,
+                    Some(rest) => {
+                        self.settle_panic(sink);
+                        if let Some(report) = rest.strip_prefix("panic ") {
+                            self.panic = serde_json::from_str(report).ok();
+                        }
+                    }
+                    None => {
+                        self.settle_panic(sink);
+                        self.message(&line, sink);
+                    }
+                }
+            }
+            Frame::Complete => {
+                self.flush(sink);
+                // A panic that reached the end of the cell was caught by the user.
+                self.settle_panic(sink);
+                self.finish_text(sink);
+            }
+            Frame::Panic | Frame::UserError(_) | Frame::Exited { .. } => {
+                self.flush(sink);
+                if let Frame::Panic = frame {
+                    self.in_value = false;
+                }
+            }
+            Frame::Hello { .. } | Frame::Started | Frame::Sync(_) => {}
+        }
+    }
+
+    fn message(&mut self, line: &str, sink: &mut dyn FnMut(Output)) {
+        // The supervisor has taken the session's prefix off; any will do here.
+        let message = rebit_wire::decode("-", &format!("-{line}"));
+        sink(match message {
+            Some(Message::Display { id, data, metadata }) => {
+                return self.show(id, data, metadata, sink);
+            }
+            Some(Message::UpdateDisplay { id, data, metadata }) => {
+                Output::UpdateDisplay { id, data, metadata }
+            }
+            Some(Message::ClearOutput { wait }) => Output::ClearOutput { wait },
+            Some(Message::Progress {
+                id,
+                label,
+                done,
+                total,
+                rate,
+                eta_seconds,
+                message,
+                finished,
+            }) => Output::Progress(Progress {
+                id,
+                label,
+                done,
+                total,
+                rate,
+                eta_seconds,
+                note: message.unwrap_or_default(),
+                finished,
+            }),
+            Some(Message::Claim {
+                text,
+                holds,
+                ours,
+                paper,
+            }) => Output::Claim(Claim {
+                text,
+                holds,
+                ours,
+                paper,
+            }),
+            Some(Message::Finding {
+                text,
+                ours,
+                paper,
+                why,
+            }) => Output::Finding(Finding {
+                text,
+                ours,
+                paper,
+                why,
+            }),
+            Some(Message::Interrupted) => {
+                self.interrupted = true;
+                return;
+            }
+            // A newer library has more to say than we understand.
+            Some(Message::Unknown) => return,
+            None => Output::stdout(format!("{line}\n")),
+        });
+    }
+
+    fn text(&mut self, name: StreamName, bytes: &[u8], sink: &mut dyn FnMut(Output)) {
+        self.flush(sink);
+        self.settle_panic(sink);
+        let held = match name {
+            StreamName::Stdout => &mut self.stdout,
+            StreamName::Stderr => &mut self.stderr,
+        };
+        held.extend_from_slice(bytes);
+        let text = take_whole(held);
+        if !text.is_empty() {
+            sink(Output::Stream { name, text });
+        }
+    }
+
+    fn finish_text(&mut self, sink: &mut dyn FnMut(Output)) {
+        for (name, held) in [
+            (StreamName::Stdout, &mut self.stdout),
+            (StreamName::Stderr, &mut self.stderr),
+        ] {
+            if !held.is_empty() {
+                let text = String::from_utf8_lossy(&std::mem::take(held)).into_owned();
+                sink(Output::Stream { name, text });
+            }
+        }
+    }
+
+    /// A panic that did not end the cell is shown as Rust shows it.
+    fn settle_panic(&mut self, sink: &mut dyn FnMut(Output)) {
+        // Between the report and the cell's end only evcxr's mark may come; see `frame`.
+        if let Some(panic) = self.panic.take_if(|_| !self.in_value) {
+            sink(Output::stderr(panic.text()));
+        }
+    }
+
+    /// Sends the forms collected so far as one value.
+    pub fn flush(&mut self, sink: &mut dyn FnMut(Output)) {
+        if self.forms.is_empty() {
+            return;
+        }
+        let data = std::mem::take(&mut self.forms);
+        self.show(None, data, Bundle::new(), sink);
+    }
+
+    fn show(
+        &mut self,
+        id: Option<String>,
+        data: Bundle,
+        metadata: Bundle,
+        sink: &mut dyn FnMut(Output),
+    ) {
+        if self.in_value && self.value.is_none() && id.is_none() {
+            self.value = Some(data.clone());
+            sink(Output::Result { data, metadata });
+        } else {
+            sink(Output::Display { id, data, metadata });
+        }
+    }
+
+    /// The value of an evcxr command.
+    pub fn command_value(&mut self, data: Bundle, sink: &mut dyn FnMut(Output)) {
+        if self.value.is_none() {
+            self.value = Some(data.clone());
+            sink(Output::Result {
+                data,
+                metadata: Bundle::new(),
+            });
+        }
+    }
+
+    /// The value of the cell.
+    pub fn take_value(&mut self) -> Option<Bundle> {
+        self.value.take()
+    }
+
+    /// The panic that ended the cell.
+    pub fn take_panic(&mut self) -> Option<PanicReport> {
+        self.panic.take()
+    }
+}
+
+/// JSON types are kept as JSON.
+fn content(mime: &str, text: String) -> serde_json::Value {
+    if mime.ends_with("json")
+        && let Ok(value) = serde_json::from_str(&text)
+    {
+        return value;
+    }
+    serde_json::Value::String(text)
+}
+
+/// Takes all whole characters; an unfinished one at the end stays, bytes that are none are replaced.
+fn take_whole(held: &mut Vec<u8>) -> String {
+    let unfinished = match std::str::from_utf8(held) {
+        Ok(_) => 0,
+        Err(error) if error.error_len().is_none() => held.len() - error.valid_up_to(),
+        Err(_) => {
+            let tail = &held[held.len().saturating_sub(3)..];
+            (1..=tail.len())
+                .find(|n| {
+                    let end = &tail[tail.len() - n..];
+                    end[0] >= 0xc0
+                        && std::str::from_utf8(end).is_err_and(|e| e.error_len().is_none())
+                })
+                .unwrap_or(0)
+        }
+    };
+    let whole: Vec<u8> = held.drain(..held.len() - unfinished).collect();
+    String::from_utf8_lossy(&whole).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translate(frames: &[Frame]) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        let mut translator = Translator::default();
+        for frame in frames {
+            translator.frame(frame, &mut |o| outputs.push(o));
+        }
+        translator.flush(&mut |o| outputs.push(o));
+        outputs
+    }
+
+    fn form(mime: &str, body: &str) -> Frame {
+        Frame::Content {
+            mime: mime.into(),
+            body: body.as_bytes().to_vec(),
+        }
+    }
+
+    fn wire(text: &str) -> Frame {
+        Frame::Wire(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn characters_are_not_cut() {
+        let bytes = "aé漢".as_bytes();
+        for cut in 0..bytes.len() {
+            let outputs = translate(&[
+                Frame::Stdout(bytes[..cut].to_vec()),
+                Frame::Stdout(bytes[cut..].to_vec()),
+                Frame::Complete,
+            ]);
+            let text: String = outputs
+                .iter()
+                .map(|o| match o {
+                    Output::Stream { text, .. } => text.as_str(),
+                    _ => "?",
+                })
+                .collect();
+            assert_eq!(text, "aé漢", "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_replaced() {
+        let outputs = translate(&[Frame::Stdout(vec![b'a', 0xff, b'b', 0xc3]), Frame::Complete]);
+        assert_eq!(outputs, [
+            Output::stdout("a\u{fffd}b"),
+            Output::stdout("\u{fffd}")
+        ]);
+    }
+
+    #[test]
+    fn forms_of_one_value_stay_together() {
+        let outputs = translate(&[
+            form("text/html", "1"),
+            form("text/plain", "2"),
+            form("text/html", "3"),
+            Frame::Stdout(b"x".to_vec()),
+        ]);
+        assert_eq!(outputs.len(), 3);
+        assert!(matches!(&outputs[0], Output::Display { data, .. } if data.len() == 2));
+        assert!(matches!(&outputs[1], Output::Display { data, .. } if data.len() == 1));
+        assert_eq!(outputs[2], Output::stdout("x"));
+    }
+
+    #[test]
+    fn the_value_is_a_result_and_figures_before_it_are_not() {
+        let outputs = translate(&[
+            form("text/html", "figure"),
+            wire("cell:value"),
+            form("text/plain", "7"),
+            wire("cell:value-end"),
+        ]);
+        assert!(matches!(outputs[0], Output::Display { .. }));
+        assert!(matches!(outputs[1], Output::Result { .. }));
+    }
+
+    #[test]
+    fn a_caught_panic_is_text_and_an_uncaught_one_is_kept() {
+        let report = wire(r#"cell:panic {"message":"boom","file":"src/lib.rs","line":3,"column":5}"#);
+        let caught = translate(&[report.clone(), Frame::Complete]);
+        assert!(matches!(&caught[0], Output::Stream { text, .. } if text.contains("boom")));
+        let mut translator = Translator::default();
+        let mut outputs = Vec::new();
+        for frame in [&report, &Frame::Panic] {
+            translator.frame(frame, &mut |o| outputs.push(o));
+        }
+        assert_eq!(translator.take_panic().unwrap().message, "boom");
+        assert!(outputs.is_empty());
+    }
+
+    #[test]
+    fn a_panic_is_found_in_the_cell() {
+        let panic = PanicReport {
+            message: "boom".into(),
+            file: "src/lib.rs".into(),
+            line: 2,
+            column: 7,
+        };
+        let generated = "fn run() {\nx = 1; panic!(\"boom\");\n}";
+        let cell = "let y = 2;\n  x = 1; panic!(\"boom\");";
+        assert_eq!(panic.place_in(generated, cell), Some((2, 9)));
+        assert_eq!(panic.place_in(generated, "other"), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! Asks rustc for the types of variables that the analyser could not infer.
+//!
+//! The analyser of a session knows nothing of the standard library (that makes it quick), so it cannot
+//! say what `vec![1, 2]` is. rustc can: `let () = v;` is an error that names the type of `v`.
+
+use evcxr::CompilationError;
+
+/// What evcxr says when it does not know.
+pub const UNKNOWN: &str = "Couldn't automatically determine type of variable";
+
+/// The types that rustc named in the answer to a question, as `(variable, type)`.
+///
+/// Types without a name (closures, `impl Trait`) and types that are not known completely are left out.
+pub fn found(errors: &[CompilationError]) -> Vec<(String, String)> {
+    errors
+        .iter()
+        .filter(|error| error.code() == Some("E0308"))
+        .filter_map(|error| from_json(&error.json))
+        .collect()
+}
+
+/// Errors of the cell itself: those that are not answers.
+pub fn is_answer(error: &CompilationError) -> bool {
+    is_question(&error.json)
+}
+
+fn is_question(json: &serde_json::Value) -> bool {
+    spans(json).any(|span| line_of(span).starts_with("let () = "))
+}
+
+fn spans(json: &serde_json::Value) -> impl Iterator<Item = &serde_json::Value> {
+    json["spans"].as_array().into_iter().flatten()
+}
+
+fn line_of(span: &serde_json::Value) -> &str {
+    span["text"][0]["text"].as_str().unwrap_or("").trim_start()
+}
+
+fn from_json(json: &serde_json::Value) -> Option<(String, String)> {
+    let line = spans(json).map(line_of).find(|l| l.starts_with("let () = "))?;
+    let name = line.strip_prefix("let () = ")?.strip_suffix(';')?;
+    let of = spans(json)
+        .filter_map(|span| span["label"].as_str())
+        .find_map(|label| {
+            label
+                .strip_prefix("this expression has type `")?
+                .strip_suffix('`')
+        })?;
+    Some((name.to_string(), nameable(of)?))
+}
+
+/// The type as it can be written, with what rustc falls back to for literals.
+fn nameable(of: &str) -> Option<String> {
+    let of = of
+        .replace("{integer}", "i32")
+        .replace("{float}", "f64");
+    let hidden = ["{", "impl ", "_>", "<_", " _", "_,", "..."];
+    let known = !hidden.iter().any(|mark| of.contains(mark)) && of != "_";
+    known.then_some(of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(line: &str, of: &str) -> serde_json::Value {
+        serde_json::json!({"spans": [
+            {"label": "expected `X`, found `()`", "text": [{"text": line}]},
+            {"label": format!("this expression has type `{of}`"), "text": [{"text": line}]},
+        ]})
+    }
+
+    #[test]
+    fn the_type_is_read_from_the_answer() {
+        let json = answer("let () = v;", "std::vec::Vec<{integer}>");
+        assert_eq!(
+            from_json(&json),
+            Some(("v".to_string(), "std::vec::Vec<i32>".to_string()))
+        );
+    }
+
+    #[test]
+    fn unnameable_types_are_left_out() {
+        for of in ["{closure@src/lib.rs:3:9}", "impl Iterator<Item = u8>", "Vec<_>", "_"] {
+            assert_eq!(from_json(&answer("let () = v;", of)), None, "{of}");
+        }
+    }
+
+    #[test]
+    fn other_errors_are_no_answers() {
+        assert!(!is_question(&answer("let x: i32 = \"a\";", "&str")));
+    }
+}

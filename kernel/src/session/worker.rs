@@ -1,0 +1,232 @@
+//! The thread that owns evcxr: it compiles and runs one cell after the other.
+
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
+
+use evcxr::{CommandContext, EvalCallbacks, EvalContext};
+
+use super::child::Event;
+use super::rewrite::Cell;
+use super::{InputRequest, errors, types};
+use crate::error::{Error, Result};
+use crate::output::{Bundle, Failure};
+use crate::workshop::{Prepared, shim};
+
+/// One cell to run.
+pub struct Job {
+    /// The cell.
+    pub cell: Cell,
+    /// As the user wrote it.
+    pub user: String,
+    /// Where its events go.
+    pub events: SyncSender<Event>,
+}
+
+/// How evcxr ended a cell.
+pub struct Outcome {
+    /// Values of commands (`:vars`), or the compile error, or the news that the child is gone.
+    pub result: std::result::Result<Vec<Bundle>, Ended>,
+    /// Variables that exist now.
+    pub variables: Vec<(String, String)>,
+}
+
+/// Why evcxr did not run a cell to its end.
+pub enum Ended {
+    /// It did not compile, or a command failed.
+    Refused(Failure),
+    /// The child is gone; a new one has been started.
+    ChildGone,
+}
+
+/// What a worker needs to begin.
+pub struct Setup {
+    /// Command line of the supervisor, with its environment.
+    pub supervisor: Command,
+    /// The library.
+    pub prepared: Prepared,
+    /// The session's folder.
+    pub folder: PathBuf,
+}
+
+struct Worker {
+    context: CommandContext,
+    setup_code: String,
+    folder: PathBuf,
+    prepared: Prepared,
+}
+
+/// Starts the thread and waits until the library is loaded.
+pub fn start(setup: Setup) -> Result<Sender<Job>> {
+    let (jobs, inbox) = channel();
+    let (ready, is_ready) = channel();
+    std::thread::Builder::new()
+        .name("evcxr".to_string())
+        // rust-analyzer recurses deeply.
+        .stack_size(64 << 20)
+        .spawn(move || match Worker::begin(setup) {
+            Ok(worker) => {
+                let _ = ready.send(Ok(()));
+                worker.work(inbox);
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
+        })
+        .map_err(|e| Error::Session(e.to_string()))?;
+    is_ready
+        .recv()
+        .map_err(|_| Error::Session("evcxr stopped while it started".to_string()))??;
+    Ok(jobs)
+}
+
+impl Worker {
+    fn begin(setup: Setup) -> Result<Worker> {
+        let failed = |e: evcxr::Error| Error::Session(e.to_string());
+        let (context, outputs) =
+            EvalContext::with_subprocess_command(setup.supervisor).map_err(failed)?;
+        // Only the supervisor itself writes here, when something is wrong with it.
+        std::thread::spawn(move || {
+            for line in outputs.stderr {
+                eprintln!("rebit: {line}");
+            }
+        });
+        drop(outputs.stdout);
+        let mut worker = Worker {
+            context: CommandContext::with_eval_context(context),
+            setup_code: "::rebit::cell::begin();".to_string(),
+            folder: setup.folder,
+            prepared: setup.prepared,
+        };
+        worker.load_library().map_err(failed)?;
+        Ok(worker)
+    }
+
+    fn load_library(&mut self) -> Result<(), evcxr::Error> {
+        let code = format!(
+            ":opt 0\n:offline 1\n:linker system\n:dep {}\nuse rebit::prelude::*;\n\
+             #[allow(unused_imports)] use rebit::cell::ByDebug as _;\n{}",
+            self.prepared.dependency(),
+            self.setup_code
+        );
+        self.context.execute(&code).map(|_| ())
+    }
+
+    fn work(mut self, inbox: Receiver<Job>) {
+        for job in inbox {
+            let run = std::panic::catch_unwind(AssertUnwindSafe(|| self.run(&job)));
+            let result = run.unwrap_or_else(|_| {
+                Err(Ended::Refused(errors::plain(
+                    "error",
+                    "evcxr itself panicked on this cell; its report is on the kernel's standard error",
+                )))
+            });
+            let outcome = Outcome {
+                result,
+                variables: self.variables(),
+            };
+            let _ = job.events.send(Event::Done(outcome));
+        }
+    }
+
+    fn variables(&self) -> Vec<(String, String)> {
+        let mut variables: Vec<_> = self
+            .context
+            .variables_and_types()
+            .map(|(name, of)| (name.to_string(), of.to_string()))
+            .collect();
+        variables.sort();
+        variables
+    }
+
+    fn run(&mut self, job: &Job) -> std::result::Result<Vec<Bundle>, Ended> {
+        let mut result = self.execute_guessing(&job.cell.source, job);
+        if let Err(evcxr::Error::Message(message)) = &result
+            && message.starts_with(types::UNKNOWN)
+        {
+            result = self.execute_with_types(job);
+        }
+        match result {
+            Ok(outputs) => Ok(bundles(outputs)),
+            Err(evcxr::Error::CompilationErrors(list)) => Err(Ended::Refused(errors::failure(
+                &list, &job.user, &job.cell,
+            ))),
+            Err(evcxr::Error::SubprocessTerminated(_)) => {
+                // The new child has no panic hook yet; without it panics are merely less well told.
+                let _ = self.context.execute(&self.setup_code.clone());
+                Err(Ended::ChildGone)
+            }
+            Err(other) => Err(Ended::Refused(errors::plain("error", &other.to_string()))),
+        }
+    }
+
+    /// Runs a cell, leaving out evcxr's own check when a type is not known: we ask better questions.
+    fn execute_guessing(
+        &mut self,
+        source: &str,
+        job: &Job,
+    ) -> Result<evcxr::EvalOutputs, evcxr::Error> {
+        let quick = !job.cell.bound.is_empty();
+        let mark = self.folder.join(shim::NO_CHECK);
+        if quick {
+            std::fs::write(&mark, b"")?;
+        }
+        let result = self.execute(source, job);
+        if quick {
+            let _ = std::fs::remove_file(&mark);
+        }
+        result
+    }
+
+    fn execute(&mut self, source: &str, job: &Job) -> Result<evcxr::EvalOutputs, evcxr::Error> {
+        let events = job.events.clone();
+        let mut callbacks = EvalCallbacks {
+            input_reader: &|request| {
+                let request = InputRequest {
+                    prompt: request.prompt,
+                    password: request.is_password,
+                };
+                ask(&events, request)
+            },
+        };
+        self.context.execute_with_callbacks(source, &mut callbacks)
+    }
+
+    fn execute_with_types(&mut self, job: &Job) -> Result<evcxr::EvalOutputs, evcxr::Error> {
+        let mark = self.folder.join(shim::FULL_TYPES);
+        std::fs::write(&mark, b"")?;
+        let answers = self.context.check(&job.cell.type_question());
+        let _ = std::fs::remove_file(&mark);
+        let answers = answers?;
+        let own_errors = answers
+            .iter()
+            .any(|e| e.level() == "error" && !types::is_answer(e));
+        if own_errors {
+            return self.execute(&job.cell.source, job);
+        }
+        self.execute(&job.cell.with_types(&types::found(&answers)), job)
+    }
+}
+
+fn ask(events: &SyncSender<Event>, request: InputRequest) -> String {
+    let (answer, is_answered) = channel();
+    if events.send(Event::Input(request, answer)).is_err() {
+        return String::new();
+    }
+    is_answered.recv().unwrap_or_default()
+}
+
+/// Values of commands: each in all its forms.
+fn bundles(outputs: evcxr::EvalOutputs) -> Vec<Bundle> {
+    if outputs.content_by_mime_type.is_empty() {
+        return Vec::new();
+    }
+    vec![
+        outputs
+            .content_by_mime_type
+            .into_iter()
+            .map(|(mime, text)| (mime, serde_json::Value::String(text)))
+            .collect(),
+    ]
+}

@@ -1,0 +1,233 @@
+//! Compiles the library once, in a temporary place that is renamed when it is complete.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::shim::{CAPTURE, Capture, Recipe};
+use super::{BuildProgress, Prepared};
+use crate::error::{Error, Result};
+
+/// The cell crate's manifest as evcxr writes it: same settings, same artefacts.
+fn manifest(dependencies: &str) -> String {
+    format!(
+        "\n[package]\nname = \"ctx\"\nversion = \"1.0.0\"\nedition = \"2024\"\n\n\
+         [lib]\ncrate-type = [\"cdylib\"]\npath = \"src/lib.rs\"\n\n\
+         [profile.dev]\nopt-level = 0\ndebug = false\nstrip = \"debuginfo\"\nrpath = true\n\
+         lto = false\ndebug-assertions = true\ncodegen-units = 16\npanic = 'unwind'\n\
+         incremental = true\noverflow-checks = true\n\n[dependencies]\n{dependencies}\n"
+    )
+}
+
+/// Cells are compiled quickly, what they depend on is compiled well.
+const PROFILE: &str = "\
+[profile.dev.package.\"*\"]
+opt-level = 3
+debug = false
+debug-assertions = false
+overflow-checks = false
+codegen-units = 16
+incremental = false
+";
+
+/// Writes the profile where cargo finds it from every session folder.
+pub fn write_profile(folder: &Path) -> Result<()> {
+    let path = folder.join(".cargo/config.toml");
+    if fs::read_to_string(&path).is_ok_and(|text| text == PROFILE) {
+        return Ok(());
+    }
+    fs::create_dir_all(folder.join(".cargo")).map_err(|e| Error::io(&path, e))?;
+    write(&path, PROFILE.as_bytes())
+}
+
+/// Writes a file under a temporary name and renames it.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
+    std::io::Write::write_all(&mut file, bytes).map_err(|e| Error::io(path, e))?;
+    file.persist(path)
+        .map_err(|e| Error::io(path, e.error))
+        .map(|_| ())
+}
+
+/// Builds `prepared.master`; the caller holds the lock of the cache.
+///
+/// Begins from what an earlier build left (or from the newest finished one), so that a change of the
+/// library compiles the library and not its hundred dependencies.
+pub fn build(
+    prepared: &Prepared,
+    key: &str,
+    progress: &mut dyn FnMut(BuildProgress),
+) -> Result<()> {
+    let master = &prepared.master;
+    let cache = master.parent().unwrap_or(Path::new("/"));
+    let place = cache.join("building");
+    if master.exists() {
+        fs::remove_dir_all(master).map_err(|e| Error::io(master, e))?;
+    }
+    let target = place.join("base/target");
+    if !target.exists()
+        && let Some(newest) = super::finished(cache).first()
+        && super::shim::link_tree(&newest.join("base/target"), &target).is_err()
+    {
+        fs::remove_dir_all(&place).map_err(|e| Error::io(&place, e))?;
+    }
+    match build_in(&place, prepared, key, progress) {
+        // Its dependencies are compiled; the next attempt needs them.
+        Err(error @ Error::Library { .. }) => Err(error),
+        Err(error) => {
+            let _ = fs::remove_dir_all(&place);
+            Err(error)
+        }
+        Ok(()) => fs::rename(&place, master).map_err(|e| Error::io(master, e)),
+    }
+}
+
+fn build_in(
+    place: &Path,
+    prepared: &Prepared,
+    key: &str,
+    progress: &mut dyn FnMut(BuildProgress),
+) -> Result<()> {
+    let base = place.join("base");
+    for folder in ["base/src", "skeleton/core/src"] {
+        let folder = place.join(folder);
+        fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+    }
+    write_profile(place)?;
+    // All that evcxr's analyser needs to believe that it has seen a standard library.
+    write(
+        &place.join("skeleton/core/src/lib.rs"),
+        b"#![feature(no_core)]\n#![no_core]\n",
+    )?;
+    let dependency = prepared.dependency();
+    write(
+        &base.join("Cargo.toml"),
+        manifest(&dependency).as_bytes(),
+    )?;
+    write(
+        &base.join("src/lib.rs"),
+        format!("// {key}\npub use rebit::prelude::*;\n").as_bytes(),
+    )?;
+    let lock = prepared.library.join("../Cargo.lock");
+    if lock.is_file() {
+        fs::copy(&lock, base.join("Cargo.lock")).map_err(|e| Error::io(&lock, e))?;
+    }
+    let capture = place.join("capture.json");
+    // cargo must compile the cell crate again, or it would not show how.
+    for name in ["capture.json", "ready", "recipe.json"] {
+        let _ = fs::remove_file(place.join(name));
+    }
+    cargo_build(&base, prepared, &capture, progress)?;
+    let captured = Capture::read(&capture).ok_or_else(|| {
+        Error::Session("cargo did not show how it compiles a cell".to_string())
+    })?;
+    let recipe = Recipe::new(captured, &dependency, place);
+    recipe.write(&place.join("recipe.json"))?;
+    write(&place.join("ready"), key.as_bytes())
+}
+
+fn cargo_build(
+    base: &Path,
+    prepared: &Prepared,
+    capture: &Path,
+    progress: &mut dyn FnMut(BuildProgress),
+) -> Result<()> {
+    let tools = &prepared.tools;
+    let total = fs::read_to_string(base.join("Cargo.lock"))
+        .map(|lock| lock.matches("[[package]]").count())
+        .unwrap_or(0);
+    let run = |offline: bool, progress: &mut dyn FnMut(BuildProgress)| -> Result<(bool, Vec<String>)> {
+        let mut command = cargo(tools, base);
+        if offline {
+            command.arg("--offline");
+        }
+        let exe = std::env::current_exe().map_err(|e| Error::io("this program", e))?;
+        let mut child = command
+            .args(["build", "--target", tools.host()])
+            .env("RUSTC_WRAPPER", exe)
+            .env(CAPTURE, capture)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|e| Error::io(&tools.cargo, e))?;
+        let mut lines = Vec::new();
+        let mut done = 0;
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        for line in stderr.lines().map_while(std::io::Result::ok) {
+            if let Some(name) = line.trim_start().strip_prefix("Compiling ") {
+                done += 1;
+                progress(BuildProgress {
+                    done,
+                    total: total.max(done),
+                    name: name.to_string(),
+                });
+            } else {
+                lines.push(line);
+            }
+        }
+        let status = child.wait().map_err(|e| Error::io(&tools.cargo, e))?;
+        Ok((status.success(), lines))
+    };
+    // What this binary was built from is usually on the machine; the network is the second choice.
+    let (ok, lines) = run(true, progress)?;
+    if ok {
+        return Ok(());
+    }
+    let lines = if lines.iter().any(|line| line.contains("--offline")) {
+        let (ok, lines) = run(false, progress)?;
+        if ok {
+            return Ok(());
+        }
+        lines
+    } else {
+        lines
+    };
+    Err(explain(&lines, prepared))
+}
+
+/// Turns cargo's report into an error that says what to do.
+fn explain(lines: &[String], prepared: &Prepared) -> Error {
+    let text = lines.join("\n");
+    let tool = |what: &str, remedy: &str| Error::Tool {
+        what: what.to_string(),
+        remedy: remedy.to_string(),
+    };
+    if text.contains("No space left on device") {
+        tool(
+            "the disk is full: the library could not be compiled",
+            "Free about 1 GB, or set REBIT_CACHE to a folder on another disk",
+        )
+    } else if text.contains("linker `") && text.contains("not found") {
+        tool(
+            "rustc found no linker",
+            "Install a C compiler (Debian: apt install gcc)",
+        )
+    } else if text.contains("failed to get `") || text.contains("failed to download") {
+        tool(
+            "the library's dependencies are not on this machine and could not be fetched",
+            "Run `cargo fetch` in the rebit checkout once while connected",
+        )
+    } else {
+        Error::Library {
+            library: prepared.library.clone(),
+            report: lines[lines.len().saturating_sub(40)..].join("\n"),
+        }
+    }
+}
+
+/// The real cargo in `folder` with the settings that evcxr gives it.
+pub fn cargo(tools: &super::Tools, folder: &Path) -> Command {
+    let mut command = Command::new(&tools.cargo);
+    command
+        .current_dir(folder)
+        .env("CARGO_TARGET_DIR", "target")
+        .env("CARGO_BUILD_BUILD_DIR", "target")
+        .env("RUSTC", &tools.rustc)
+        .env("RUSTFLAGS", "-Cprefer-dynamic")
+        .env_remove("CARGO")
+        .stdin(Stdio::null());
+    command
+}
