@@ -140,7 +140,13 @@ impl Session {
         if let Some(workdir) = &options.workdir {
             supervisor.current_dir(workdir);
         }
-        for name in ["EVCXR_TMPDIR", "EVCXR_CONFIG_DIR", "RUST_SRC_PATH", "CARGO", shim::SESSION] {
+        for name in [
+            "EVCXR_TMPDIR",
+            "EVCXR_CONFIG_DIR",
+            "RUST_SRC_PATH",
+            "CARGO",
+            shim::SESSION,
+        ] {
             supervisor.env_remove(name);
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -210,7 +216,11 @@ impl Session {
             user: code.to_string(),
             events,
         };
-        if self.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
+        if self
+            .jobs
+            .as_ref()
+            .is_none_or(|jobs| jobs.send(job).is_err())
+        {
             self.shared.end_cell(idle_sink);
             return Reply::Error(errors::plain("crashed", "the session has ended"));
         }
@@ -311,7 +321,10 @@ impl Session {
             }
             Ok(_) if ending.user_error.is_some() => {
                 let text = ending.user_error.unwrap_or_default();
-                Some(errors::with_lost(errors::plain("error", &text), lost(&self.variables)))
+                Some(errors::with_lost(
+                    errors::plain("error", &text),
+                    lost(&self.variables),
+                ))
             }
             Ok(bundles) => {
                 self.remember(cell);
@@ -350,9 +363,10 @@ impl Session {
             None => {
                 let mut failure = errors::panic(&panic.message, None, code);
                 if !panic.file.is_empty() && panic.file != "src/lib.rs" {
-                    failure
-                        .traceback
-                        .push(format!("  at {}:{}:{}", panic.file, panic.line, panic.column));
+                    failure.traceback.push(format!(
+                        "  at {}:{}:{}",
+                        panic.file, panic.line, panic.column
+                    ));
                 }
                 failure
             }
@@ -373,7 +387,10 @@ impl Session {
                 "signal 11 (SIGSEGV): stack overflow, usually a recursion without end".to_string()
             }
             (_, Some(libc::SIGABRT)) if !note.is_empty() => {
-                format!("{} (signal 11, SIGSEGV)", note.trim_end_matches('.').to_lowercase())
+                format!(
+                    "{} (signal 11, SIGSEGV)",
+                    note.trim_end_matches('.').to_lowercase()
+                )
             }
             (_, Some(libc::SIGABRT)) => "aborted (signal 6, SIGABRT)".to_string(),
             (_, Some(libc::SIGKILL)) => {
@@ -385,7 +402,9 @@ impl Session {
         };
         let mut failure = errors::plain("crashed", &what);
         if let Some(panic) = panic {
-            failure.traceback.push(format!("panic before it: {}", panic.message));
+            failure
+                .traceback
+                .push(format!("panic before it: {}", panic.message));
         }
         failure
             .traceback

@@ -149,9 +149,9 @@ impl Worker {
         }
         match result {
             Ok(outputs) => Ok(bundles(outputs)),
-            Err(evcxr::Error::CompilationErrors(list)) => Err(Ended::Refused(errors::failure(
-                &list, &job.user, &job.cell,
-            ))),
+            Err(evcxr::Error::CompilationErrors(list)) => {
+                Err(Ended::Refused(errors::failure(&list, &job.user, &job.cell)))
+            }
             Err(evcxr::Error::SubprocessTerminated(_)) => {
                 // The new child has no panic hook yet; without it panics are merely less well told.
                 let _ = self.context.execute(&self.setup_code.clone());

@@ -99,7 +99,7 @@ impl Net {
     pub fn predict(&self, x: &Images) -> Result<Matrix> {
         let (n, nhwc) = self.to_nhwc(x)?;
         let mut inner = self.lock();
-        let pass = inner.forward(&nhwc, Mode::Infer, false)?;
+        let pass = inner.forward(&nhwc, Mode::Eval, false)?;
         let logits = pass.output(inner.output).to_vec();
         inner.recycle(pass);
         let classes = inner.classes()?;

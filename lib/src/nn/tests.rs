@@ -47,7 +47,7 @@ fn loss(net: &Net, x: &Images, mode: Mode) -> Result<f64> {
 
 #[test]
 fn gradients_of_every_parameter_and_of_the_input_are_those_of_finite_differences() -> Result<()> {
-    for mode in [Mode::Train, Mode::Infer] {
+    for mode in [Mode::Train, Mode::Eval] {
         let (net, x) = (small_net()?, batch(1));
         let logits = net.forward(x.leaky_trace(), mode)?;
         let n = logits.shape().0 * logits.shape().1;
@@ -96,14 +96,14 @@ fn two_forward_passes_may_wait_for_their_backward_passes() -> Result<()> {
     let alone = |seed| -> Result<Vec<f32>> {
         let x = batch(seed);
         let grads = net
-            .forward(x.leaky_trace(), Mode::Infer)?
+            .forward(x.leaky_trace(), Mode::Eval)?
             .sum::<(), _>()
             .backward();
         Ok(read(&grads.get(&x)))
     };
     let (a, b) = (batch(1), batch(2));
-    let first = net.forward(a.leaky_trace(), Mode::Infer)?;
-    let second = net.forward(b.leaky_trace(), Mode::Infer)?;
+    let first = net.forward(a.leaky_trace(), Mode::Eval)?;
+    let second = net.forward(b.leaky_trace(), Mode::Eval)?;
     let from_first = first.sum::<(), _>().backward();
     let from_second = second.sum::<(), _>().backward();
     assert_eq!(read(&from_first.get(&a)), alone(1)?);
@@ -175,10 +175,7 @@ fn a_file_that_does_not_fit_is_named_with_the_tensor() -> Result<()> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("net.safetensors");
     small_net()?.save(&path, &[])?;
-    let error = resnet20(10, rng(0))
-        .load(&path)
-        .unwrap_err()
-        .to_string();
+    let error = resnet20(10, rng(0)).load(&path).unwrap_err().to_string();
     assert!(
         error.contains("net.safetensors") && error.contains("network lacks"),
         "{error}"

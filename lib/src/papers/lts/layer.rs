@@ -102,7 +102,7 @@ impl WeightQuantiser for Handle {
         let mut layer = lock(&self.0);
         match mode {
             Mode::Train => layer.train_forward(w, f, out),
-            Mode::Infer => dev()
+            Mode::Eval => dev()
                 .lts_weight_forward(w, f, None, &mut layer.state, out)
                 .map(|_| ()),
         }
