@@ -9,6 +9,7 @@ use super::param::ParamId;
 use crate::ops::batch_norm2d::{BatchNormKernel, NormShape};
 use crate::ops::conv2d::{ActQuant, Conv2dKernel, ConvShape};
 use crate::ops::fake_quant::{Bounds, FakeQuant, levels};
+use crate::ops::masked_grad::MaskedGradKernel;
 use crate::ops::pool::{PoolKernel, PoolShape};
 use crate::ops::relu::ActivationKernel;
 use crate::quant;
@@ -391,7 +392,12 @@ impl Inner {
             return self.keep_bias(bias, db);
         };
         let mut dq = self.pool.take(self.params[weight].len())?;
-        let done = dev().conv2d_grad_weight(shape, x, quant, dy, &mut dq, db.as_mut());
+        let done = match q.quantiser.frozen() {
+            Some(mask) => {
+                dev().conv2d_grad_weight_masked(shape, x, quant, dy, mask, &mut dq, db.as_mut())
+            }
+            None => dev().conv2d_grad_weight(shape, x, quant, dy, &mut dq, db.as_mut()),
+        };
         let f = self.weight_fake_quant(q.weight, q.bits);
         let bounds = done.and_then(|()| {
             let f = f?;
