@@ -240,3 +240,32 @@ fn buffers_are_used_again_from_step_to_step() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn imagenet_networks_have_the_sizes_of_their_references() -> Result<()> {
+    let count = |net: Result<Net>| net.map(|n| n.parameter_count());
+    assert_eq!(count(imagenet_resnet(18, 224, 1000, rng(0)))?, 11_689_512);
+    assert_eq!(count(imagenet_resnet(50, 224, 1000, rng(0)))?, 25_557_032);
+    assert_eq!(count(mobilenet_v1(224, 1000, rng(0)))?, 4_231_976);
+    assert_eq!(count(mobilenet_v2(224, 1000, rng(0)))?, 3_504_872);
+    assert_eq!(
+        count(cifar_resnet(3, 32, [16, 32, 64], 5, 10, rng(0)))?,
+        466_906
+    );
+    Ok(())
+}
+
+#[test]
+fn imagenet_networks_run_on_small_images_too() -> Result<()> {
+    for net in [
+        imagenet_resnet(18, 32, 10, rng(0))?,
+        mobilenet_v1(32, 10, rng(0))?,
+        mobilenet_v2(32, 10, rng(0))?,
+    ] {
+        let logits = net.predict(&crate::images(2, 3, 32, 32, &mut rng(1)))?;
+        assert_eq!(logits.shape(), &(2, 10));
+        assert!(read(&logits).iter().all(|v| v.is_finite()));
+    }
+    assert!(imagenet_resnet(19, 32, 10, rng(0)).is_err());
+    Ok(())
+}
