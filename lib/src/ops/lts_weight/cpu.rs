@@ -74,8 +74,8 @@ fn follow(
 ) -> usize {
     let mut flipped = 0u32;
     for (&q, &before) in level.iter().zip(&*previous) {
-        // Not `!=`: an entry never seen has NaN for a level and did not flip.
-        flipped += (q < before || q > before) as u32;
+        // An entry never seen has NaN for a level and did not flip.
+        flipped += (q != before && !before.is_nan()) as u32;
     }
     let distances = distance.iter_mut().zip(previous);
     for ((distance, previous), (&n, &q)) in distances.zip(place.iter().zip(level)) {
