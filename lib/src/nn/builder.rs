@@ -134,7 +134,11 @@ impl NetBuilder {
                 format!("{h}x{w} with padding {}", conv.padding),
             ));
         }
-        if conv.groups == 0 || c % conv.groups != 0 || conv.channels % conv.groups != 0 {
+        if conv.groups == 0
+            || [c, conv.channels]
+                .iter()
+                .any(|n| !n.is_multiple_of(conv.groups))
+        {
             return Err(Error::shape(
                 "conv",
                 format!(

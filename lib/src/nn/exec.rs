@@ -53,7 +53,7 @@ impl Inner {
         let start = Instant::now();
         let [h, w, c] = self.nodes[0].extent;
         let sample = h * w * c;
-        if sample == 0 || x.is_empty() || x.len() % sample != 0 {
+        if sample == 0 || x.is_empty() || !x.len().is_multiple_of(sample) {
             return Err(Error::shape(
                 "forward",
                 format!("samples of {c}x{h}x{w}"),

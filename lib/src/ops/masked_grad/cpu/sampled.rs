@@ -480,6 +480,7 @@ impl<S: Simd> Run<S> {
                 let dy = dy.map(|p| p.add(item * self.dy_item));
                 let mut p = 0;
                 while p + U * S::F32_LANES <= self.pixels {
+                    #[allow(clippy::needless_range_loop)] // `u` also moves the pointers
                     for u in 0..U {
                         let at = p + u * S::F32_LANES;
                         let xv = load(x.add(at));
