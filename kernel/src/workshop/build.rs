@@ -144,7 +144,7 @@ fn cargo_build(
         if offline {
             command.arg("--offline");
         }
-        let exe = std::env::current_exe().map_err(|e| Error::io("this program", e))?;
+        let exe = crate::executable()?;
         let mut child = command
             .args(["build", "--target", tools.host()])
             .env("RUSTC_WRAPPER", exe)
