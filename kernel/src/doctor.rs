@@ -114,12 +114,20 @@ fn linker() -> Finding {
         Err(e) => return broken(format!("no temporary folder: {e}")),
     };
     let source = folder.path().join("cell.rs");
-    if let Err(e) = std::fs::write(&source, "#[unsafe(no_mangle)] pub extern \"C\" fn cell() {}") {
+    if let Err(e) = std::fs::write(
+        &source,
+        "#[unsafe(no_mangle)] pub extern \"C\" fn cell() {}",
+    ) {
         return broken(format!("{}: {e}", source.display()));
     }
     let rustc = Tools::find().map_or(PathBuf::from("rustc"), |tools| tools.rustc);
     let linked = Command::new(rustc)
-        .args(["--crate-type=cdylib", "--edition=2024", "-Cprefer-dynamic", "-o"])
+        .args([
+            "--crate-type=cdylib",
+            "--edition=2024",
+            "-Cprefer-dynamic",
+            "-o",
+        ])
         .arg(folder.path().join("cell.so"))
         .arg(&source)
         .output();

@@ -19,7 +19,12 @@ const LOGOS: [(&str, &[u8]); 3] = [
 ];
 
 /// Settings that decide where a kernel finds its things; kept in the kernelspec when set.
-const KEPT: [&str; 4] = ["REBIT_CACHE", "REBIT_LIBRARY", "REBIT_DATA", "REBIT_HISTORY"];
+const KEPT: [&str; 4] = [
+    "REBIT_CACHE",
+    "REBIT_LIBRARY",
+    "REBIT_DATA",
+    "REBIT_HISTORY",
+];
 
 /// Where the kernelspec goes.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -170,8 +175,7 @@ pub fn write_kernelspec(place: &Place) -> Result<PathBuf> {
 /// Temporary folders are private; a kernelspec in a shared prefix must not be.
 fn readable_by_all(folder: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
-        .map_err(|e| Error::io(folder, e))
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(|e| Error::io(folder, e))
 }
 
 fn display_name(name: &str) -> String {
@@ -304,7 +308,10 @@ mod tests {
         assert!(uninstall(&place).is_err());
         assert!(folder.exists());
         for name in ["", "../up", "Re bit"] {
-            assert!(Place::in_prefix("/nowhere", name).folder().is_err(), "{name}");
+            assert!(
+                Place::in_prefix("/nowhere", name).folder().is_err(),
+                "{name}"
+            );
         }
     }
 }

@@ -1,9 +1,24 @@
 //! The rebit kernel: sessions of compiled cells, and the front ends that use them.
 
+pub mod doctor;
 pub mod error;
+pub mod files;
+pub mod install;
+pub mod jupyter;
+pub mod notebook;
 pub mod output;
+pub mod render;
+pub mod repl;
 pub mod session;
 pub mod supervisor;
 pub mod workshop;
 
 pub use error::{Error, Result};
+
+/// The program that plays the parts of our children: this one, or `REBIT_EXE` where this one is a test.
+pub fn executable() -> Result<std::path::PathBuf> {
+    match std::env::var_os("REBIT_EXE") {
+        Some(path) => Ok(path.into()),
+        None => std::env::current_exe().map_err(|e| Error::io("this program", e)),
+    }
+}

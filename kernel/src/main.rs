@@ -1,32 +1,61 @@
 //! `rebit`: runs notebooks, serves Jupyter, and is a terminal for cells.
 
-fn main() {
-    rebit_kernel::workshop::shim::roles();
-    rebit_kernel::supervisor::roles();
-    let mut total = std::time::Instant::now();
-    let prepared =
-        rebit_kernel::workshop::prepare(&mut |p| eprintln!("{} / {} {}", p.done, p.total, p.name))
-            .unwrap();
-    eprintln!("prepared {:?}", total.elapsed());
-    total = std::time::Instant::now();
-    let mut session = rebit_kernel::session::Session::start(&prepared, Default::default()).unwrap();
-    eprintln!("started {:?}", total.elapsed());
-    for line in std::io::read_to_string(std::io::stdin())
-        .unwrap()
-        .split("\n---\n")
-    {
-        let t = std::time::Instant::now();
-        let reply = session.execute(line, &mut |o| println!("   {:?} {o:?}", t.elapsed()));
-        println!("{line:?} -> {:?}", t.elapsed());
-        match reply {
-            rebit_kernel::output::Reply::Error(f) => println!(
-                "{} {} {:?}\n{}",
-                f.ename,
-                f.evalue,
-                f.lost,
-                f.traceback.join("\n")
-            ),
-            r => println!("{r:?}"),
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use rebit_kernel::jupyter::{self, evaluator};
+use rebit_kernel::session::Options;
+use rebit_kernel::{doctor, install, notebook, repl, supervisor, workshop};
+
+/// Notebooks of compiled Rust cells, with the rebit library already loaded.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Execute notebooks and check their claims
+    Run(notebook::Run),
+    /// Serve a Jupyter front end (which starts this by itself)
+    Kernel {
+        /// The connection file that the front end wrote
+        connection_file: PathBuf,
+    },
+    /// Make the kernel known to Jupyter and compile the library
+    Install(install::Place),
+    /// Remove the kernel from Jupyter
+    Uninstall(install::Place),
+    /// Run cells in a terminal, or from a pipe
+    Repl,
+    /// Check what sessions need, and say how to mend it
+    Doctor,
+}
+
+fn main() -> ExitCode {
+    // This binary also plays the parts of its own children.
+    workshop::shim::roles();
+    supervisor::roles();
+    let outcome = match Arguments::parse().command {
+        Command::Run(options) => notebook::run(&options),
+        Command::Kernel { connection_file } => {
+            let start = evaluator::start_session(Options::default());
+            jupyter::run(&connection_file, start).map(|()| true)
+        }
+        Command::Install(place) => install::install(&place).map(|()| true),
+        Command::Uninstall(place) => install::uninstall(&place).map(|()| true),
+        Command::Repl => repl::run(Options::default()),
+        Command::Doctor => Ok(doctor::run()),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            notebook::say_error(&error);
+            ExitCode::FAILURE
         }
     }
 }

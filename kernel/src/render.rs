@@ -1,6 +1,6 @@
-//! Progress bars, claims and findings in the forms a front end can show.
+//! Progress bars in the forms a front end can show.
 
-use crate::output::{Bundle, Claim, Finding, Progress};
+use crate::output::{Bundle, Progress};
 
 /// Characters of a bar in plain text.
 const BAR: usize = 30;
@@ -44,18 +44,14 @@ fn figures(progress: &Progress) -> String {
         Some(total) => format!("{}/{total}", progress.done),
         None => progress.done.to_string(),
     }];
-    if progress.seconds > 0.0 && progress.done > 0 {
-        let rate = progress.done as f64 / progress.seconds;
+    if let Some(rate) = progress.rate.filter(|rate| *rate > 0.0) {
         parts.push(match rate < 1.0 {
             true => format!("{:.1} s each", 1.0 / rate),
             false => format!("{rate:.1}/s"),
         });
-        parts.push(match (progress.finished, progress.total) {
-            (false, Some(total)) => {
-                let left = total.saturating_sub(progress.done) as f64 / rate;
-                format!("{} left", duration(left))
-            }
-            _ => duration(progress.seconds),
+        parts.push(match (progress.finished, progress.eta_seconds) {
+            (false, Some(left)) => format!("{} left", duration(left)),
+            _ => duration(progress.done as f64 / rate),
         });
     }
     if !progress.note.is_empty() {
@@ -71,43 +67,6 @@ fn duration(seconds: f64) -> String {
         60..3600 => format!("{}:{:02} min", whole / 60, whole % 60),
         _ => format!("{}:{:02} h", whole / 3600, whole % 3600 / 60),
     }
-}
-
-/// A claim as a row: its sentence, the verdict, the paper's figure and ours.
-pub fn claim(claim: &Claim) -> Bundle {
-    let (mark, verdict, colour) = match claim.holds {
-        true => ("✓", "holds", "#2e7d32"),
-        false => ("✗", "does not hold", "#c62828"),
-    };
-    let plain = format!(
-        "{mark} {} (paper: {}; ours: {}): {verdict}",
-        claim.text, claim.paper, claim.ours
-    );
-    let verdict = format!("<b style=\"color:{colour}\">{mark} {verdict}</b>");
-    bundle(plain, row(&verdict, &claim.text, &claim.paper, &claim.ours))
-}
-
-/// A finding as a row: its sentence, the paper's figure and ours, and why they differ.
-pub fn finding(finding: &Finding) -> Bundle {
-    let plain = format!(
-        "• {} (paper: {}; ours: {}): {}",
-        finding.text, finding.paper, finding.ours, finding.why
-    );
-    let why = format!("<i>{}</i>", escape(&finding.why));
-    bundle(
-        plain,
-        row(&why, &finding.text, &finding.paper, &finding.ours),
-    )
-}
-
-fn row(verdict: &str, text: &str, paper: &str, ours: &str) -> String {
-    format!(
-        "<table style=\"margin:0\"><tr><td style=\"text-align:left;min-width:9em\">{verdict}</td>\
-         <td style=\"text-align:left\">{}</td><td>paper: {}</td><td>ours: {}</td></tr></table>",
-        escape(text),
-        escape(paper),
-        escape(ours)
-    )
 }
 
 fn bundle(plain: String, html: String) -> Bundle {
@@ -142,7 +101,8 @@ mod tests {
             label: "epoch <1>".into(),
             done,
             total,
-            seconds: 10.0,
+            rate: Some(done as f64 / 10.0),
+            eta_seconds: Some(30.0),
             note: "loss 0.5".into(),
             finished,
         }
@@ -157,7 +117,8 @@ mod tests {
         );
         assert!(progress_line(&at(200, Some(200), true)).contains("· 10.0 s ·"));
         assert!(
-            progress_line(&at(5, None, false)).starts_with("epoch <1> 5 · 2.0 s each · 10.0 s")
+            progress_line(&at(5, None, false))
+                .starts_with("epoch <1> 5 · 2.0 s each · 30.0 s left")
         );
     }
 
@@ -168,30 +129,5 @@ mod tests {
             html.contains("epoch &lt;1&gt;") && !html.contains("<1>"),
             "{html}"
         );
-    }
-
-    #[test]
-    fn a_claim_says_whether_it_holds() {
-        let mut row = Claim {
-            text: "a < b".into(),
-            holds: true,
-            ours: "1".into(),
-            paper: "2".into(),
-        };
-        assert!(
-            claim(&row)["text/plain"]
-                .as_str()
-                .unwrap()
-                .ends_with(": holds")
-        );
-        row.holds = false;
-        let failed = claim(&row);
-        assert!(
-            failed["text/plain"]
-                .as_str()
-                .unwrap()
-                .ends_with("does not hold")
-        );
-        assert!(failed["text/html"].as_str().unwrap().contains("a &lt; b"));
     }
 }

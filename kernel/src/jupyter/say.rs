@@ -52,10 +52,8 @@ impl Voice {
                     false => self.update(id, data, Bundle::new()),
                 }
             }
-            Output::Claim(claim) => self.display(None, render::claim(&claim), Bundle::new()),
-            Output::Finding(finding) => {
-                self.display(None, render::finding(&finding), Bundle::new())
-            }
+            // The library shows their rows by displays of their own.
+            Output::Claim(_) | Output::Finding(_) => {}
             Output::Result { data, metadata } => {
                 let result = ExecuteResult {
                     execution_count: self.count,

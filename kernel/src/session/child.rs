@@ -155,6 +155,13 @@ impl Shared {
         self.set_phase(Phase::Idle);
     }
 
+    /// Forgets what was said so far: evcxr's trial cell.
+    pub fn forget(&self) {
+        if let Route::Idle(_, kept) = &mut *self.route.lock().unwrap_or_else(|e| e.into_inner()) {
+            kept.clear();
+        }
+    }
+
     /// Sets what happens to output between cells.
     pub fn set_idle_sink(&self, sink: IdleSink) {
         if let Route::Idle(old, _) = &mut *self.route.lock().unwrap_or_else(|e| e.into_inner()) {

@@ -106,7 +106,7 @@ impl Session {
         let secret = format!("\u{1}rebit-{}\u{1}", random());
         let socket = format!("rebit-{id}-{}", random());
         let shared = Shared::listen(&socket, &secret)?;
-        let exe = std::env::current_exe().map_err(|e| Error::io("this program", e))?;
+        let exe = crate::executable()?;
         let mut supervisor = Command::new(exe);
         let host_libraries = folder
             .path
@@ -179,6 +179,7 @@ impl Session {
             unsafe { std::env::set_var("PATH", path) };
             jobs?
         };
+        shared.forget();
         Ok(Session {
             jobs: Some(jobs),
             shared,
@@ -304,7 +305,7 @@ impl Session {
                 .filter(|name| !now.iter().any(|(n, _)| n == name))
                 .collect()
         };
-        let interrupted = self.shared.interrupted();
+        let interrupted = self.shared.interrupted() || translator.interrupted();
         let failure = match outcome.result {
             Err(Ended::ChildGone) => {
                 let failure = self.crash(&ending, translator.take_panic());

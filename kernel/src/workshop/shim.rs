@@ -153,7 +153,7 @@ pub fn install(session: &Path, prepared: &Prepared) -> Result<()> {
     build::write(&session.join("rebit.json"), &text)?;
     let bin = session.join("bin");
     fs::create_dir_all(&bin).map_err(|e| Error::io(&bin, e))?;
-    let exe = std::env::current_exe().map_err(|e| Error::io("this program", e))?;
+    let exe = crate::executable()?;
     for name in ["cargo", "rustup"] {
         let link = bin.join(name);
         std::os::unix::fs::symlink(&exe, &link).map_err(|e| Error::io(&link, e))?;
@@ -330,7 +330,7 @@ fn compile_with_cargo(
         .filter(|arg| *arg != "--offline")
         .map(|arg| if arg == "check" { "build" } else { arg })
         .collect();
-    let Ok(exe) = std::env::current_exe() else {
+    let Ok(exe) = crate::executable() else {
         return 1;
     };
     let log = session.join(BUILD_LOG);
