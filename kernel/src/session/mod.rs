@@ -30,7 +30,7 @@ use worker::{Ended, Job, Outcome, Setup};
 use crate::error::{Error, Result};
 use crate::output::{Failure, Output, Reply};
 use crate::supervisor::{self, command, frame::Frame};
-use crate::workshop::{Prepared, SessionFolder, shim};
+use crate::workshop::{self, Prepared, SessionFolder, shim};
 
 /// How a session is set up.
 #[derive(Clone, Debug, Default)]
@@ -140,18 +140,17 @@ impl Session {
         if let Some(workdir) = &options.workdir {
             supervisor.current_dir(workdir);
         }
-        for name in ["EVCXR_TMPDIR", "EVCXR_CONFIG_DIR", "RUST_SRC_PATH", "CARGO", shim::SESSION] {
+        for name in ["EVCXR_TMPDIR", "EVCXR_CONFIG_DIR", "RUST_SRC_PATH", shim::SESSION] {
             supervisor.env_remove(name);
         }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        supervisor.env("PATH", &path);
         let jobs = {
             // evcxr reads its settings from the process environment when it starts.
-            static ENVIRONMENT: Mutex<()> = Mutex::new(());
-            let _one_at_a_time = ENVIRONMENT.lock().unwrap_or_else(|e| e.into_inner());
+            let _environment = workshop::environment();
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            supervisor.env("PATH", &path);
             let bin = folder.path.join("bin");
             let with_shims = std::env::join_paths(
-                std::iter::once(bin.clone()).chain(std::env::split_paths(&path)),
+                std::iter::once(bin).chain(std::env::split_paths(&path)),
             )
             .map_err(|e| Error::Session(format!("PATH: {e}")))?;
             // SAFETY: Rust's own readers of the environment are synchronised with these writers, and no
@@ -161,7 +160,6 @@ impl Session {
                 std::env::set_var("EVCXR_TMPDIR", &folder.path);
                 std::env::set_var("EVCXR_CONFIG_DIR", &folder.path);
                 std::env::set_var("RUST_SRC_PATH", prepared.master.join("skeleton"));
-                std::env::set_var("CARGO", bin.join("cargo"));
                 std::env::set_var("PATH", with_shims);
             }
             let jobs = worker::start(Setup {
