@@ -30,7 +30,7 @@ use worker::{Ended, Job, Outcome, Setup};
 use crate::error::{Error, Result};
 use crate::output::{Failure, Output, Reply};
 use crate::supervisor::{self, command, frame::Frame};
-use crate::workshop::{Prepared, SessionFolder, shim};
+use crate::workshop::{self, Prepared, SessionFolder, shim};
 
 /// How a session is set up.
 #[derive(Clone, Debug, Default)]
@@ -140,24 +140,17 @@ impl Session {
         if let Some(workdir) = &options.workdir {
             supervisor.current_dir(workdir);
         }
-        for name in [
-            "EVCXR_TMPDIR",
-            "EVCXR_CONFIG_DIR",
-            "RUST_SRC_PATH",
-            "CARGO",
-            shim::SESSION,
-        ] {
+        for name in ["EVCXR_TMPDIR", "EVCXR_CONFIG_DIR", "RUST_SRC_PATH", shim::SESSION] {
             supervisor.env_remove(name);
         }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        supervisor.env("PATH", &path);
         let jobs = {
             // evcxr reads its settings from the process environment when it starts.
-            static ENVIRONMENT: Mutex<()> = Mutex::new(());
-            let _one_at_a_time = ENVIRONMENT.lock().unwrap_or_else(|e| e.into_inner());
+            let _environment = workshop::environment();
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            supervisor.env("PATH", &path);
             let bin = folder.path.join("bin");
             let with_shims = std::env::join_paths(
-                std::iter::once(bin.clone()).chain(std::env::split_paths(&path)),
+                std::iter::once(bin).chain(std::env::split_paths(&path)),
             )
             .map_err(|e| Error::Session(format!("PATH: {e}")))?;
             // SAFETY: Rust's own readers of the environment are synchronised with these writers, and no
@@ -167,7 +160,6 @@ impl Session {
                 std::env::set_var("EVCXR_TMPDIR", &folder.path);
                 std::env::set_var("EVCXR_CONFIG_DIR", &folder.path);
                 std::env::set_var("RUST_SRC_PATH", prepared.master.join("skeleton"));
-                std::env::set_var("CARGO", bin.join("cargo"));
                 std::env::set_var("PATH", with_shims);
             }
             let jobs = worker::start(Setup {
@@ -217,11 +209,7 @@ impl Session {
             user: code.to_string(),
             events,
         };
-        if self
-            .jobs
-            .as_ref()
-            .is_none_or(|jobs| jobs.send(job).is_err())
-        {
+        if self.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
             self.shared.end_cell(idle_sink);
             return Reply::Error(errors::plain("crashed", "the session has ended"));
         }
@@ -322,10 +310,7 @@ impl Session {
             }
             Ok(_) if ending.user_error.is_some() => {
                 let text = ending.user_error.unwrap_or_default();
-                Some(errors::with_lost(
-                    errors::plain("error", &text),
-                    lost(&self.variables),
-                ))
+                Some(errors::with_lost(errors::plain("error", &text), lost(&self.variables)))
             }
             Ok(bundles) => {
                 self.remember(cell);
@@ -364,10 +349,9 @@ impl Session {
             None => {
                 let mut failure = errors::panic(&panic.message, None, code);
                 if !panic.file.is_empty() && panic.file != "src/lib.rs" {
-                    failure.traceback.push(format!(
-                        "  at {}:{}:{}",
-                        panic.file, panic.line, panic.column
-                    ));
+                    failure
+                        .traceback
+                        .push(format!("  at {}:{}:{}", panic.file, panic.line, panic.column));
                 }
                 failure
             }
@@ -388,10 +372,7 @@ impl Session {
                 "signal 11 (SIGSEGV): stack overflow, usually a recursion without end".to_string()
             }
             (_, Some(libc::SIGABRT)) if !note.is_empty() => {
-                format!(
-                    "{} (signal 11, SIGSEGV)",
-                    note.trim_end_matches('.').to_lowercase()
-                )
+                format!("{} (signal 11, SIGSEGV)", note.trim_end_matches('.').to_lowercase())
             }
             (_, Some(libc::SIGABRT)) => "aborted (signal 6, SIGABRT)".to_string(),
             (_, Some(libc::SIGKILL)) => {
@@ -403,9 +384,7 @@ impl Session {
         };
         let mut failure = errors::plain("crashed", &what);
         if let Some(panic) = panic {
-            failure
-                .traceback
-                .push(format!("panic before it: {}", panic.message));
+            failure.traceback.push(format!("panic before it: {}", panic.message));
         }
         failure
             .traceback

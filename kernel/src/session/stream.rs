@@ -65,7 +65,10 @@ pub struct Translator {
     forms: Bundle,
     in_value: bool,
     value: Option<Bundle>,
+    /// A panic that may still be caught.
     panic: Option<PanicReport>,
+    /// The panic that ended the cell.
+    fatal: Option<PanicReport>,
     interrupted: bool,
 }
 
@@ -75,6 +78,7 @@ impl Translator {
         self.in_value = false;
         self.value = None;
         self.panic = None;
+        self.fatal = None;
         self.interrupted = false;
     }
 
@@ -130,6 +134,7 @@ impl Translator {
                 self.flush(sink);
                 if let Frame::Panic = frame {
                     self.in_value = false;
+                    self.fatal = self.panic.take();
                 }
             }
             Frame::Hello { .. } | Frame::Started | Frame::Sync(_) => {}
@@ -226,8 +231,7 @@ impl Translator {
 
     /// A panic that did not end the cell is shown as Rust shows it.
     fn settle_panic(&mut self, sink: &mut dyn FnMut(Output)) {
-        // Between the report and the cell's end only evcxr's mark may come; see `frame`.
-        if let Some(panic) = self.panic.take_if(|_| !self.in_value) {
+        if let Some(panic) = self.panic.take() {
             sink(Output::stderr(panic.text()));
         }
     }
@@ -274,7 +278,7 @@ impl Translator {
 
     /// The panic that ended the cell.
     pub fn take_panic(&mut self) -> Option<PanicReport> {
-        self.panic.take()
+        self.fatal.take().or_else(|| self.panic.take())
     }
 }
 
@@ -396,7 +400,7 @@ mod tests {
         assert!(matches!(&caught[0], Output::Stream { text, .. } if text.contains("boom")));
         let mut translator = Translator::default();
         let mut outputs = Vec::new();
-        for frame in [&report, &Frame::Panic] {
+        for frame in [&report, &Frame::Panic, &Frame::Complete] {
             translator.frame(frame, &mut |o| outputs.push(o));
         }
         assert_eq!(translator.take_panic().unwrap().message, "boom");

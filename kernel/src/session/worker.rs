@@ -95,7 +95,8 @@ impl Worker {
         drop(outputs.stdout);
         let mut worker = Worker {
             context: CommandContext::with_eval_context(context),
-            setup_code: "::rebit::cell::begin();".to_string(),
+            // Without leading colons: evcxr would take them for a command.
+            setup_code: "rebit::cell::begin();".to_string(),
             folder: setup.folder,
             prepared: setup.prepared,
         };

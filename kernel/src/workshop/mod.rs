@@ -71,6 +71,7 @@ impl Tools {
     /// # Errors
     /// [`Error::Tool`] when one is missing or does not run.
     pub fn find() -> Result<Tools> {
+        let _environment = environment();
         let cargo = find_tool("cargo")?;
         let rustc = find_tool("rustc")?;
         let version = output_of(Command::new(&rustc).arg("-vV")).ok_or_else(|| Error::Tool {
@@ -98,6 +99,12 @@ impl Tools {
             .map(|text| PathBuf::from(text.trim()))
             .unwrap_or_default()
     }
+}
+
+/// Held while the process environment is that of a session about to start, and while it must not be.
+pub fn environment() -> std::sync::MutexGuard<'static, ()> {
+    static ENVIRONMENT: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ENVIRONMENT.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 fn output_of(command: &mut Command) -> Option<String> {

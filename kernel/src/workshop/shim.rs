@@ -23,6 +23,8 @@ pub const SESSION: &str = "REBIT_SESSION";
 const SO_PATH: &str = "EVCXR_EXECUTION_SO_PATH";
 /// Stands for the master folder in a recipe.
 const MASTER: &str = "@MASTER@";
+/// The versions of a session with further dependencies.
+const OWN_LOCK: &str = "own.lock";
 /// While this file is in the session folder, `check` says nothing.
 pub const NO_CHECK: &str = "no-check";
 /// While this file is in the session folder, `check` names types in full.
@@ -317,7 +319,7 @@ fn compile_with_cargo(
     args: &[String],
     dependencies: &[String],
 ) -> i32 {
-    if let Err(error) = seed(session, settings) {
+    if let Err(error) = seed(session, settings).and_then(|()| restore_lock(session, settings)) {
         eprintln!("error: {error}");
         return 1;
     }
@@ -366,6 +368,7 @@ fn compile_with_cargo(
         break;
     }
     if let Some(capture) = Capture::read(&capture) {
+        let _ = fs::copy(session.join("Cargo.lock"), session.join(OWN_LOCK));
         let recipe = Recipe::new(capture, &dependencies.join("\n"), &settings.master);
         if let Err(error) = recipe.write(&session.join("recipe.json")) {
             eprintln!("{error}");
@@ -456,44 +459,52 @@ fn copy_with_time(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::File::options().write(true).open(to)?.set_modified(time)
 }
 
+/// Puts back the versions that the session is built with: evcxr and its analyser ask cargo about
+/// manifests with fewer dependencies, and cargo then forgets the others.
+fn restore_lock(session: &Path, settings: &Settings) -> Result<()> {
+    let own = session.join(OWN_LOCK);
+    let source = if own.exists() {
+        own
+    } else {
+        settings.master.join("base/Cargo.lock")
+    };
+    let bytes = fs::read(&source).map_err(|e| Error::io(&source, e))?;
+    build::write(&session.join("Cargo.lock"), &bytes)
+}
+
 fn metadata(session: &Path, settings: &Settings, args: &[String]) -> i32 {
     let manifest = fs::read_to_string(session.join("Cargo.toml")).unwrap_or_default();
     let (dependencies, _) = read_manifest(session);
     let validation = manifest.contains("evcxr_dummy_validate_dep");
-    if validation && dependencies == dependency_lines(&settings.dependency) {
-        println!("{{}}");
-        return 0;
-    }
-    // Asking must not change what the session is built with.
-    let lock = session.join("Cargo.lock");
-    let before = fs::read(&lock).ok();
     let args: Vec<&String> = args.iter().filter(|arg| *arg != "--offline").collect();
     let mut code = 1;
-    for offline in ["net.offline=true", "net.offline=false"] {
-        let output = Command::new(&settings.tools.cargo)
-            .args(&args)
-            .args(["--config", offline])
-            .env_remove("CARGO")
-            .stdin(Stdio::null())
-            .output();
-        let output = match output {
-            Ok(output) => output,
-            Err(error) => return failed(error),
-        };
-        if !output.status.success() && offline == "net.offline=true" {
-            continue;
+    if validation && dependencies == dependency_lines(&settings.dependency) {
+        println!("{{}}");
+        code = 0;
+    } else {
+        for offline in ["net.offline=true", "net.offline=false"] {
+            let output = Command::new(&settings.tools.cargo)
+                .args(&args)
+                .args(["--config", offline])
+                .stdin(Stdio::null())
+                .output();
+            let output = match output {
+                Ok(output) => output,
+                Err(error) => return failed(error),
+            };
+            if !output.status.success() && offline == "net.offline=true" {
+                continue;
+            }
+            use std::io::Write;
+            let _ = std::io::stdout().write_all(&output.stdout);
+            let _ = std::io::stderr().write_all(&output.stderr);
+            code = output.status.code().unwrap_or(1);
+            break;
         }
-        use std::io::Write;
-        let _ = std::io::stdout().write_all(&output.stdout);
-        let _ = std::io::stderr().write_all(&output.stderr);
-        code = output.status.code().unwrap_or(1);
-        break;
     }
-    if let Some(before) = before
-        && (validation || dependencies.is_empty())
-        && let Err(error) = build::write(&lock, &before)
-    {
-        eprintln!("{error}");
+    if let Err(error) = restore_lock(session, settings) {
+        eprintln!("error: {error}");
+        return 1;
     }
     code
 }

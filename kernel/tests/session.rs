@@ -1,0 +1,303 @@
+//! Sessions from outside: values, outputs, errors, crashes, interrupts. Each test starts one session and
+//! runs many cells in it.
+
+use std::time::{Duration, Instant};
+
+use rebit_kernel::output::{Failure, Output, Reply, StreamName};
+use rebit_kernel::session::{Options, Session};
+use rebit_kernel::workshop;
+
+/// A session that remembers what the last cell said.
+struct Bench {
+    session: Session,
+    said: Vec<Output>,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        // SAFETY: every test sets the same value before anything else of the kernel runs.
+        unsafe { std::env::set_var("REBIT_EXE", env!("CARGO_BIN_EXE_rebit")) };
+        let prepared = workshop::prepare(&mut |_| {}).unwrap();
+        Bench {
+            session: Session::start(&prepared, Options::default()).unwrap(),
+            said: Vec::new(),
+        }
+    }
+
+    fn run(&mut self, code: &str) -> Reply {
+        self.said.clear();
+        let said = &mut self.said;
+        self.session.execute(code, &mut |output| said.push(output))
+    }
+
+    #[track_caller]
+    fn ok(&mut self, code: &str) -> String {
+        match self.run(code) {
+            Reply::Ok { value } => value
+                .and_then(|data| data.get("text/plain").cloned())
+                .and_then(|text| text.as_str().map(str::to_string))
+                .unwrap_or_default(),
+            Reply::Error(failure) => panic!("{code}\n{}", failure.traceback.join("\n")),
+        }
+    }
+
+    #[track_caller]
+    fn fails(&mut self, code: &str) -> Failure {
+        match self.run(code) {
+            Reply::Ok { value } => panic!("{code} gave {value:?}"),
+            Reply::Error(failure) => failure,
+        }
+    }
+
+    fn text(&self, wanted: StreamName) -> String {
+        self.said
+            .iter()
+            .filter_map(|output| match output {
+                Output::Stream { name, text } if *name == wanted => Some(text.as_str()),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn plain(failure: &Failure) -> String {
+    let text = failure.traceback.join("\n");
+    let mut bare = String::new();
+    let mut escape = false;
+    for c in text.chars() {
+        match c {
+            '\x1b' => escape = true,
+            'm' if escape => escape = false,
+            c if !escape => bare.push(c),
+            _ => {}
+        }
+    }
+    bare
+}
+
+#[test]
+fn values_and_outputs() {
+    let mut b = Bench::new();
+    assert_eq!(b.ok("1 + 1"), "2");
+    assert_eq!(b.said.len(), 1, "{:?}", b.said);
+    assert_eq!(b.ok("let a = randn(3, 4, &mut rng(0));"), "");
+    assert_eq!(b.ok("a.shape()"), "(3, 4)");
+    for code in ["()", "let _x = 3;", "fn f() {}", "for _ in 0..2 {}", "", "// nothing"] {
+        assert_eq!(b.ok(code), "", "{code}");
+        assert!(b.said.is_empty(), "{code}: {:?}", b.said);
+    }
+
+    // Text without a newline belongs to its own cell, with and without a flush.
+    b.ok("print!(\"one\");");
+    assert_eq!(b.text(StreamName::Stdout), "one");
+    b.ok("print!(\"two\"); std::io::Write::flush(&mut std::io::stdout()).unwrap(); eprint!(\"three\"); 5");
+    assert_eq!(b.text(StreamName::Stdout), "two");
+    assert_eq!(b.text(StreamName::Stderr), "three");
+
+    // Every display is kept, in order, and the value is told from them.
+    assert_eq!(
+        b.ok("show::html(\"<b>1</b>\"); println!(\"between\"); show::html(\"<b>2</b>\"); 7"),
+        "7"
+    );
+    let kinds: Vec<&str> = b
+        .said
+        .iter()
+        .map(|output| match output {
+            Output::Display { .. } => "display",
+            Output::Stream { .. } => "stream",
+            Output::Result { .. } => "result",
+            _ => "other",
+        })
+        .collect();
+    assert_eq!(kinds, ["display", "stream", "display", "result"]);
+
+    // A type's own display is used once, in all its forms.
+    b.ok("pub struct Point(i32);\n\
+          impl Point { pub fn evcxr_display(&self) { \
+          println!(\"EVCXR_BEGIN_CONTENT text/html\\n<i>{}</i>\\nEVCXR_END_CONTENT\", self.0); \
+          println!(\"EVCXR_BEGIN_CONTENT text/plain\\npoint\\nEVCXR_END_CONTENT\"); } }");
+    assert_eq!(b.ok("Point(3)"), "point");
+    assert!(matches!(&b.said[..], [Output::Result { data, .. }] if data.len() == 2));
+
+    // Text arrives while the cell runs.
+    let mut times = Vec::new();
+    b.session.execute(
+        "for i in 0..3 { print!(\"\\r{i}\"); \
+         std::io::Write::flush(&mut std::io::stdout()).unwrap(); \
+         std::thread::sleep(std::time::Duration::from_millis(400)); }",
+        &mut |_| times.push(Instant::now()),
+    );
+    assert_eq!(times.len(), 3);
+    assert!(times[1].duration_since(times[0]) > Duration::from_millis(200));
+
+    // Commands answer too.
+    b.ok("let seven = 7;");
+    assert!(b.ok(":vars").contains("seven: i32"));
+    assert!(b.session.variables().contains(&("seven".into(), "i32".into())));
+    assert!(b.session.preamble().contains("struct Point"));
+
+    // Input.
+    let mut asked = Vec::new();
+    let asked_cell = std::cell::RefCell::new(&mut asked);
+    b.session.execute_with_input(
+        "println!(\"EVCXR_INPUT_REQUEST:name?\"); let mut line = String::new(); \
+         std::io::stdin().read_line(&mut line).unwrap(); print!(\"<{}>\", line.trim());",
+        &mut |output| asked_cell.borrow_mut().push(format!("{output:?}")),
+        &|request| format!("{}-{}", request.prompt, request.password),
+    );
+    assert!(asked.iter().any(|o| o.contains("<name?-false>")), "{asked:?}");
+
+    // Much text is neither lost nor slow.
+    b.ok("for i in 0..20_000 { println!(\"line {i}\"); }");
+    assert_eq!(b.text(StreamName::Stdout).lines().count(), 20_000);
+}
+
+#[test]
+fn errors_keep_the_variables() {
+    let mut b = Bench::new();
+    b.ok("let x = 5;");
+    let failure = b.fails("// a comment\nlet y: i32 = \"a\";");
+    assert_eq!(failure.ename, "E0308");
+    assert!(failure.evalue.contains("mismatched types"), "{failure:?}");
+    let report = plain(&failure);
+    assert!(report.contains("cell:2:14"), "{report}");
+    assert!(report.contains("2 | let y: i32 = \"a\";"), "{report}");
+
+    // The shown expression stands elsewhere in what is compiled; the report points to the original.
+    let failure = b.fails("let z = 1; z + nothing");
+    assert_eq!(failure.ename, "E0425");
+    assert!(plain(&failure).contains("cell:1:16"), "{}", plain(&failure));
+
+    let failure = b.fails("let q = 1;\npanic!(\"boom {q}\");");
+    assert_eq!((failure.ename.as_str(), failure.evalue.as_str()), ("panic", "boom 1"));
+    assert!(plain(&failure).contains("cell:2:1"), "{}", plain(&failure));
+    assert!(failure.lost.is_empty());
+
+    let failure = b.fails("let n: i32 = \"12x\".parse()?;");
+    assert_eq!(failure.ename, "error");
+    assert_eq!(failure.evalue, "invalid digit found in string");
+    assert_eq!(b.text(StreamName::Stderr), "");
+    assert_eq!(b.ok("let n: i32 = \"12\".parse()?; n + x"), "17");
+
+    // A caught panic is no error.
+    b.ok("let caught = std::panic::catch_unwind(|| panic!(\"inside\")).is_err();");
+    assert!(b.text(StreamName::Stderr).contains("inside"));
+
+    let failure = b.fails("let f = |a: i32| a + 1;");
+    assert!(failure.evalue.contains("closure"), "{failure:?}");
+    assert!(plain(&failure).contains("Box<dyn Fn()>"), "{}", plain(&failure));
+    let failure = b.fails("let text = String::from(\"a\"); let part = &text[..];");
+    assert!(plain(&failure).contains("reference"), "{}", plain(&failure));
+    let failure = b.fails("let unknown = Default::default();");
+    assert!(!failure.evalue.is_empty());
+    assert_eq!(b.ok("x"), "5");
+}
+
+#[test]
+fn types_that_only_rustc_knows() {
+    let mut b = Bench::new();
+    b.ok("let v = vec![1, 2, 3];");
+    b.ok("let mut names = Vec::new(); names.push(String::from(\"a\"));");
+    b.ok("names.push(\"b\".to_string());");
+    b.ok("let m: std::collections::HashMap<_, _> = v.iter().map(|i| (*i, i * 2)).collect();");
+    b.ok("let (half, words) = (0.5, names.join(\"-\").split('-').map(String::from).collect::<Vec<_>>());");
+    b.ok("let squares = v.iter().map(|i| i * i).collect::<Vec<_>>();\nlet sum: i32 = squares.iter().sum();");
+    assert_eq!(b.ok("(v.len(), names.len(), m[&3], half, words.len(), sum)"), "(3, 2, 6, 0.5, 2, 14)");
+    let variables = b.session.variables();
+    let of = |name: &str| variables.iter().find(|(n, _)| n == name).unwrap().1.as_str();
+    assert!(of("v").ends_with("Vec<i32>"), "{variables:?}");
+    assert_eq!(of("half"), "f64");
+    // A mistake in such a cell is reported as a mistake, where it is.
+    let failure = b.fails("let w = vec![1, 2];\nw.push(\"a\");");
+    assert!(plain(&failure).contains("cell:2:"), "{}", plain(&failure));
+}
+
+#[test]
+fn crashes_are_told_and_survived() {
+    let mut b = Bench::new();
+    let cases = [
+        ("println!(\"last words\"); std::process::exit(3)", "exit status 3"),
+        ("std::process::abort()", "SIGABRT"),
+        ("unsafe { std::ptr::null_mut::<u8>().add(8).write_volatile(1) }", "SIGSEGV"),
+        ("fn deep(n: u64) -> u64 { let a = [n; 999]; deep(n + 1) + std::hint::black_box(a)[7] }\ndeep(1)", "stack overflow"),
+    ];
+    for (code, word) in cases {
+        b.ok("let kept = 1; let tensor = randn(2, 2, &mut rng(0));");
+        let failure = b.fails(code);
+        assert_eq!(failure.ename, "crashed", "{failure:?}");
+        assert!(failure.evalue.contains(word), "{failure:?}");
+        assert_eq!(failure.lost, ["kept", "tensor"]);
+        assert!(plain(&failure).contains("lost: kept, tensor"));
+    }
+    assert_eq!(b.ok("1 + 1"), "2");
+    // The new process has the library and knows how to report a panic.
+    assert_eq!(b.ok("randn(2, 3, &mut rng(0)).shape()"), "(2, 3)");
+    assert_eq!(b.fails("panic!(\"again\")").evalue, "again");
+}
+
+#[test]
+fn interrupts_keep_what_they_can() {
+    let mut b = Bench::new();
+    b.ok("let kept = 1;");
+    let handle = b.session.interrupt_handle();
+    // While nothing runs it changes nothing.
+    handle.interrupt();
+    assert_eq!(b.ok("kept"), "1");
+    let interrupt_after = |seconds: &[u64]| {
+        let handle = handle.clone();
+        let seconds = seconds.to_vec();
+        std::thread::spawn(move || {
+            for s in seconds {
+                std::thread::sleep(Duration::from_secs(s));
+                handle.interrupt();
+            }
+        })
+    };
+    let late = interrupt_after(&[3]);
+    let failure = b.fails(
+        "loop { show::check_interrupt()?; std::thread::sleep(std::time::Duration::from_millis(20)); }",
+    );
+    late.join().unwrap();
+    assert_eq!(failure.ename, "interrupted", "{failure:?}");
+    assert_eq!(b.ok("kept"), "1");
+
+    let late = interrupt_after(&[3, 1]);
+    let failure = b.fails("loop { std::hint::spin_loop() }");
+    late.join().unwrap();
+    assert_eq!(failure.ename, "interrupted", "{failure:?}");
+    assert_eq!(failure.lost, ["kept"]);
+    assert_eq!(b.ok("2 + 2"), "4");
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    let mut b = Bench::new();
+    b.ok("let child = std::process::Command::new(\"sleep\").arg(\"1000\").spawn()?.id();");
+    let sleeper: u32 = b.ok("child").parse().unwrap();
+    let runtime = b.session.child_id().unwrap();
+    let alive = |id: u32| std::path::Path::new(&format!("/proc/{id}")).exists();
+    assert!(alive(sleeper) && alive(runtime));
+    drop(b);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while alive(runtime) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!alive(runtime), "the runtime outlives its session");
+}
+
+#[test]
+fn further_dependencies_join_the_library() {
+    let mut b = Bench::new();
+    b.ok("let kept = 5;");
+    // A crate that the library contains, in the version that is on this machine.
+    b.ok(":dep rand_pcg = \"0.9\"\nuse rand_pcg::Pcg64;");
+    assert_eq!(
+        b.ok("let generator: Pcg64 = rng(1); std::any::type_name_of_val(&generator).contains(\"rand_pcg\")"),
+        "true"
+    );
+    assert_eq!(b.ok("kept + 1"), "6");
+    assert_eq!(b.ok("randn(2, 3, &mut rng(0)).shape()"), "(2, 3)");
+    let failure = b.fails(":dep no-such-crate-rebit = { path = \"/nowhere\" }");
+    assert!(!failure.evalue.is_empty());
+    assert_eq!(b.ok("kept"), "5");
+}
