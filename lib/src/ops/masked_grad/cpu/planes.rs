@@ -72,6 +72,44 @@ unsafe fn turn_avx512(src: *const f32, src_step: usize, dst: *mut f32, dst_step:
     }
 }
 
+/// `sums[k]` = the sum of the lanes of register `k`, of 16 registers: halves are added while they are interleaved.
+///
+/// # Safety
+/// `vectors` must be readable for 16 registers.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn lane_sums_avx512(vectors: *const f32, sums: &mut [f32; SIDE]) {
+    use std::arch::x86_64::*;
+    // SAFETY: the caller's promise; `sums` is one register long.
+    unsafe {
+        let zero = _mm512_setzero_ps();
+        let (mut a, mut b) = ([zero; 8], [zero; 4]);
+        for (k, a) in a.iter_mut().enumerate() {
+            let (x, y) = (
+                _mm512_loadu_ps(vectors.add(2 * k * SIDE)),
+                _mm512_loadu_ps(vectors.add((2 * k + 1) * SIDE)),
+            );
+            *a = _mm512_add_ps(_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y));
+        }
+        for (k, b) in b.iter_mut().enumerate() {
+            let (x, y) = (_mm512_castps_pd(a[2 * k]), _mm512_castps_pd(a[2 * k + 1]));
+            *b = _mm512_add_ps(
+                _mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
+                _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)),
+            );
+        }
+        // Quarter q of b[k]: sums of quarter q of registers 4k .. 4k + 4.
+        let pair = |x, y| {
+            _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0x88>(x, y),
+                _mm512_shuffle_f32x4::<0xdd>(x, y),
+            )
+        };
+        let total = pair(pair(b[0], b[1]), pair(b[2], b[3]));
+        _mm512_storeu_ps(sums.as_mut_ptr(), total);
+    }
+}
+
 /// [`turn`] where only `pixels` rows of `channels` columns exist; the rest of the square becomes zero.
 ///
 /// # Safety

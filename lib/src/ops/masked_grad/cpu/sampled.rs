@@ -17,13 +17,15 @@ const BAND_FLOATS: usize = 24 * 1024;
 /// Floats of the output gradient that the dot products walk over at a time, to stay in the first-level cache.
 const WALK_FLOATS: usize = 6 * 1024;
 /// Pixels that a dot product should at least have; smaller images are taken together.
-const DOT_PIXELS: usize = 128;
+const DOT_PIXELS: usize = 256;
 
-/// The free entries, sorted by input channel and tap: neighbours read the same plane of the input.
+/// The free entries: first fours that read the same run of the input, then the rest one by one.
 struct Entries {
-    /// Where each `(channel, tap)` starts; one more at the end.
-    starts: Vec<u32>,
-    /// Output channel of each entry.
+    /// `(channel, tap)` of each four.
+    four_runs: Vec<u32>,
+    /// `(channel, tap)` of each of the rest.
+    one_runs: Vec<u32>,
+    /// Output channel of each entry, fours first.
     out: Vec<u32>,
     /// Place of each entry in the weight.
     at: Vec<u32>,
@@ -31,30 +33,43 @@ struct Entries {
 
 impl Entries {
     fn new(plan: &Plan, frozen: &FreezeMask) -> Self {
-        let taps = plan.passes[0].taps.len();
-        let filter = plan.src_per_group * taps;
-        let group = |out: usize| out / plan.out_per_group * filter;
-        let mut starts = vec![0u32; plan.groups * filter + 1];
+        let filter = plan.src_per_group * plan.passes[0].taps.len();
+        let run_of = |out: usize, within: usize| out / plan.out_per_group * filter + within;
+        let mut counts = vec![0u32; plan.groups * filter];
         let mut find = Split::new(filter);
         frozen.for_each_free(|k| {
             let (out, within) = find.split(k);
-            starts[group(out) + within + 1] += 1;
+            counts[run_of(out, within)] += 1;
         });
-        for k in 1..starts.len() {
-            starts[k] += starts[k - 1];
+        let (mut four_runs, mut one_runs) = (Vec::new(), Vec::new());
+        // Where the next entry of a run goes: among the fours while `fours` of them are left, then among the rest.
+        let mut places = Vec::with_capacity(counts.len());
+        for (run, &count) in counts.iter().enumerate() {
+            let fours = count / 4;
+            places.push((4 * four_runs.len() as u32, 4 * fours, one_runs.len() as u32));
+            four_runs.extend((0..fours).map(|_| run as u32));
+            one_runs.extend((0..count % 4).map(|_| run as u32));
         }
-        let mut next = starts.clone();
+        let ones_start = 4 * four_runs.len() as u32;
         let (mut out_of, mut at) = (vec![0; frozen.free()], vec![0; frozen.free()]);
         let mut find = Split::new(filter);
         frozen.for_each_free(|k| {
             let (out, within) = find.split(k);
-            let place = &mut next[group(out) + within];
-            out_of[*place as usize] = out as u32;
-            at[*place as usize] = k as u32;
-            *place += 1;
+            let (four, left, one) = &mut places[run_of(out, within)];
+            let place = if *left > 0 {
+                *left -= 1;
+                *four += 1;
+                *four - 1
+            } else {
+                *one += 1;
+                ones_start + *one - 1
+            };
+            out_of[place as usize] = out as u32;
+            at[place as usize] = k as u32;
         });
         Entries {
-            starts,
+            four_runs,
+            one_runs,
             out: out_of,
             at,
         }
@@ -122,8 +137,8 @@ impl Geometry {
         let src_rows = (band_rows - 1) * s.stride + (s.kernel.0 - 1) * s.dilation + 1;
         let phase_rows = src_rows.div_ceil(s.stride);
         // The last row's square may reach past its end.
-        let x_plane = (s.stride * phase_rows * width + SIDE).next_multiple_of(SIDE);
-        let dy_plane = pixels.next_multiple_of(SIDE);
+        let x_plane = plane_len(s.stride * phase_rows * width + SIDE);
+        let dy_plane = plane_len(pixels);
         let columns = s.kernel.1;
         let mut runs = Vec::new();
         for group in 0..plan.groups {
@@ -151,6 +166,11 @@ impl Geometry {
             runs,
         }
     }
+}
+
+/// Floats of a plane for `len`: an odd number of cache lines, so that planes do not compete for the same few sets.
+fn plane_len(len: usize) -> usize {
+    (len.div_ceil(SIDE) | 1) * SIDE
 }
 
 /// The free entries of `dw`, zeros in the others, and `dbias`; lengths were checked.
@@ -411,41 +431,58 @@ impl pulp::WithSimd for Dots<'_> {
         let end = self.from + self.pixels;
         assert!(end <= g.dy_plane && self.sum.len() == entries.out.len());
         assert!(self.xs.len() >= self.items * g.x_len && self.dys.len() >= self.items * g.dy_len);
+        assert!(g.runs.iter().all(|run| run + end <= g.x_len));
         let run = Run {
             simd,
             items: self.items,
             x_item: g.x_len,
             dy_item: g.dy_len,
+            dy_plane: g.dy_plane,
             pixels: self.pixels,
         };
-        for (&start, bucket) in g.runs.iter().zip(entries.starts.windows(2)) {
-            assert!(start + end <= g.x_len);
-            let (mut k, to) = (bucket[0] as usize, bucket[1] as usize);
-            // SAFETY: the assertions cover the last item; the output channels are below the plane count.
-            unsafe {
-                let x = self.xs.as_ptr().add(start + self.from);
-                let dy = |k: usize| {
-                    let out = *entries.out.get_unchecked(k) as usize;
-                    self.dys.as_ptr().add(out * g.dy_plane + self.from)
-                };
-                while k + 4 <= to {
-                    let sums = run.dots::<4, 1>(x, [dy(k), dy(k + 1), dy(k + 2), dy(k + 3)]);
-                    for (s, d) in self.sum[k..k + 4].iter_mut().zip(sums) {
-                        *s += d;
-                    }
-                    k += 4;
+        let mut sums = [simd.splat_f32s(0.0); SIDE];
+        let fours = 4 * entries.four_runs.len();
+        let (out4, out1) = entries.out.split_at(fours);
+        let (sum4, sum1) = self.sum.split_at_mut(fours);
+        // SAFETY: the assertions cover every run in the last item; the output channels are below the plane count.
+        unsafe {
+            let x = self.xs.as_ptr().add(self.from);
+            let dy = self.dys.as_ptr().add(self.from);
+            let groups = entries.four_runs.chunks(SIDE / 4).zip(out4.chunks(SIDE));
+            for ((runs, outs), sum) in groups.zip(sum4.chunks_mut(SIDE)) {
+                for (k, (&r, outs)) in runs.iter().zip(outs.chunks_exact(4)).enumerate() {
+                    let x = x.add(*g.runs.get_unchecked(r as usize));
+                    run.dots::<4, 4>(x, dy, outs, &mut sums[4 * k..4 * k + 4]);
                 }
-                if k + 2 <= to {
-                    let sums = run.dots::<2, 2>(x, [dy(k), dy(k + 1)]);
-                    self.sum[k] += sums[0];
-                    self.sum[k + 1] += sums[1];
-                    k += 2;
+                add_sums(simd, &sums, sum);
+            }
+            let groups = entries.one_runs.chunks(SIDE).zip(out1.chunks(SIDE));
+            for ((runs, outs), sum) in groups.zip(sum1.chunks_mut(SIDE)) {
+                for (k, &r) in runs.iter().enumerate() {
+                    let x = x.add(*g.runs.get_unchecked(r as usize));
+                    run.dots::<1, 4>(x, dy, &outs[k..k + 1], &mut sums[k..k + 1]);
                 }
-                if k < to {
-                    self.sum[k] += run.dots::<1, 4>(x, [dy(k)])[0];
-                }
+                add_sums(simd, &sums, sum);
             }
         }
+    }
+}
+
+/// `sum[k] += ` the sum of the lanes of `vectors[k]`.
+#[inline(always)]
+fn add_sums<S: Simd>(simd: S, vectors: &[S::f32s; SIDE], sum: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if S::F32_LANES == SIDE {
+        let mut totals = [0.0f32; SIDE];
+        // SAFETY: the only level with 16 lanes is V4, whose token proves AVX-512F; `vectors` are 16 of its registers.
+        unsafe { super::planes::lane_sums_avx512(vectors.as_ptr().cast(), &mut totals) };
+        for (sum, total) in sum.iter_mut().zip(totals) {
+            *sum += total;
+        }
+        return;
+    }
+    for (sum, &v) in sum.iter_mut().zip(vectors) {
+        *sum += simd.reduce_sum_f32s(v);
     }
 }
 
@@ -456,59 +493,91 @@ struct Run<S> {
     items: usize,
     x_item: usize,
     dy_item: usize,
+    dy_plane: usize,
     pixels: usize,
 }
 
 impl<S: Simd> Run<S> {
-    /// `N` dot products with the same `x`, each in `U` sums that do not wait for each other.
+    /// `N` dot products with the same `x` lane by lane, each in `U` sums that do not wait for each other.
     ///
     /// # Safety
-    /// `x` and each of `dy` must be readable for `pixels` floats in each item.
+    /// `x` and the planes of the first `N` channels of `out` must be readable for `pixels` floats in each item.
     #[inline(always)]
     unsafe fn dots<const N: usize, const U: usize>(
         self,
         x: *const f32,
-        dy: [*const f32; N],
-    ) -> [f32; N] {
+        dy: *const f32,
+        out: &[u32],
+        sums: &mut [S::f32s],
+    ) {
         let simd = self.simd;
         let mut acc = [[simd.splat_f32s(0.0); U]; N];
-        for item in 0..self.items {
+        let whole = self.pixels / S::F32_LANES * S::F32_LANES;
+        let mut x = x;
+        let mut planes = [dy; N];
+        for (plane, &out) in planes.iter_mut().zip(out) {
+            *plane = plane.wrapping_add(out as usize * self.dy_plane);
+        }
+        for _ in 0..self.items {
             // SAFETY: the caller's promise; loads are unaligned ones, the last one masked.
             unsafe {
-                let load = |p: *const f32| p.cast::<S::f32s>().read_unaligned();
-                let x = x.add(item * self.x_item);
-                let dy = dy.map(|p| p.add(item * self.dy_item));
                 let mut p = 0;
-                while p + U * S::F32_LANES <= self.pixels {
-                    #[allow(clippy::needless_range_loop)] // `u` also moves the pointers
+                while p + U * S::F32_LANES <= whole {
                     for u in 0..U {
                         let at = p + u * S::F32_LANES;
-                        let xv = load(x.add(at));
-                        for n in 0..N {
-                            acc[n][u] = simd.mul_add_e_f32s(xv, load(dy[n].add(at)), acc[n][u]);
+                        let xv = load::<S>(x.add(at));
+                        for (acc, &plane) in acc.iter_mut().zip(&planes) {
+                            acc[u] = simd.mul_add_e_f32s(xv, load::<S>(plane.add(at)), acc[u]);
                         }
                     }
                     p += U * S::F32_LANES;
                 }
-                while p < self.pixels {
-                    let left = (self.pixels - p).min(S::F32_LANES);
-                    let part = |from: *const f32| {
-                        simd.partial_load_f32s(std::slice::from_raw_parts(from.add(p), left))
-                    };
-                    let xv = part(x);
-                    for n in 0..N {
-                        acc[n][0] = simd.mul_add_e_f32s(xv, part(dy[n]), acc[n][0]);
+                while p < whole {
+                    let xv = load::<S>(x.add(p));
+                    for (acc, &plane) in acc.iter_mut().zip(&planes) {
+                        acc[0] = simd.mul_add_e_f32s(xv, load::<S>(plane.add(p)), acc[0]);
                     }
-                    p += left;
+                    p += S::F32_LANES;
+                }
+                if whole < self.pixels {
+                    let left = self.pixels - whole;
+                    let xv = load_part(simd, x.add(whole), left);
+                    for (acc, &plane) in acc.iter_mut().zip(&planes) {
+                        let g = load_part(simd, plane.add(whole), left);
+                        acc[0] = simd.mul_add_e_f32s(xv, g, acc[0]);
+                    }
                 }
             }
-        }
-        acc.map(|sums| {
-            let mut sum = sums[0];
-            for &s in &sums[1..] {
-                sum = simd.add_f32s(sum, s);
+            x = x.wrapping_add(self.x_item);
+            for plane in &mut planes {
+                *plane = plane.wrapping_add(self.dy_item);
             }
-            simd.reduce_sum_f32s(sum)
-        })
+        }
+        for (sum, acc) in sums.iter_mut().zip(acc) {
+            *sum = acc[0];
+            for &a in &acc[1..] {
+                *sum = simd.add_f32s(*sum, a);
+            }
+        }
     }
+}
+
+/// A vector from anywhere.
+///
+/// # Safety
+/// `from` must be readable for a vector.
+#[inline(always)]
+unsafe fn load<S: Simd>(from: *const f32) -> S::f32s {
+    // SAFETY: the caller's promise.
+    unsafe { from.cast::<S::f32s>().read_unaligned() }
+}
+
+/// The first `count` lanes of a vector, zero in the others.
+///
+/// # Safety
+/// `from` must be readable for `count` floats.
+#[inline(always)]
+unsafe fn load_part<S: Simd>(simd: S, from: *const f32, count: usize) -> S::f32s {
+    // SAFETY: the caller's promise.
+    simd.partial_load_f32s(unsafe { std::slice::from_raw_parts(from, count) })
 }
