@@ -65,6 +65,8 @@ pub struct Session {
     dependencies: Vec<String>,
     translator: Arc<Mutex<Translator>>,
     syncs: u8,
+    /// Whether a cell has run: what was said before is evcxr trying itself out.
+    has_run: bool,
     folder: SessionFolder,
 }
 
@@ -140,7 +142,12 @@ impl Session {
         if let Some(workdir) = &options.workdir {
             supervisor.current_dir(workdir);
         }
-        for name in ["EVCXR_TMPDIR", "EVCXR_CONFIG_DIR", "RUST_SRC_PATH", shim::SESSION] {
+        for name in [
+            "EVCXR_TMPDIR",
+            "EVCXR_CONFIG_DIR",
+            "RUST_SRC_PATH",
+            shim::SESSION,
+        ] {
             supervisor.env_remove(name);
         }
         let jobs = {
@@ -149,10 +156,9 @@ impl Session {
             let path = std::env::var_os("PATH").unwrap_or_default();
             supervisor.env("PATH", &path);
             let bin = folder.path.join("bin");
-            let with_shims = std::env::join_paths(
-                std::iter::once(bin).chain(std::env::split_paths(&path)),
-            )
-            .map_err(|e| Error::Session(format!("PATH: {e}")))?;
+            let with_shims =
+                std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)))
+                    .map_err(|e| Error::Session(format!("PATH: {e}")))?;
             // SAFETY: Rust's own readers of the environment are synchronised with these writers, and no
             // other thread of ours reads it through C while a session starts.
             unsafe {
@@ -182,6 +188,7 @@ impl Session {
             dependencies: Vec::new(),
             translator: Arc::new(Mutex::new(Translator::default())),
             syncs: 0,
+            has_run: false,
             folder,
         })
     }
@@ -209,13 +216,18 @@ impl Session {
             user: code.to_string(),
             events,
         };
-        if self.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
+        if self
+            .jobs
+            .as_ref()
+            .is_none_or(|jobs| jobs.send(job).is_err())
+        {
             self.shared.end_cell(idle_sink);
             return Reply::Error(errors::plain("crashed", "the session has ended"));
         }
         let translator = self.translator.clone();
         let mut translator = translator.lock().unwrap_or_else(|e| e.into_inner());
-        for frame in kept {
+        let was_idle = std::mem::replace(&mut self.has_run, true);
+        for frame in kept.into_iter().filter(|_| was_idle) {
             translator.frame(&frame, sink);
         }
         translator.begin_cell();
@@ -310,7 +322,10 @@ impl Session {
             }
             Ok(_) if ending.user_error.is_some() => {
                 let text = ending.user_error.unwrap_or_default();
-                Some(errors::with_lost(errors::plain("error", &text), lost(&self.variables)))
+                Some(errors::with_lost(
+                    errors::plain("error", &text),
+                    lost(&self.variables),
+                ))
             }
             Ok(bundles) => {
                 self.remember(cell);
@@ -349,9 +364,10 @@ impl Session {
             None => {
                 let mut failure = errors::panic(&panic.message, None, code);
                 if !panic.file.is_empty() && panic.file != "src/lib.rs" {
-                    failure
-                        .traceback
-                        .push(format!("  at {}:{}:{}", panic.file, panic.line, panic.column));
+                    failure.traceback.push(format!(
+                        "  at {}:{}:{}",
+                        panic.file, panic.line, panic.column
+                    ));
                 }
                 failure
             }
@@ -372,7 +388,10 @@ impl Session {
                 "signal 11 (SIGSEGV): stack overflow, usually a recursion without end".to_string()
             }
             (_, Some(libc::SIGABRT)) if !note.is_empty() => {
-                format!("{} (signal 11, SIGSEGV)", note.trim_end_matches('.').to_lowercase())
+                format!(
+                    "{} (signal 11, SIGSEGV)",
+                    note.trim_end_matches('.').to_lowercase()
+                )
             }
             (_, Some(libc::SIGABRT)) => "aborted (signal 6, SIGABRT)".to_string(),
             (_, Some(libc::SIGKILL)) => {
@@ -384,7 +403,9 @@ impl Session {
         };
         let mut failure = errors::plain("crashed", &what);
         if let Some(panic) = panic {
-            failure.traceback.push(format!("panic before it: {}", panic.message));
+            failure
+                .traceback
+                .push(format!("panic before it: {}", panic.message));
         }
         failure
             .traceback
