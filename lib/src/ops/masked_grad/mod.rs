@@ -25,7 +25,7 @@ mod mask;
 pub use mask::FreezeMask;
 
 /// Share of free entries below which they are computed one by one.
-pub const SAMPLED_SHARE: f64 = 0.55;
+pub const SAMPLED_SHARE: f64 = 0.3;
 
 /// A device's masked weight gradient.
 pub trait MaskedGradKernel: Conv2dKernel {

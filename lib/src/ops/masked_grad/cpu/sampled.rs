@@ -9,7 +9,7 @@ use crate::ops::conv2d::cpu::Level;
 use crate::ops::conv2d::cpu::grad_weight::{add_chunks, add_pixels, chunk_count};
 use crate::ops::conv2d::cpu::plan::Plan;
 use crate::ops::conv2d::cpu::scratch::with_scratch;
-use crate::ops::conv2d::cpu::source::{BLOCK, Fill, Quantiser};
+use crate::ops::conv2d::cpu::source::{BLOCK, Fill, Quantiser, prefetch};
 use crate::ops::conv2d::{ActQuant, ConvShape};
 
 /// Floats of the copy of a band, which is turned into as many planes as the kernel has columns.
@@ -17,7 +17,7 @@ const BAND_FLOATS: usize = 24 * 1024;
 /// Floats of the output gradient that the dot products walk over at a time, to stay in the first-level cache.
 const WALK_FLOATS: usize = 6 * 1024;
 /// Pixels that a dot product should at least have; smaller images are taken together.
-const DOT_PIXELS: usize = 256;
+const DOT_PIXELS: usize = 128;
 
 /// The free entries: first fours that read the same run of the input, then the rest one by one.
 struct Entries {
@@ -354,6 +354,9 @@ impl pulp::WithSimd for TurnGradient<'_> {
                     let src = self.dy.as_ptr().add(p * self.channels + c);
                     let dst = self.dst.as_mut_ptr().add(c * self.plane + p);
                     if part == (SIDE, SIDE) {
+                        for k in 0..SIDE {
+                            prefetch(src.wrapping_add((k + 4 * SIDE) * self.channels));
+                        }
                         turn(simd, src, self.channels, dst, self.plane);
                     } else {
                         turn_part(simd, (src, self.channels), part, dst, self.plane);
