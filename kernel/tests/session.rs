@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use rebit_kernel::output::{Failure, Output, Reply, StreamName};
+use rebit_kernel::session::analyser::Analyser;
 use rebit_kernel::session::{Options, Session};
 use rebit_kernel::workshop;
 
@@ -82,7 +83,14 @@ fn values_and_outputs() {
     assert_eq!(b.said.len(), 1, "{:?}", b.said);
     assert_eq!(b.ok("let a = randn(3, 4, &mut rng(0));"), "");
     assert_eq!(b.ok("a.shape()"), "(3, 4)");
-    for code in ["()", "let _x = 3;", "fn f() {}", "for _ in 0..2 {}", "", "// nothing"] {
+    for code in [
+        "()",
+        "let _x = 3;",
+        "fn f() {}",
+        "for _ in 0..2 {}",
+        "",
+        "// nothing",
+    ] {
         assert_eq!(b.ok(code), "", "{code}");
         assert!(b.said.is_empty(), "{code}: {:?}", b.said);
     }
@@ -133,7 +141,11 @@ fn values_and_outputs() {
     // Commands answer too.
     b.ok("let seven = 7;");
     assert!(b.ok(":vars").contains("seven: i32"));
-    assert!(b.session.variables().contains(&("seven".into(), "i32".into())));
+    assert!(
+        b.session
+            .variables()
+            .contains(&("seven".into(), "i32".into()))
+    );
     assert!(b.session.preamble().contains("struct Point"));
 
     // Input.
@@ -145,7 +157,10 @@ fn values_and_outputs() {
         &mut |output| asked_cell.borrow_mut().push(format!("{output:?}")),
         &|request| format!("{}-{}", request.prompt, request.password),
     );
-    assert!(asked.iter().any(|o| o.contains("<name?-false>")), "{asked:?}");
+    assert!(
+        asked.iter().any(|o| o.contains("<name?-false>")),
+        "{asked:?}"
+    );
 
     // Much text is neither lost nor slow.
     b.ok("for i in 0..20_000 { println!(\"line {i}\"); }");
@@ -169,7 +184,10 @@ fn errors_keep_the_variables() {
     assert!(plain(&failure).contains("cell:1:16"), "{}", plain(&failure));
 
     let failure = b.fails("let q = 1;\npanic!(\"boom {q}\");");
-    assert_eq!((failure.ename.as_str(), failure.evalue.as_str()), ("panic", "boom 1"));
+    assert_eq!(
+        (failure.ename.as_str(), failure.evalue.as_str()),
+        ("panic", "boom 1")
+    );
     assert!(plain(&failure).contains("cell:2:1"), "{}", plain(&failure));
     assert!(failure.lost.is_empty());
 
@@ -185,7 +203,11 @@ fn errors_keep_the_variables() {
 
     let failure = b.fails("let f = |a: i32| a + 1;");
     assert!(failure.evalue.contains("closure"), "{failure:?}");
-    assert!(plain(&failure).contains("Box<dyn Fn()>"), "{}", plain(&failure));
+    assert!(
+        plain(&failure).contains("Box<dyn Fn()>"),
+        "{}",
+        plain(&failure)
+    );
     let failure = b.fails("let text = String::from(\"a\"); let part = &text[..];");
     assert!(plain(&failure).contains("reference"), "{}", plain(&failure));
     let failure = b.fails("let unknown = Default::default();");
@@ -202,9 +224,19 @@ fn types_that_only_rustc_knows() {
     b.ok("let m: std::collections::HashMap<_, _> = v.iter().map(|i| (*i, i * 2)).collect();");
     b.ok("let (half, words) = (0.5, names.join(\"-\").split('-').map(String::from).collect::<Vec<_>>());");
     b.ok("let squares = v.iter().map(|i| i * i).collect::<Vec<_>>();\nlet sum: i32 = squares.iter().sum();");
-    assert_eq!(b.ok("(v.len(), names.len(), m[&3], half, words.len(), sum)"), "(3, 2, 6, 0.5, 2, 14)");
+    assert_eq!(
+        b.ok("(v.len(), names.len(), m[&3], half, words.len(), sum)"),
+        "(3, 2, 6, 0.5, 2, 14)"
+    );
     let variables = b.session.variables();
-    let of = |name: &str| variables.iter().find(|(n, _)| n == name).unwrap().1.as_str();
+    let of = |name: &str| {
+        variables
+            .iter()
+            .find(|(n, _)| n == name)
+            .unwrap()
+            .1
+            .as_str()
+    };
     assert!(of("v").ends_with("Vec<i32>"), "{variables:?}");
     assert_eq!(of("half"), "f64");
     // A mistake in such a cell is reported as a mistake, where it is.
@@ -216,10 +248,19 @@ fn types_that_only_rustc_knows() {
 fn crashes_are_told_and_survived() {
     let mut b = Bench::new();
     let cases = [
-        ("println!(\"last words\"); std::process::exit(3)", "exit status 3"),
+        (
+            "println!(\"last words\"); std::process::exit(3)",
+            "exit status 3",
+        ),
         ("std::process::abort()", "SIGABRT"),
-        ("unsafe { std::ptr::null_mut::<u8>().add(8).write_volatile(1) }", "SIGSEGV"),
-        ("fn deep(n: u64) -> u64 { let a = [n; 999]; deep(n + 1) + std::hint::black_box(a)[7] }\ndeep(1)", "stack overflow"),
+        (
+            "unsafe { std::ptr::null_mut::<u8>().add(8).write_volatile(1) }",
+            "SIGSEGV",
+        ),
+        (
+            "fn deep(n: u64) -> u64 { let a = [n; 999]; deep(n + 1) + std::hint::black_box(a)[7] }\ndeep(1)",
+            "stack overflow",
+        ),
     ];
     for (code, word) in cases {
         b.ok("let kept = 1; let tensor = randn(2, 2, &mut rng(0));");
@@ -300,4 +341,43 @@ fn further_dependencies_join_the_library() {
     let failure = b.fails(":dep no-such-crate-rebit = { path = \"/nowhere\" }");
     assert!(!failure.evalue.is_empty());
     assert_eq!(b.ok("kept"), "5");
+}
+
+#[test]
+fn the_analyser_completes_and_explains() {
+    let b = Bench::new();
+    drop(b);
+    let prepared = workshop::prepare(&mut |_| {}).unwrap();
+    let mut analyser = Analyser::start(&prepared).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !analyser.ready() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(analyser.ready());
+    let preamble = "let _ = ();\n/// Doubles.\nfn twice(x: i32) -> i32 { 2 * x }\nlet mut seven: i32 = todo!();\n";
+    let found = analyser.complete(preamble, "let y = twi", 11).unwrap();
+    assert_eq!((found.start, found.end), (8, 11));
+    assert!(
+        found
+            .items
+            .iter()
+            .any(|item| item.text.starts_with("twice")),
+        "{found:?}"
+    );
+    let found = analyser.complete(preamble, "sev", 3).unwrap();
+    assert!(
+        found.items.iter().any(|item| item.text == "seven"),
+        "{found:?}"
+    );
+    let found = analyser.complete("", "let a = rand", 12).unwrap();
+    assert!(
+        found
+            .items
+            .iter()
+            .any(|item| item.text.starts_with("randn")),
+        "{found:?}"
+    );
+    let help = analyser.inspect(preamble, "twice(3)", 2).unwrap().unwrap();
+    assert!(help.text.contains("Doubles"), "{help:?}");
+    assert_eq!(analyser.inspect("", "", 0).unwrap(), None);
 }

@@ -74,9 +74,19 @@ fn a_good_notebook_is_executed_and_written() {
     );
     assert!(output.status.success(), "{}", stderr(&output));
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(table.contains("holds") && table.contains("one is less than two"), "{table}");
-    assert!(table.contains("finding") && table.contains("20 epochs"), "{table}");
-    assert!(stderr(&output).contains("cell 3 of 8: ok"), "{}", stderr(&output));
+    assert!(
+        table.contains("holds") && table.contains("one is less than two"),
+        "{table}"
+    );
+    assert!(
+        table.contains("finding") && table.contains("20 epochs"),
+        "{table}"
+    );
+    assert!(
+        stderr(&output).contains("cell 3 of 8: ok"),
+        "{}",
+        stderr(&output)
+    );
 
     let written = folder.path().join("target/notebooks/good.ipynb");
     let text = std::fs::read_to_string(&written).unwrap();
@@ -99,11 +109,23 @@ fn a_good_notebook_is_executed_and_written() {
         .filter(|output| output["name"] != "stderr")
         .map(|output| output["output_type"].as_str().unwrap())
         .collect();
-    assert_eq!(kinds, ["stream", "display_data", "display_data", "execute_result"]);
+    assert_eq!(
+        kinds,
+        ["stream", "display_data", "display_data", "execute_result"]
+    );
     assert_eq!(cell(2)["outputs"][0]["text"], "xy\n");
     assert_eq!(cell(3)["outputs"][0]["text"], "after\n");
-    assert_eq!(cell(4)["outputs"], json!([]), "progress bars are not stored");
-    assert!(cell(6)["outputs"][0]["text"].as_str().unwrap().contains("Quick"));
+    assert_eq!(
+        cell(4)["outputs"],
+        json!([]),
+        "progress bars are not stored"
+    );
+    assert!(
+        cell(6)["outputs"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("Quick")
+    );
 
     let report = json_file(&folder.path().join("r.json"));
     assert_eq!(report["budget"], "quick");
@@ -121,7 +143,11 @@ fn a_failing_cell_ends_the_run_and_is_written() {
     let path = folder.path().join("bad.ipynb");
     write_notebook(
         &path,
-        &["let x = 1;", "let y: i32 = \"a\";", "println!(\"not reached\");"],
+        &[
+            "let x = 1;",
+            "let y: i32 = \"a\";",
+            "println!(\"not reached\");",
+        ],
     );
     let output = run(
         folder.path(),
@@ -145,21 +171,38 @@ fn a_failing_claim_and_a_slow_cell_fail_the_run() {
     let folder = tempfile::tempdir().unwrap();
     write_notebook(
         &folder.path().join("claim.ipynb"),
-        &["claim!(\"two is less than one\", 2 < 1, paper: 1, ours: 2);", "1 + 1"],
+        &[
+            "claim!(\"two is less than one\", 2 < 1, paper: 1, ours: 2);",
+            "1 + 1",
+        ],
     );
     write_notebook(
         &folder.path().join("slow.ipynb"),
-        &["loop { show::check_interrupt()?; std::thread::sleep(std::time::Duration::from_millis(10)); }"],
+        &[
+            "loop { show::check_interrupt()?; std::thread::sleep(std::time::Duration::from_millis(10)); }",
+        ],
     );
     let output = run(
         folder.path(),
-        &["claim.ipynb", "slow.ipynb", "--out", "o", "--timeout", "4", "--report", "r.json"],
+        &[
+            "claim.ipynb",
+            "slow.ipynb",
+            "--out",
+            "o",
+            "--timeout",
+            "4",
+            "--report",
+            "r.json",
+        ],
     );
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(table.contains("FAILS"), "{table}");
     let reports = json_file(&folder.path().join("r.json"));
-    assert_eq!(reports[0]["cells"][1]["status"], "ok", "a claim does not stop the notebook");
+    assert_eq!(
+        reports[0]["cells"][1]["status"], "ok",
+        "a claim does not stop the notebook"
+    );
     assert_eq!(reports[1]["cells"][0]["status"], "error");
     let slow = json_file(&folder.path().join("o/slow.ipynb"));
     let error = slow["cells"][0]["outputs"][0]["evalue"].as_str().unwrap();
@@ -250,9 +293,15 @@ fn missing_tools_are_named_with_the_remedy() {
         stderr(&output)
     };
     let said = run_with("PATH", "/nowhere");
-    assert!(said.contains("`cargo` was not found") && said.contains("rustup.rs"), "{said}");
+    assert!(
+        said.contains("`cargo` was not found") && said.contains("rustup.rs"),
+        "{said}"
+    );
     let said = run_with("REBIT_LIBRARY", "/nowhere");
-    assert!(said.contains("/nowhere") && said.contains("REBIT_LIBRARY"), "{said}");
+    assert!(
+        said.contains("/nowhere") && said.contains("REBIT_LIBRARY"),
+        "{said}"
+    );
     let said = run_with("REBIT_CACHE", "/proc/nowhere");
     assert!(said.contains("/proc/nowhere"), "{said}");
 }

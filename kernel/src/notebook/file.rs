@@ -43,7 +43,11 @@ impl Notebook {
             Some(new) => new
                 .map_err(|e| e.to_string())
                 .and_then(|new| serde_json::to_value(new).map_err(|e| e.to_string()))
-                .map_err(|e| wrong(format!("this notebook's format cannot be brought to 4.5: {e}")))?,
+                .map_err(|e| {
+                    wrong(format!(
+                        "this notebook's format cannot be brought to 4.5: {e}"
+                    ))
+                })?,
         };
         let mut notebook = Notebook { json };
         notebook.normalise();
@@ -159,7 +163,10 @@ mod tests {
         let json: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         assert_eq!(json["metadata"]["mine"]["a"][0], 1);
         assert_eq!(json["metadata"]["kernelspec"]["name"], "rebit");
-        assert_eq!(json["cells"][0]["attachments"]["a.png"]["image/png"], "AA==");
+        assert_eq!(
+            json["cells"][0]["attachments"]["a.png"]["image/png"],
+            "AA=="
+        );
         assert_eq!(json["cells"][1]["metadata"]["y"]["z"], 2);
         assert_eq!(json["cells"][1]["execution_count"], 1);
     }
@@ -179,12 +186,18 @@ mod tests {
 
     #[test]
     fn what_is_no_notebook_is_said() {
-        for (text, word) in [("{", "not JSON"), ("{}", "not a notebook"), ("[1]", "not a notebook")] {
+        for (text, word) in [
+            ("{", "not JSON"),
+            ("{}", "not a notebook"),
+            ("[1]", "not a notebook"),
+        ] {
             let (_folder, path) = write(text);
             let error = Notebook::read(&path).unwrap_err().to_string();
             assert!(error.contains(word) && error.contains("a.ipynb"), "{error}");
         }
-        let error = Notebook::read(Path::new("/none/b.ipynb")).unwrap_err().to_string();
+        let error = Notebook::read(Path::new("/none/b.ipynb"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("no such file"), "{error}");
     }
 }

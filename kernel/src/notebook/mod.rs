@@ -89,7 +89,15 @@ pub fn run(options: &Run) -> Result<bool> {
     let prepared = workshop::prepare(&mut |progress| screen.build(&progress))?;
     let mut reports = Vec::new();
     for (path, notebook, target) in work {
-        let report = execute(path, notebook, &target, options, &prepared, &mut screen, &interrupts)?;
+        let report = execute(
+            path,
+            notebook,
+            &target,
+            options,
+            &prepared,
+            &mut screen,
+            &interrupts,
+        )?;
         let holds = report.holds();
         reports.push(report);
         if let Some(file) = &options.report {

@@ -161,7 +161,11 @@ fn shorten(whole: &mut String) {
     if whole.len() <= 2 * LONGEST_TEXT {
         return;
     }
-    let boundary = |from: usize| (from..).find(|&i| whole.is_char_boundary(i)).unwrap_or(from);
+    let boundary = |from: usize| {
+        (from..)
+            .find(|&i| whole.is_char_boundary(i))
+            .unwrap_or(from)
+    };
     let head = boundary(LONGEST_TEXT / 2);
     let tail = boundary(whole.len() - LONGEST_TEXT / 2);
     let short = format!("{}{NOTE}{}", &whole[..head], &whole[tail..]);

@@ -125,10 +125,17 @@ mod tests {
     #[test]
     fn the_json_has_exactly_these_fields() {
         let value: serde_json::Value = serde_json::from_slice(&json(&[report()])).unwrap();
-        let keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        let keys: Vec<&str> = value
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
         assert_eq!(
             keys,
-            ["budget", "cells", "claims", "findings", "notebook", "seconds"]
+            [
+                "budget", "cells", "claims", "findings", "notebook", "seconds"
+            ]
         );
         assert_eq!(
             value["claims"][0],
@@ -155,7 +162,9 @@ mod tests {
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 4);
         let column = |line: &str, word: &str| {
-            line.find(word).map(|at| line[..at].chars().count()).unwrap()
+            line.find(word)
+                .map(|at| line[..at].chars().count())
+                .unwrap()
         };
         assert_eq!(column(lines[0], "ours"), column(lines[3], "0.3"));
         assert_eq!(column(lines[0], "ours"), column(lines[2], "1"));

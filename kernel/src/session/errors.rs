@@ -55,7 +55,10 @@ fn report(error: &CompilationError, user: &str, cell: &Cell) -> Vec<String> {
     let mut helps = error.help();
     helps.dedup();
     for help in helps {
-        lines.push(format!("{CYAN}help{RESET}: {}", help.replace('\n', "\n      ")));
+        lines.push(format!(
+            "{CYAN}help{RESET}: {}",
+            help.replace('\n', "\n      ")
+        ));
     }
     for note in notes(error) {
         lines.push(format!("{BLUE}note{RESET}: {note}"));
@@ -111,7 +114,11 @@ fn snippet(labels: &[Label], user: &str) -> Vec<String> {
         return Vec::new();
     };
     let source: Vec<&str> = user.lines().collect();
-    let width = labels.iter().map(|l| l.line.to_string().len()).max().unwrap_or(1);
+    let width = labels
+        .iter()
+        .map(|l| l.line.to_string().len())
+        .max()
+        .unwrap_or(1);
     let bar = format!("{BLUE}{:width$} |{RESET}", "");
     let mut lines = vec![
         format!(
@@ -133,7 +140,11 @@ fn snippet(labels: &[Label], user: &str) -> Vec<String> {
         let length = text.chars().count();
         let from = label.from.min(length + 1);
         let to = label.to.min(length + 1).max(from + 1);
-        let (colour, mark) = if label.primary { (RED, "^") } else { (BLUE, "-") };
+        let (colour, mark) = if label.primary {
+            (RED, "^")
+        } else {
+            (BLUE, "-")
+        };
         lines.push(format!(
             "{bar} {:skip$}{colour}{} {}{RESET}",
             "",
@@ -208,13 +219,16 @@ mod tests {
     fn a_panic_points_at_its_line() {
         let failure = panic("boom", Some((2, 3)), "let a = 1;\n  f();");
         let lines: Vec<String> = failure.traceback.iter().map(|l| bare(l)).collect();
-        assert_eq!(lines, [
-            "panic: boom",
-            " --> cell:2:3",
-            "  |",
-            "2 |   f();",
-            "  |   ^ panicked here",
-        ]);
+        assert_eq!(
+            lines,
+            [
+                "panic: boom",
+                " --> cell:2:3",
+                "  |",
+                "2 |   f();",
+                "  |   ^ panicked here",
+            ]
+        );
     }
 
     #[test]
@@ -231,20 +245,26 @@ mod tests {
             .iter()
             .map(|l| bare(l))
             .collect();
-        assert_eq!(lines, [
-            " --> cell:1:5",
-            "  |",
-            "1 | let ä = 1;",
-            "  |     ^^^^^^ x",
-            "...",
-            "3 | f()",
-            "  |    - x",
-        ]);
+        assert_eq!(
+            lines,
+            [
+                " --> cell:1:5",
+                "  |",
+                "1 | let ä = 1;",
+                "  |     ^^^^^^ x",
+                "...",
+                "3 | f()",
+                "  |    - x",
+            ]
+        );
     }
 
     #[test]
     fn lost_variables_are_named() {
-        let failure = with_lost(plain("crashed", "exit status 3"), vec!["a".into(), "b".into()]);
+        let failure = with_lost(
+            plain("crashed", "exit status 3"),
+            vec!["a".into(), "b".into()],
+        );
         assert_eq!(bare(failure.traceback.last().unwrap()), "lost: a, b");
         assert_eq!(failure.evalue, "exit status 3");
     }

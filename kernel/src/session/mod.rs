@@ -108,28 +108,7 @@ impl Session {
         let shared = Shared::listen(&socket, &secret)?;
         let exe = crate::executable()?;
         let mut supervisor = Command::new(exe);
-        let host_libraries = folder
-            .path
-            .join("target")
-            .join(prepared.tools.host())
-            .join("debug/deps");
-        let master_libraries = prepared
-            .master
-            .join("base/target")
-            .join(prepared.tools.host())
-            .join("debug/deps");
-        let search = [
-            host_libraries,
-            master_libraries,
-            prepared.tools.library_path(),
-        ];
-        let inherited = std::env::var_os("LD_LIBRARY_PATH");
-        let search = std::env::join_paths(
-            search
-                .into_iter()
-                .chain(inherited.iter().flat_map(std::env::split_paths)),
-        )
-        .map_err(|e| Error::Session(format!("LD_LIBRARY_PATH: {e}")))?;
+        let search = prepared.search_path(&folder.path)?;
         supervisor
             .arg(supervisor::SUPERVISOR)
             .env(supervisor::WIRE, &secret)
@@ -140,7 +119,12 @@ impl Session {
         if let Some(workdir) = &options.workdir {
             supervisor.current_dir(workdir);
         }
-        for name in ["EVCXR_TMPDIR", "EVCXR_CONFIG_DIR", "RUST_SRC_PATH", shim::SESSION] {
+        for name in [
+            "EVCXR_TMPDIR",
+            "EVCXR_CONFIG_DIR",
+            "RUST_SRC_PATH",
+            shim::SESSION,
+        ] {
             supervisor.env_remove(name);
         }
         let jobs = {
@@ -149,10 +133,9 @@ impl Session {
             let path = std::env::var_os("PATH").unwrap_or_default();
             supervisor.env("PATH", &path);
             let bin = folder.path.join("bin");
-            let with_shims = std::env::join_paths(
-                std::iter::once(bin).chain(std::env::split_paths(&path)),
-            )
-            .map_err(|e| Error::Session(format!("PATH: {e}")))?;
+            let with_shims =
+                std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)))
+                    .map_err(|e| Error::Session(format!("PATH: {e}")))?;
             // SAFETY: Rust's own readers of the environment are synchronised with these writers, and no
             // other thread of ours reads it through C while a session starts.
             unsafe {
@@ -209,7 +192,11 @@ impl Session {
             user: code.to_string(),
             events,
         };
-        if self.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
+        if self
+            .jobs
+            .as_ref()
+            .is_none_or(|jobs| jobs.send(job).is_err())
+        {
             self.shared.end_cell(idle_sink);
             return Reply::Error(errors::plain("crashed", "the session has ended"));
         }
@@ -310,7 +297,10 @@ impl Session {
             }
             Ok(_) if ending.user_error.is_some() => {
                 let text = ending.user_error.unwrap_or_default();
-                Some(errors::with_lost(errors::plain("error", &text), lost(&self.variables)))
+                Some(errors::with_lost(
+                    errors::plain("error", &text),
+                    lost(&self.variables),
+                ))
             }
             Ok(bundles) => {
                 self.remember(cell);
@@ -349,9 +339,10 @@ impl Session {
             None => {
                 let mut failure = errors::panic(&panic.message, None, code);
                 if !panic.file.is_empty() && panic.file != "src/lib.rs" {
-                    failure
-                        .traceback
-                        .push(format!("  at {}:{}:{}", panic.file, panic.line, panic.column));
+                    failure.traceback.push(format!(
+                        "  at {}:{}:{}",
+                        panic.file, panic.line, panic.column
+                    ));
                 }
                 failure
             }
@@ -372,7 +363,10 @@ impl Session {
                 "signal 11 (SIGSEGV): stack overflow, usually a recursion without end".to_string()
             }
             (_, Some(libc::SIGABRT)) if !note.is_empty() => {
-                format!("{} (signal 11, SIGSEGV)", note.trim_end_matches('.').to_lowercase())
+                format!(
+                    "{} (signal 11, SIGSEGV)",
+                    note.trim_end_matches('.').to_lowercase()
+                )
             }
             (_, Some(libc::SIGABRT)) => "aborted (signal 6, SIGABRT)".to_string(),
             (_, Some(libc::SIGKILL)) => {
@@ -384,7 +378,9 @@ impl Session {
         };
         let mut failure = errors::plain("crashed", &what);
         if let Some(panic) = panic {
-            failure.traceback.push(format!("panic before it: {}", panic.message));
+            failure
+                .traceback
+                .push(format!("panic before it: {}", panic.message));
         }
         failure
             .traceback
@@ -420,10 +416,14 @@ impl Session {
     /// The session so far as source text for [`analyser::Analyser`]: extra dependencies, imports and
     /// items of earlier cells, and one typed `let` for each variable.
     pub fn preamble(&self) -> String {
+        // evcxr skips comments in front of the first statement, and with them documentation.
         let mut text = String::new();
-        for line in self.dependencies.iter().chain(&self.items) {
-            text += line;
-            text.push('\n');
+        for line in &self.dependencies {
+            text += &format!("{line}\n");
+        }
+        text += "let _ = ();\n";
+        for item in &self.items {
+            text += &format!("{item}\n");
         }
         for (name, of) in &self.variables {
             text += &format!("let mut {name}: {of} = todo!();\n");

@@ -11,8 +11,20 @@ use syn::{Expr, Pat, Stmt};
 
 /// Macros whose value nobody wants to see.
 const SILENT: [&str; 14] = [
-    "println", "print", "eprintln", "eprint", "assert", "assert_eq", "assert_ne", "debug_assert",
-    "panic", "todo", "unimplemented", "unreachable", "claim", "finding",
+    "println",
+    "print",
+    "eprintln",
+    "eprint",
+    "assert",
+    "assert_eq",
+    "assert_ne",
+    "debug_assert",
+    "panic",
+    "todo",
+    "unimplemented",
+    "unreachable",
+    "claim",
+    "finding",
 ];
 
 /// A variable that a cell binds.
@@ -102,7 +114,10 @@ impl Cell {
                 this.moved = Some((lines, column));
             }
             // Everything behind it is white space and comments, and may hold the only semicolon's place.
-            Stmt::Expr(_, None) | Stmt::Macro(syn::StmtMacro { semi_token: None, .. }) => {
+            Stmt::Expr(_, None)
+            | Stmt::Macro(syn::StmtMacro {
+                semi_token: None, ..
+            }) => {
                 let whole = &cell[..start + range.end];
                 this.source = format!("{whole};{end}");
                 this.plain = format!("{whole};");
@@ -168,18 +183,20 @@ fn code_start(cell: &str) -> usize {
 /// Whether the last statement is an expression whose value is shown.
 fn is_value(statement: &Stmt) -> bool {
     match statement {
-        Stmt::Expr(expr, None) => !matches!(
-            expr,
-            Expr::Assign(_)
-                | Expr::ForLoop(_)
-                | Expr::While(_)
-                | Expr::Loop(_)
-                | Expr::Return(_)
-                | Expr::Break(_)
-                | Expr::Continue(_)
-                | Expr::Let(_)
-        ) && !is_compound_assignment(expr)
-            && !is_silent(expr),
+        Stmt::Expr(expr, None) => {
+            !matches!(
+                expr,
+                Expr::Assign(_)
+                    | Expr::ForLoop(_)
+                    | Expr::While(_)
+                    | Expr::Loop(_)
+                    | Expr::Return(_)
+                    | Expr::Break(_)
+                    | Expr::Continue(_)
+                    | Expr::Let(_)
+            ) && !is_compound_assignment(expr)
+                && !is_silent(expr)
+        }
         Stmt::Macro(stmt) => stmt.semi_token.is_none() && !is_silent_path(&stmt.mac.path),
         _ => false,
     }
@@ -234,7 +251,10 @@ mod tests {
     #[test]
     fn the_last_value_is_shown_once() {
         let cell = Cell::new("let a = 1;\na + 1 // next\n");
-        assert!(cell.source.starts_with("let a = 1;\nmatch &(\na + 1\n) { value =>"));
+        assert!(
+            cell.source
+                .starts_with("let a = 1;\nmatch &(\na + 1\n) { value =>")
+        );
         assert!(cell.source.ends_with("::rebit::cell::end();"));
         assert_eq!(cell.plain, "let a = 1;\nlet _ = a + 1;");
         assert_eq!(cell.bound[0].name, "a");
@@ -254,7 +274,13 @@ mod tests {
 
     #[test]
     fn statements_and_loops_show_nothing() {
-        for code in ["x = 1", "x += 1", "for i in 0..3 { f(i) }", "println!(\"a\")", "loop { }"] {
+        for code in [
+            "x = 1",
+            "x += 1",
+            "for i in 0..3 { f(i) }",
+            "println!(\"a\")",
+            "loop { }",
+        ] {
             let cell = Cell::new(code);
             assert_eq!(cell.source, format!("{code};\n::rebit::cell::end();"));
         }
@@ -264,7 +290,13 @@ mod tests {
 
     #[test]
     fn values_of_blocks_and_macros_are_shown() {
-        for code in ["vec![1, 2]", "if a { 1 } else { 2 }", "f()?", "{ 3 }", "a == b"] {
+        for code in [
+            "vec![1, 2]",
+            "if a { 1 } else { 2 }",
+            "f()?",
+            "{ 3 }",
+            "a == b",
+        ] {
             assert!(Cell::new(code).source.starts_with("match &("), "{code}");
         }
     }
@@ -280,7 +312,10 @@ mod tests {
     #[test]
     fn commands_stay_in_front() {
         let cell = Cell::new(":dep rand = \"0.9\"\n// note\n\n1 + 1");
-        assert!(cell.source.starts_with(":dep rand = \"0.9\"\n// note\n\nmatch &(\n1 + 1"));
+        assert!(
+            cell.source
+                .starts_with(":dep rand = \"0.9\"\n// note\n\nmatch &(\n1 + 1")
+        );
         assert_eq!(cell.dependencies, [":dep rand = \"0.9\""]);
         assert_eq!(Cell::new(":vars").source, ":vars");
         assert_eq!(Cell::new("").source, "");
@@ -295,8 +330,16 @@ mod tests {
 
     #[test]
     fn patterns_bind_their_names() {
-        let cell = Cell::new("let (mut a, [b, ..]) = f(); let P { c, d: Some(e) } = p else { return };");
-        let names: Vec<_> = cell.bound.iter().map(|v| (v.name.as_str(), v.mutable)).collect();
-        assert_eq!(names, [("a", true), ("b", false), ("c", false), ("e", false)]);
+        let cell =
+            Cell::new("let (mut a, [b, ..]) = f(); let P { c, d: Some(e) } = p else { return };");
+        let names: Vec<_> = cell
+            .bound
+            .iter()
+            .map(|v| (v.name.as_str(), v.mutable))
+            .collect();
+        assert_eq!(
+            names,
+            [("a", true), ("b", false), ("c", false), ("e", false)]
+        );
     }
 }

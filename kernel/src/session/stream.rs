@@ -360,10 +360,10 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_replaced() {
         let outputs = translate(&[Frame::Stdout(vec![b'a', 0xff, b'b', 0xc3]), Frame::Complete]);
-        assert_eq!(outputs, [
-            Output::stdout("a\u{fffd}b"),
-            Output::stdout("\u{fffd}")
-        ]);
+        assert_eq!(
+            outputs,
+            [Output::stdout("a\u{fffd}b"), Output::stdout("\u{fffd}")]
+        );
     }
 
     #[test]
@@ -394,7 +394,8 @@ mod tests {
 
     #[test]
     fn a_caught_panic_is_text_and_an_uncaught_one_is_kept() {
-        let report = wire(r#"cell:panic {"message":"boom","file":"src/lib.rs","line":3,"column":5}"#);
+        let report =
+            wire(r#"cell:panic {"message":"boom","file":"src/lib.rs","line":3,"column":5}"#);
         let caught = translate(&[report.clone(), Frame::Complete]);
         assert!(matches!(&caught[0], Output::Stream { text, .. } if text.contains("boom")));
         let mut translator = Translator::default();

@@ -37,7 +37,9 @@ fn line_of(span: &serde_json::Value) -> &str {
 }
 
 fn from_json(json: &serde_json::Value) -> Option<(String, String)> {
-    let line = spans(json).map(line_of).find(|l| l.starts_with("let () = "))?;
+    let line = spans(json)
+        .map(line_of)
+        .find(|l| l.starts_with("let () = "))?;
     let name = line.strip_prefix("let () = ")?.strip_suffix(';')?;
     let of = spans(json)
         .filter_map(|span| span["label"].as_str())
@@ -51,9 +53,7 @@ fn from_json(json: &serde_json::Value) -> Option<(String, String)> {
 
 /// The type as it can be written, with what rustc falls back to for literals.
 fn nameable(of: &str) -> Option<String> {
-    let of = of
-        .replace("{integer}", "i32")
-        .replace("{float}", "f64");
+    let of = of.replace("{integer}", "i32").replace("{float}", "f64");
     let hidden = ["{", "impl ", "_>", "<_", " _", "_,", "..."];
     let known = !hidden.iter().any(|mark| of.contains(mark)) && of != "_";
     known.then_some(of)
@@ -81,7 +81,12 @@ mod tests {
 
     #[test]
     fn unnameable_types_are_left_out() {
-        for of in ["{closure@src/lib.rs:3:9}", "impl Iterator<Item = u8>", "Vec<_>", "_"] {
+        for of in [
+            "{closure@src/lib.rs:3:9}",
+            "impl Iterator<Item = u8>",
+            "Vec<_>",
+            "_",
+        ] {
             assert_eq!(from_json(&answer("let () = v;", of)), None, "{of}");
         }
     }

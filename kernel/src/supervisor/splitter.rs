@@ -193,7 +193,11 @@ impl Splitter {
             if let Some(stop) = stops.iter().position(|stop| line[..end] == **stop) {
                 let body_end = at_line.saturating_sub(1);
                 let body = self.held[..body_end].to_vec();
-                let used = if stop == 0 { at_line + end + 1 } else { at_line };
+                let used = if stop == 0 {
+                    at_line + end + 1
+                } else {
+                    at_line
+                };
                 self.held.drain(..used);
                 pieces.push(Piece::Content { mime, body });
                 self.state = State::Text;
@@ -264,10 +268,10 @@ mod tests {
         assert!(splitter.holds_text());
         assert_eq!(splitter.release(), Some(user("EVC")));
         assert_eq!(splitter.feed(b"EVCXR_EXEC"), []);
-        assert_eq!(splitter.feed(b"UTION_COMPLETE\nx"), [
-            Piece::Complete,
-            user("x")
-        ]);
+        assert_eq!(
+            splitter.feed(b"UTION_COMPLETE\nx"),
+            [Piece::Complete, user("x")]
+        );
     }
 
     #[test]
@@ -277,21 +281,24 @@ mod tests {
                     EVCXR_VARIABLE_CHANGED_TYPE:v\nEVCXR_INPUT_REQUEST_PASSWORD:who?\n\
                     tailEVCXR_EXECUTION_COMPLETE\n";
         let whole = split(text);
-        assert_eq!(whole, [
-            user("a"),
-            Piece::Content {
-                mime: "text/html".into(),
-                body: b"<b>\n\nx</b>".to_vec()
-            },
-            user("b\n"),
-            Piece::Wire(b"{\"k\":1}".to_vec()),
-            Piece::UserError,
-            Piece::Panic,
-            Piece::Protocol(b"EVCXR_VARIABLE_CHANGED_TYPE:v".to_vec()),
-            Piece::Protocol(b"EVCXR_INPUT_REQUEST_PASSWORD:who?".to_vec()),
-            user("tail"),
-            Piece::Complete,
-        ]);
+        assert_eq!(
+            whole,
+            [
+                user("a"),
+                Piece::Content {
+                    mime: "text/html".into(),
+                    body: b"<b>\n\nx</b>".to_vec()
+                },
+                user("b\n"),
+                Piece::Wire(b"{\"k\":1}".to_vec()),
+                Piece::UserError,
+                Piece::Panic,
+                Piece::Protocol(b"EVCXR_VARIABLE_CHANGED_TYPE:v".to_vec()),
+                Piece::Protocol(b"EVCXR_INPUT_REQUEST_PASSWORD:who?".to_vec()),
+                user("tail"),
+                Piece::Complete,
+            ]
+        );
         for cut in 1..text.len() {
             let mut splitter = Splitter::new("@@s3cret@@");
             let mut pieces = splitter.feed(&text.as_bytes()[..cut]);
@@ -324,7 +331,9 @@ mod tests {
     #[test]
     fn an_unfinished_block_ends_with_the_cell() {
         assert_eq!(
-            split("EVCXR_BEGIN_CONTENT text/html\nhalf\nEVCXR_PANIC_NOTIFICATION\nEVCXR_EXECUTION_COMPLETE\n"),
+            split(
+                "EVCXR_BEGIN_CONTENT text/html\nhalf\nEVCXR_PANIC_NOTIFICATION\nEVCXR_EXECUTION_COMPLETE\n"
+            ),
             [
                 Piece::Content {
                     mime: "text/html".into(),

@@ -44,8 +44,7 @@ pub fn write_profile(folder: &Path) -> Result<()> {
 /// Writes a file under a temporary name and renames it.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file =
-        tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
     std::io::Write::write_all(&mut file, bytes).map_err(|e| Error::io(path, e))?;
     file.persist(path)
         .map_err(|e| Error::io(path, e.error))
@@ -103,10 +102,7 @@ fn build_in(
         b"#![feature(no_core)]\n#![no_core]\n",
     )?;
     let dependency = prepared.dependency();
-    write(
-        &base.join("Cargo.toml"),
-        manifest(&dependency).as_bytes(),
-    )?;
+    write(&base.join("Cargo.toml"), manifest(&dependency).as_bytes())?;
     write(
         &base.join("src/lib.rs"),
         format!("// {key}\npub use rebit::prelude::*;\n").as_bytes(),
@@ -121,9 +117,8 @@ fn build_in(
         let _ = fs::remove_file(place.join(name));
     }
     cargo_build(&base, prepared, &capture, progress)?;
-    let captured = Capture::read(&capture).ok_or_else(|| {
-        Error::Session("cargo did not show how it compiles a cell".to_string())
-    })?;
+    let captured = Capture::read(&capture)
+        .ok_or_else(|| Error::Session("cargo did not show how it compiles a cell".to_string()))?;
     let recipe = Recipe::new(captured, &dependency, place);
     recipe.write(&place.join("recipe.json"))?;
     write(&place.join("ready"), key.as_bytes())
@@ -139,38 +134,39 @@ fn cargo_build(
     let total = fs::read_to_string(base.join("Cargo.lock"))
         .map(|lock| lock.matches("[[package]]").count())
         .unwrap_or(0);
-    let run = |offline: bool, progress: &mut dyn FnMut(BuildProgress)| -> Result<(bool, Vec<String>)> {
-        let mut command = cargo(tools, base);
-        if offline {
-            command.arg("--offline");
-        }
-        let exe = crate::executable()?;
-        let mut child = command
-            .args(["build", "--target", tools.host()])
-            .env("RUSTC_WRAPPER", exe)
-            .env(CAPTURE, capture)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|e| Error::io(&tools.cargo, e))?;
-        let mut lines = Vec::new();
-        let mut done = 0;
-        let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        for line in stderr.lines().map_while(std::io::Result::ok) {
-            if let Some(name) = line.trim_start().strip_prefix("Compiling ") {
-                done += 1;
-                progress(BuildProgress {
-                    done,
-                    total: total.max(done),
-                    name: name.to_string(),
-                });
-            } else {
-                lines.push(line);
+    let run =
+        |offline: bool, progress: &mut dyn FnMut(BuildProgress)| -> Result<(bool, Vec<String>)> {
+            let mut command = cargo(tools, base);
+            if offline {
+                command.arg("--offline");
             }
-        }
-        let status = child.wait().map_err(|e| Error::io(&tools.cargo, e))?;
-        Ok((status.success(), lines))
-    };
+            let exe = crate::executable()?;
+            let mut child = command
+                .args(["build", "--target", tools.host()])
+                .env("RUSTC_WRAPPER", exe)
+                .env(CAPTURE, capture)
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .map_err(|e| Error::io(&tools.cargo, e))?;
+            let mut lines = Vec::new();
+            let mut done = 0;
+            let stderr = BufReader::new(child.stderr.take().expect("piped"));
+            for line in stderr.lines().map_while(std::io::Result::ok) {
+                if let Some(name) = line.trim_start().strip_prefix("Compiling ") {
+                    done += 1;
+                    progress(BuildProgress {
+                        done,
+                        total: total.max(done),
+                        name: name.to_string(),
+                    });
+                } else {
+                    lines.push(line);
+                }
+            }
+            let status = child.wait().map_err(|e| Error::io(&tools.cargo, e))?;
+            Ok((status.success(), lines))
+        };
     // What this binary was built from is usually on the machine; the network is the second choice.
     let (ok, lines) = run(true, progress)?;
     if ok {

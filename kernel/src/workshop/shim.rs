@@ -176,7 +176,11 @@ pub fn roles() {
     // Started through the search path, the name has no folder.
     let session = match std::env::var_os(SESSION) {
         Some(folder) if !name.is_absolute() => PathBuf::from(folder),
-        _ => name.ancestors().nth(2).unwrap_or(Path::new("")).to_path_buf(),
+        _ => name
+            .ancestors()
+            .nth(2)
+            .unwrap_or(Path::new(""))
+            .to_path_buf(),
     };
     let session = session.as_path();
     let Some(settings) = fs::read(session.join("rebit.json"))
@@ -337,7 +341,14 @@ fn compile_with_cargo(
         let mut command = build::cargo(&settings.tools, session);
         command
             .args(&args)
-            .args(["--config", if offline { "net.offline=true" } else { "net.offline=false" }])
+            .args([
+                "--config",
+                if offline {
+                    "net.offline=true"
+                } else {
+                    "net.offline=false"
+                },
+            ])
             .env("RUSTC_WRAPPER", &exe)
             .env(CAPTURE, &capture)
             .stdout(Stdio::piped())
@@ -408,7 +419,10 @@ fn seed(session: &Path, settings: &Settings) -> Result<()> {
     if mark.exists() {
         return Ok(());
     }
-    link_tree(&settings.master.join("base/target"), &session.join("target"))?;
+    link_tree(
+        &settings.master.join("base/target"),
+        &session.join("target"),
+    )?;
     build::write(&mark, b"")
 }
 
@@ -429,8 +443,8 @@ pub fn link_tree(from: &Path, to: &Path) -> Result<()> {
             continue;
         }
         let fixed = [".rlib", ".rmeta", ".so"];
-        let linked = fixed.iter().any(|end| name.ends_with(end))
-            && fs::hard_link(&source, &target).is_ok();
+        let linked =
+            fixed.iter().any(|end| name.ends_with(end)) && fs::hard_link(&source, &target).is_ok();
         if !linked {
             copy_with_time(&source, &target).map_err(|e| Error::io(&target, e))?;
         }
@@ -501,9 +515,19 @@ mod tests {
 
     fn recipe() -> Recipe {
         let args = [
-            "--crate-name", "ctx", "--emit=dep-info,link", "-C", "opt-level=0", "-C",
-            "incremental=/m/base/target/incremental", "--out-dir", "/m/base/target/deps",
-            "--extern", "rebit=/m/base/target/deps/librebit.so", "-C", "rpath",
+            "--crate-name",
+            "ctx",
+            "--emit=dep-info,link",
+            "-C",
+            "opt-level=0",
+            "-C",
+            "incremental=/m/base/target/incremental",
+            "--out-dir",
+            "/m/base/target/deps",
+            "--extern",
+            "rebit=/m/base/target/deps/librebit.so",
+            "-C",
+            "rpath",
         ];
         let capture = Capture {
             args: args.map(str::to_string).to_vec(),
@@ -515,10 +539,22 @@ mod tests {
     #[test]
     fn a_recipe_moves_with_its_master() {
         let args = recipe().arguments(Path::new("/n"), Path::new("/s/deps"), "2", false);
-        assert_eq!(args, [
-            "--crate-name", "ctx", "--emit=link", "-C", "opt-level=2", "--out-dir", "/s/deps",
-            "--extern", "rebit=/n/base/target/deps/librebit.so", "-C", "rpath",
-        ]);
+        assert_eq!(
+            args,
+            [
+                "--crate-name",
+                "ctx",
+                "--emit=link",
+                "-C",
+                "opt-level=2",
+                "--out-dir",
+                "/s/deps",
+                "--extern",
+                "rebit=/n/base/target/deps/librebit.so",
+                "-C",
+                "rpath",
+            ]
+        );
         let args = recipe().arguments(Path::new("/n"), Path::new("/s/deps"), "0", true);
         assert!(args.contains(&"--emit=metadata".to_string()));
     }
@@ -543,7 +579,12 @@ mod tests {
         for name in ["deps", "incremental", ".fingerprint/rand-1"] {
             fs::create_dir_all(from.join(name)).unwrap();
         }
-        for name in ["deps/librand.rlib", "deps/rand.d", "deps/libctx.so", "incremental/x"] {
+        for name in [
+            "deps/librand.rlib",
+            "deps/rand.d",
+            "deps/libctx.so",
+            "incremental/x",
+        ] {
             fs::write(from.join(name), name).unwrap();
         }
         link_tree(&from, &to).unwrap();
@@ -553,7 +594,10 @@ mod tests {
             inode(from.join("deps/librand.rlib")),
             inode(to.join("deps/librand.rlib"))
         );
-        assert_ne!(inode(from.join("deps/rand.d")), inode(to.join("deps/rand.d")));
+        assert_ne!(
+            inode(from.join("deps/rand.d")),
+            inode(to.join("deps/rand.d"))
+        );
         assert!(!to.join("deps/libctx.so").exists() && !to.join("incremental").exists());
     }
 }
