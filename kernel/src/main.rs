@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use rebit_kernel::jupyter::{self, evaluator};
-use rebit_kernel::session::Options;
+use rebit_kernel::session::{Options, analyser};
 use rebit_kernel::{doctor, install, notebook, repl, supervisor, workshop};
 
 /// Notebooks of compiled Rust cells, with the rebit library already loaded.
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
     // This binary also plays the parts of its own children.
     workshop::shim::roles();
     supervisor::roles();
+    analyser::roles();
     let outcome = match Arguments::parse().command {
         Command::Run(options) => notebook::run(&options),
         Command::Kernel { connection_file } => {

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use rebit_kernel::output::{Failure, Output, Reply, StreamName};
+use rebit_kernel::session::analyser::Analyser;
 use rebit_kernel::session::{Options, Session};
 use rebit_kernel::workshop;
 
@@ -340,4 +341,43 @@ fn further_dependencies_join_the_library() {
     let failure = b.fails(":dep no-such-crate-rebit = { path = \"/nowhere\" }");
     assert!(!failure.evalue.is_empty());
     assert_eq!(b.ok("kept"), "5");
+}
+
+#[test]
+fn the_analyser_completes_and_explains() {
+    let b = Bench::new();
+    drop(b);
+    let prepared = workshop::prepare(&mut |_| {}).unwrap();
+    let mut analyser = Analyser::start(&prepared).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !analyser.ready() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(analyser.ready());
+    let preamble = "let _ = ();\n/// Doubles.\nfn twice(x: i32) -> i32 { 2 * x }\nlet mut seven: i32 = todo!();\n";
+    let found = analyser.complete(preamble, "let y = twi", 11).unwrap();
+    assert_eq!((found.start, found.end), (8, 11));
+    assert!(
+        found
+            .items
+            .iter()
+            .any(|item| item.text.starts_with("twice")),
+        "{found:?}"
+    );
+    let found = analyser.complete(preamble, "sev", 3).unwrap();
+    assert!(
+        found.items.iter().any(|item| item.text == "seven"),
+        "{found:?}"
+    );
+    let found = analyser.complete("", "let a = rand", 12).unwrap();
+    assert!(
+        found
+            .items
+            .iter()
+            .any(|item| item.text.starts_with("randn")),
+        "{found:?}"
+    );
+    let help = analyser.inspect(preamble, "twice(3)", 2).unwrap().unwrap();
+    assert!(help.text.contains("Doubles"), "{help:?}");
+    assert_eq!(analyser.inspect("", "", 0).unwrap(), None);
 }

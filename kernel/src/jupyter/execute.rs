@@ -30,6 +30,8 @@ pub struct Executor {
     kernel: Arc<Kernel>,
     replies: UnboundedSender<JupyterMessage>,
     count: ExecutionCount,
+    /// The cell that was told to wait for the session: it is known to be busy.
+    waited: Option<Arc<JupyterMessage>>,
 }
 
 impl Executor {
@@ -39,11 +41,12 @@ impl Executor {
             kernel,
             replies,
             count: ExecutionCount::new(0),
+            waited: None,
         };
         let notice = executor.announce_start();
         let idle = executor.idle_sink();
         let started = start(idle);
-        notice.finish();
+        executor.waited = notice.finish();
         let mut evaluator: Box<dyn Evaluator> = match started {
             Ok(started) => {
                 // This thread alone sets it, once.
@@ -75,6 +78,7 @@ impl Executor {
                     && let Some(cell) = kernel.first_waiting()
                 {
                     let text = "The session starts (the first time, the library is compiled) ...";
+                    kernel.iopub.status(&cell, Status::busy());
                     let mut voice = Voice::new(kernel.iopub.clone(), cell.clone(), 0.into());
                     voice.say(Output::Display {
                         id: None,
@@ -84,9 +88,10 @@ impl Executor {
                     shown = Some(cell);
                 }
             }
-            if let Some(cell) = shown {
-                kernel.iopub.publish(&cell, ClearOutput { wait: false });
+            if let Some(cell) = &shown {
+                kernel.iopub.publish(cell, ClearOutput { wait: false });
             }
+            shown
         });
         Notice { ready, thread }
     }
@@ -113,7 +118,10 @@ impl Executor {
             return;
         };
         let iopub = self.kernel.iopub.clone();
-        iopub.status(&cell, Status::busy());
+        let waited = self.waited.take();
+        if waited.is_none_or(|waited| waited.header.msg_id != cell.header.msg_id) {
+            iopub.status(&cell, Status::busy());
+        }
         let store = request.store_history && !request.silent;
         if store || self.count.value() == 0 {
             self.count.increment();
@@ -279,16 +287,17 @@ impl Executor {
 /// Tells a waiting cell that the session still starts.
 struct Notice {
     ready: mpsc::Sender<()>,
-    thread: std::thread::JoinHandle<()>,
+    thread: std::thread::JoinHandle<Option<Arc<JupyterMessage>>>,
 }
 
 impl Notice {
-    /// Takes the notice away, before the cell says anything of its own.
-    fn finish(self) {
+    /// Takes the notice away, before the cell says anything of its own; returns the cell.
+    fn finish(self) -> Option<Arc<JupyterMessage>> {
         drop(self.ready);
-        if self.thread.join().is_err() {
+        self.thread.join().unwrap_or_else(|_| {
             log::warn!("the notice about the start could not be shown");
-        }
+            None
+        })
     }
 }
 

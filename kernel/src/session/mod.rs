@@ -110,28 +110,7 @@ impl Session {
         let shared = Shared::listen(&socket, &secret)?;
         let exe = crate::executable()?;
         let mut supervisor = Command::new(exe);
-        let host_libraries = folder
-            .path
-            .join("target")
-            .join(prepared.tools.host())
-            .join("debug/deps");
-        let master_libraries = prepared
-            .master
-            .join("base/target")
-            .join(prepared.tools.host())
-            .join("debug/deps");
-        let search = [
-            host_libraries,
-            master_libraries,
-            prepared.tools.library_path(),
-        ];
-        let inherited = std::env::var_os("LD_LIBRARY_PATH");
-        let search = std::env::join_paths(
-            search
-                .into_iter()
-                .chain(inherited.iter().flat_map(std::env::split_paths)),
-        )
-        .map_err(|e| Error::Session(format!("LD_LIBRARY_PATH: {e}")))?;
+        let search = prepared.search_path(&folder.path)?;
         supervisor
             .arg(supervisor::SUPERVISOR)
             .env(supervisor::WIRE, &secret)
@@ -441,10 +420,14 @@ impl Session {
     /// The session so far as source text for [`analyser::Analyser`]: extra dependencies, imports and
     /// items of earlier cells, and one typed `let` for each variable.
     pub fn preamble(&self) -> String {
+        // evcxr skips comments in front of the first statement, and with them documentation.
         let mut text = String::new();
-        for line in self.dependencies.iter().chain(&self.items) {
-            text += line;
-            text.push('\n');
+        for line in &self.dependencies {
+            text += &format!("{line}\n");
+        }
+        text += "let _ = ();\n";
+        for item in &self.items {
+            text += &format!("{item}\n");
         }
         for (name, of) in &self.variables {
             text += &format!("let mut {name}: {of} = todo!();\n");

@@ -81,6 +81,14 @@ pub fn start(setup: Setup) -> Result<Sender<Job>> {
     Ok(jobs)
 }
 
+/// The first cell of a context: settings, the library, its names.
+pub fn library_code(dependency: &str) -> String {
+    format!(
+        ":opt 0\n:offline 1\n:linker system\n:dep {dependency}\nuse rebit::prelude::*;\n\
+         #[allow(unused_imports)] use rebit::cell::ByDebug as _;\n"
+    )
+}
+
 impl Worker {
     fn begin(setup: Setup) -> Result<Worker> {
         let failed = |e: evcxr::Error| Error::Session(e.to_string());
@@ -105,12 +113,7 @@ impl Worker {
     }
 
     fn load_library(&mut self) -> Result<(), evcxr::Error> {
-        let code = format!(
-            ":opt 0\n:offline 1\n:linker system\n:dep {}\nuse rebit::prelude::*;\n\
-             #[allow(unused_imports)] use rebit::cell::ByDebug as _;\n{}",
-            self.prepared.dependency(),
-            self.setup_code
-        );
+        let code = library_code(&self.prepared.dependency()) + &self.setup_code;
         self.context.execute(&code).map(|_| ())
     }
 

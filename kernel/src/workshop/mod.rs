@@ -44,6 +44,25 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Where the cells of a session find their shared libraries, whatever their relative paths say.
+    ///
+    /// # Errors
+    /// When a folder's name contains a colon.
+    pub fn search_path(&self, session: &Path) -> Result<std::ffi::OsString> {
+        let artefacts = Path::new("target")
+            .join(self.tools.host())
+            .join("debug/deps");
+        let ours = [
+            session.join(&artefacts),
+            self.master.join("base").join(&artefacts),
+            self.tools.library_path(),
+        ];
+        let inherited = std::env::var_os("LD_LIBRARY_PATH");
+        let inherited = inherited.iter().flat_map(std::env::split_paths);
+        std::env::join_paths(ours.into_iter().chain(inherited))
+            .map_err(|e| Error::Session(format!("LD_LIBRARY_PATH: {e}")))
+    }
+
     /// The line that makes the library a dependency of the cells.
     pub fn dependency(&self) -> String {
         dependency(&self.library)
@@ -83,6 +102,14 @@ impl Tools {
             rustc,
             version,
         })
+    }
+
+    /// Whether the sources of the standard library are installed (rustup's component rust-src).
+    pub fn has_sources(&self) -> bool {
+        self.rustc
+            .ancestors()
+            .nth(2)
+            .is_some_and(|sysroot| sysroot.join("lib/rustlib/src/rust/library/core").is_dir())
     }
 
     /// The machine that cells are compiled for.
