@@ -38,8 +38,8 @@ impl PanicReport {
         let lines: Vec<&str> = cell.lines().collect();
         let at = lines
             .iter()
-            .position(|line| same(&line))
-            .or_else(|| lines.iter().position(|line| holds(&line)))?;
+            .position(same)
+            .or_else(|| lines.iter().position(holds))?;
         let start = compiled.len() - compiled.trim_start().len();
         let inside = lines[at].find(wanted)?;
         let column = (self.column.saturating_sub(1)).saturating_sub(start) + inside;

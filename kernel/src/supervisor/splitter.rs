@@ -167,6 +167,17 @@ impl Splitter {
     }
 
     fn line(&mut self, mark: Mark, line: &[u8], pieces: &mut Vec<Piece>) {
+        // These three are whole words to the end of their line: anything behind makes them the user's.
+        let word = match mark {
+            Mark::Complete => COMPLETE,
+            Mark::Panic => PANIC,
+            Mark::UserError => USER_ERROR,
+            _ => b"",
+        };
+        if !word.is_empty() && !line.is_empty() {
+            pieces.push(Piece::User([word, line, b"\n"].concat()));
+            return;
+        }
         match mark {
             Mark::Wire => pieces.push(Piece::Wire(line.to_vec())),
             Mark::Complete => pieces.push(Piece::Complete),
@@ -250,6 +261,15 @@ mod tests {
         assert_eq!(
             split("no newlineEVCXR_EXECUTION_COMPLETE\n"),
             [user("no newline"), Piece::Complete]
+        );
+    }
+
+    #[test]
+    fn a_mark_with_text_behind_it_is_the_users() {
+        let text = "say EVCXR_EXECUTION_COMPLETE now\n";
+        assert_eq!(
+            split(text),
+            [user("say "), user("EVCXR_EXECUTION_COMPLETE now\n")]
         );
     }
 
