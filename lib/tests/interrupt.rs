@@ -1,23 +1,21 @@
-//! The request to stop belongs to a whole process, so it is tested in a process of its own.
+//! Interrupts, in a process of their own: the request is one flag for all threads.
 
-use rebit::Error;
-use rebit::show::interrupt::{rebit_end_of_cell, rebit_interrupt_request, request, requested};
-use rebit::show::{check_interrupt, install_interrupt_handler};
+use rebit::show::{interrupt, progress};
 
 #[test]
-fn a_request_is_answered_once_whichever_way_it_comes() {
-    install_interrupt_handler().unwrap();
-    install_interrupt_handler().unwrap();
-    let by_signal = || signal_hook::low_level::raise(signal_hook::consts::SIGINT).unwrap();
-    let ways: [&dyn Fn(); 3] = [&request, &|| rebit_interrupt_request(), &by_signal];
-    for ask in ways {
-        assert!(check_interrupt().is_ok());
-        ask();
-        assert!(requested());
-        assert!(matches!(check_interrupt(), Err(Error::Interrupted)));
-        assert!(!requested());
-        ask();
-        rebit_end_of_cell();
-        assert!(!requested());
-    }
+fn an_interrupt_ends_a_loop_under_a_bar_without_a_report() {
+    let mut steps = 0;
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        for step in progress(0..100) {
+            steps += 1;
+            if step == 9 {
+                interrupt::request();
+            }
+        }
+    }));
+    let said = ended.unwrap_err();
+    assert_eq!(said.downcast_ref::<String>().unwrap(), "interrupted");
+    assert_eq!(steps, 10);
+    // The request is answered: the next loop runs.
+    assert_eq!(progress(0..5).count(), 5);
 }

@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use rebit_wire::Message;
 
 use super::live::fresh_id;
-use super::{Place, place};
+use super::{Place, check_interrupt, place};
 
 /// About ten reports a second are as many as an eye follows.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
@@ -16,6 +16,9 @@ const REPORT_EVERY: Duration = Duration::from_millis(100);
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Walks through `items` and reports how far it is.
+///
+/// A step after an interrupt (the notebook's stop button, Ctrl-C) ends the cell; variables of earlier cells
+/// keep their values. A loop that has to clean up calls [`check_interrupt`] itself in each step.
 ///
 /// ```
 /// use rebit::prelude::*;
@@ -53,6 +56,10 @@ impl<I: Iterator> Iterator for ProgressIter<I> {
     type Item = I::Item;
 
     fn next(&mut self) -> Option<I::Item> {
+        if let Err(interrupted) = check_interrupt() {
+            // An iterator has no way to return an error; unlike a panic this prints no report.
+            std::panic::resume_unwind(Box::new(interrupted.to_string()));
+        }
         match &mut self.progress {
             Some(progress) => progress.inc(1),
             None => {
