@@ -7,8 +7,11 @@ use crate::error::Result;
 use crate::ops::conv2d::cpu::{self, Level, check_len};
 use crate::ops::conv2d::{ActQuant, ConvShape};
 
-pub(crate) mod planes;
-pub(crate) mod sampled;
+mod dots;
+mod entries;
+mod planes;
+mod sampled;
+mod turn;
 
 /// How to compute the free entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

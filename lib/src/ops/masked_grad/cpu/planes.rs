@@ -72,13 +72,29 @@ unsafe fn turn_avx512(src: *const f32, src_step: usize, dst: *mut f32, dst_step:
     }
 }
 
+/// The sum of the lanes of each vector.
+#[inline(always)]
+pub(crate) fn lane_sums<S: Simd>(simd: S, vectors: &[S::f32s; SIDE]) -> [f32; SIDE] {
+    let mut sums = [0.0; SIDE];
+    #[cfg(target_arch = "x86_64")]
+    if S::F32_LANES == SIDE {
+        // SAFETY: as in `turn`; `vectors` are 16 registers.
+        unsafe { lane_sums_avx512(vectors.as_ptr().cast(), &mut sums) };
+        return sums;
+    }
+    for (sum, &v) in sums.iter_mut().zip(vectors) {
+        *sum = simd.reduce_sum_f32s(v);
+    }
+    sums
+}
+
 /// `sums[k]` = the sum of the lanes of register `k`, of 16 registers: halves are added while they are interleaved.
 ///
 /// # Safety
 /// `vectors` must be readable for 16 registers.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-pub(crate) unsafe fn lane_sums_avx512(vectors: *const f32, sums: &mut [f32; SIDE]) {
+unsafe fn lane_sums_avx512(vectors: *const f32, sums: &mut [f32; SIDE]) {
     use std::arch::x86_64::*;
     // SAFETY: the caller's promise; `sums` is one register long.
     unsafe {
