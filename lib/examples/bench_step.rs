@@ -10,10 +10,17 @@ use rebit::papers::lts::{self, LtsConfig, Threshold};
 use rebit::prelude::*;
 
 fn main() -> Result<()> {
-    let steps = std::env::args().nth(1).map_or(Ok(20), |n| n.parse()).expect("STEPS is a number");
+    let steps = std::env::args()
+        .nth(1)
+        .map_or(Ok(20), |n| n.parse())
+        .expect("STEPS is a number");
     let data = noise(128 * steps);
     let nothing = data.subset(0..0);
-    let config = TrainConfig { epochs: 2, show: false, ..TrainConfig::default() };
+    let config = TrainConfig {
+        epochs: 2,
+        show: false,
+        ..TrainConfig::default()
+    };
     // The first epoch warms buffers up; the second is measured.
     let measure = |label: &str, net: &Net, observer: &mut dyn Observer| -> Result<()> {
         let history = train_with(net, &data, &nothing, &config, observer)?;
@@ -36,10 +43,17 @@ fn main() -> Result<()> {
     measure("2 bits", &net, &mut Nobody)?;
     // With this threshold everything that can freeze has frozen when the second epoch begins.
     let net = resnet20(10, rng(0));
-    let all = LtsConfig { warmup: 0.0, threshold: Threshold::Constant(1.0), ..LtsConfig::default() };
+    let all = LtsConfig {
+        warmup: 0.0,
+        threshold: Threshold::Constant(1.0),
+        ..LtsConfig::default()
+    };
     let mut frozen = lts::quantise(&net, all)?;
     measure("2 bits, LTS", &net, &mut frozen)?;
-    println!("{:.1} % of the weights were frozen in the last row", 100.0 * frozen.frozen_share());
+    println!(
+        "{:.1} % of the weights were frozen in the last row",
+        100.0 * frozen.frozen_share()
+    );
     Ok(())
 }
 

@@ -16,6 +16,7 @@ mod param;
 mod pool;
 mod pretrained;
 mod quantise;
+mod quantised;
 mod resnet;
 #[cfg(test)]
 mod tests;
