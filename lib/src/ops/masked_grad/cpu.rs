@@ -2,7 +2,7 @@
 
 use dfdx::tensor::Cpu;
 
-use super::{FreezeMask, MaskedGradKernel, SAMPLED_SHARE};
+use super::{FreezeMask, MaskedGradKernel, SAMPLED_SHARE, SAMPLED_SHARE_POINTWISE};
 use crate::error::Result;
 use crate::ops::conv2d::cpu::{self, Level, check_len};
 use crate::ops::conv2d::{ActQuant, ConvShape};
@@ -28,7 +28,12 @@ impl Method {
         // A depthwise filter reuses nothing, so there is nothing to lose by the dense product, and it is vectorised.
         let depthwise = s.groups > 1 && s.groups == s.in_channels;
         let share = frozen.free() as f64 / frozen.len().max(1) as f64;
-        if depthwise || share > SAMPLED_SHARE {
+        let limit = if s.kernel == (1, 1) {
+            SAMPLED_SHARE_POINTWISE
+        } else {
+            SAMPLED_SHARE
+        };
+        if depthwise || share > limit {
             Method::Dense
         } else {
             Method::Sampled

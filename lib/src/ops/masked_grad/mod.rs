@@ -27,6 +27,9 @@ pub use mask::FreezeMask;
 /// Share of free entries below which they are computed one by one.
 pub const SAMPLED_SHARE: f64 = 0.3;
 
+/// The same for a 1x1 kernel, whose few products do not pay for turning the images earlier.
+pub const SAMPLED_SHARE_POINTWISE: f64 = 0.05;
+
 /// A device's masked weight gradient.
 pub trait MaskedGradKernel: Conv2dKernel {
     /// As [`Conv2dKernel::conv2d_grad_weight`], but zero in frozen entries, whose gradient is not computed.

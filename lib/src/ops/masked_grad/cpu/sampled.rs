@@ -15,8 +15,8 @@ use crate::ops::conv2d::cpu::scratch::with_scratch;
 use crate::ops::conv2d::cpu::source::{BLOCK, Fill, Quantiser};
 use crate::ops::conv2d::{ActQuant, ConvShape};
 
-/// Floats of the output gradient that the dot products walk over at a time, to stay in the first-level cache.
-const WALK_FLOATS: usize = 6 * 1024;
+/// Floats of the output gradient that the dot products walk over at a time, to stay near the first-level cache.
+const WALK_FLOATS: usize = 12 * 1024;
 /// The free entries of `dw`, zeros in the others, and `dbias`; lengths were checked.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn run(

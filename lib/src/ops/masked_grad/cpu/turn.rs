@@ -10,7 +10,7 @@ use crate::ops::conv2d::cpu::source::{BLOCK, prefetch};
 /// Floats of the copy of a band, which is turned into as many planes as the kernel has columns.
 const BAND_FLOATS: usize = 24 * 1024;
 /// Pixels that a dot product should at least have; smaller images are taken together.
-const DOT_PIXELS: usize = 128;
+const DOT_PIXELS: usize = 256;
 
 /// Where the planes of one band stand.
 ///
