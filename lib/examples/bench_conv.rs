@@ -3,11 +3,14 @@
 //! `cargo run --release -p rebit --example bench_conv [-- NAME]` runs the rows whose name contains NAME.
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use rebit::dev;
 use rebit::dfdx::tensor::Storage;
 use rebit::ops::conv2d::{ActQuant, Conv2dKernel, ConvShape};
+
+#[path = "support/stopwatch.rs"]
+mod stopwatch;
+use stopwatch::best;
 
 fn conv(batch: usize, size: usize, channels: (usize, usize), k: usize, stride: usize) -> ConvShape {
     ConvShape {
@@ -29,20 +32,6 @@ fn depthwise(batch: usize, size: usize, channels: usize, stride: usize) -> ConvS
         groups: channels,
         ..conv(batch, size, (channels, channels), 3, stride)
     }
-}
-
-/// Best seconds of one call.
-fn best(mut f: impl FnMut()) -> f64 {
-    f();
-    let start = Instant::now();
-    let (mut best, mut calls) = (f64::INFINITY, 0);
-    while calls < 5 || start.elapsed().as_secs_f64() < 0.3 {
-        let t = Instant::now();
-        f();
-        best = best.min(t.elapsed().as_secs_f64());
-        calls += 1;
-    }
-    best
 }
 
 fn main() {

@@ -20,7 +20,7 @@ fn main() -> Result<()> {
         .expect("EPOCHS is a number");
     let out = PathBuf::from(args.next().unwrap_or("target/resnet20.safetensors".into()));
     let cifar = data::cifar10()?;
-    let net = resnet20(10, &mut rng(1));
+    let net = resnet20(10, rng(1));
     let config = TrainConfig {
         label: "ResNet-20".into(),
         epochs,

@@ -14,10 +14,12 @@ pub use crate::ops::fake_quant::{
     Bounds, FakeQuant, fake_quant, quantise_weight, try_fake_quant, try_quantise_weight,
 };
 pub use crate::ops::linear::{linear, try_linear};
+pub use crate::ops::lts_weight::{LtsState, LtsStep, lts_weight, try_lts_weight};
 pub use crate::ops::pool::{global_avg_pool, max_pool2d, try_global_avg_pool, try_max_pool2d};
 pub use crate::ops::relu::{Activation, relu, relu6, try_relu, try_relu6};
 pub use crate::papers;
 pub use crate::plot::{self, Figure, LiveFigure};
+pub use crate::quant::{self, Quantised, Range};
 pub use crate::show::{
     self, Budget, LiveDisplay, Progress, Show, Table, budget, check_interrupt, display, progress,
     spread,

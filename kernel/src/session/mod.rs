@@ -65,6 +65,8 @@ pub struct Session {
     dependencies: Vec<String>,
     translator: Arc<Mutex<Translator>>,
     syncs: u8,
+    /// Whether a cell has run: what was said before is evcxr trying itself out.
+    has_run: bool,
     folder: SessionFolder,
 }
 
@@ -174,6 +176,7 @@ impl Session {
             dependencies: Vec::new(),
             translator: Arc::new(Mutex::new(Translator::default())),
             syncs: 0,
+            has_run: false,
             folder,
         })
     }
@@ -211,7 +214,8 @@ impl Session {
         }
         let translator = self.translator.clone();
         let mut translator = translator.lock().unwrap_or_else(|e| e.into_inner());
-        for frame in kept {
+        let was_idle = std::mem::replace(&mut self.has_run, true);
+        for frame in kept.into_iter().filter(|_| was_idle) {
             translator.frame(&frame, sink);
         }
         translator.begin_cell();

@@ -194,3 +194,128 @@ pub(super) fn check_sha256(path: &Path, expected: &str, remedy: &str) -> Result<
     let why = format!("its SHA-256 is {found} instead of {expected}");
     Err(Error::data(path, why, remedy))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().flatten();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_data_folder_is_the_users_choice_or_the_platforms_cache() {
+        let with = |pairs: &[(&str, &str)]| {
+            data_folder_from(|name| {
+                let pair = pairs.iter().find(|(n, _)| *n == name);
+                pair.map(|(_, value)| PathBuf::from(value))
+            })
+        };
+        let all = [
+            ("REBIT_DATA", "/d"),
+            ("XDG_CACHE_HOME", "/x"),
+            ("HOME", "/h"),
+        ];
+        let folder = |n: usize| with(&all[n..]).unwrap();
+        assert_eq!(folder(0), Path::new("/d"));
+        assert_eq!(folder(1), Path::new("/x/rebit/data"));
+        assert!(folder(2).starts_with("/h") && folder(2).ends_with("rebit/data"));
+        let relative = with(&[("XDG_CACHE_HOME", "x"), ("HOME", "/h")]).unwrap();
+        assert_eq!(relative, folder(2));
+        assert!(
+            with(&[])
+                .unwrap_err()
+                .to_string()
+                .contains("set REBIT_DATA")
+        );
+    }
+
+    #[test]
+    fn a_folder_wanted_by_many_is_made_once_and_seen_only_complete() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("deep").join("data");
+        let made = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    make_folder_once(&target, |folder| {
+                        made.fetch_add(1, Ordering::SeqCst);
+                        fs::write(folder.join("a"), "1").unwrap();
+                        std::thread::sleep(Duration::from_millis(20));
+                        fs::write(folder.join("b"), "2").unwrap();
+                        Ok(())
+                    })
+                    .unwrap();
+                    assert_eq!(names(&target), ["a", "b"]);
+                });
+            }
+        });
+        assert_eq!(made.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn an_error_leaves_nothing_and_what_a_killed_process_left_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("data");
+        let killed = root.path().join(".data.tmp-killed");
+        fs::create_dir(&killed).unwrap();
+        fs::write(killed.join("half"), "written").unwrap();
+        let failed = make_folder_once(&target, |folder| {
+            fs::write(folder.join("half"), "written").unwrap();
+            Err(Error::Interrupted)
+        });
+        assert!(matches!(failed, Err(Error::Interrupted)));
+        assert_eq!(names(root.path()), [".data.lock"]);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_client_that_fails_or_is_missing_is_reported_with_its_words_and_the_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |program: &str, arguments: &[&str]| {
+            run_client(
+                program,
+                arguments,
+                folder.path(),
+                "things",
+                "Or bring them yourself",
+            )
+        };
+        run("sh", &["-c", "exit 0"]).unwrap();
+        let message = run("sh", &["-c", "echo no route >&2; exit 7"]).unwrap_err();
+        let message = message.to_string();
+        for part in ["exit status: 7", "no route", "Or bring them yourself"] {
+            assert!(message.contains(part), "{message}");
+        }
+        let message = run("no-such-client", &[]).unwrap_err().to_string();
+        assert!(
+            message.contains("`no-such-client` is not installed"),
+            "{message}"
+        );
+        assert!(message.contains("Or bring them yourself"), "{message}");
+    }
+
+    #[test]
+    fn a_file_with_another_checksum_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("abc");
+        fs::write(&path, "abc").unwrap();
+        // The example of FIPS 180-2.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        check_sha256(&path, abc, "again").unwrap();
+        fs::write(&path, "abd").unwrap();
+        let message = check_sha256(&path, abc, "Try again")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("instead of ba7816bf") && message.contains("Try again"),
+            "{message}"
+        );
+    }
+}

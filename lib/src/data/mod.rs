@@ -8,11 +8,15 @@
 mod augment;
 mod batches;
 mod cifar10;
+mod fashion_mnist;
 mod fetch;
+mod idx;
+mod summary;
 
 pub use augment::{Augment, Normalize};
 pub use batches::{Batches, Epoch, epoch_order, epoch_rng, images_from_nhwc};
 pub use cifar10::{Cifar10, cifar10};
+pub use fashion_mnist::{FashionMnist, fashion_mnist};
 pub use fetch::data_folder;
 
 use rand::seq::SliceRandom;

@@ -72,7 +72,7 @@ impl Conv {
 ///
 /// ```
 /// use rebit::prelude::*;
-/// let mut b = NetBuilder::new(1, 8, 8, &mut rng(0));
+/// let mut b = NetBuilder::new(1, 8, 8, rng(0));
 /// let x = b.input();
 /// let x = b.conv("conv", x, Conv::new(4))?;
 /// let x = b.norm("bn", x, Activation::Relu)?;
@@ -82,15 +82,15 @@ impl Conv {
 /// assert_eq!(net.parameter_count(), 4 * 9 + 2 * 4 + 4 * 10 + 10);
 /// # Ok::<(), rebit::Error>(())
 /// ```
-pub struct NetBuilder<'a> {
+pub struct NetBuilder {
     nodes: Vec<Node>,
     params: Vec<Param>,
-    rng: &'a mut Rng,
+    rng: Rng,
 }
 
-impl<'a> NetBuilder<'a> {
+impl NetBuilder {
     /// A network over samples of `channels` x `height` x `width`; weights are drawn from `rng`.
-    pub fn new(channels: usize, height: usize, width: usize, rng: &'a mut Rng) -> Self {
+    pub fn new(channels: usize, height: usize, width: usize, rng: Rng) -> Self {
         let input = Node {
             name: "input".into(),
             op: Op::Input,
@@ -134,7 +134,11 @@ impl<'a> NetBuilder<'a> {
                 format!("{h}x{w} with padding {}", conv.padding),
             ));
         }
-        if conv.groups == 0 || c % conv.groups != 0 || conv.channels % conv.groups != 0 {
+        if conv.groups == 0
+            || [c, conv.channels]
+                .iter()
+                .any(|n| !n.is_multiple_of(conv.groups))
+        {
             return Err(Error::shape(
                 "conv",
                 format!(

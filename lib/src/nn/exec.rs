@@ -7,11 +7,9 @@ use super::graph::{NodeId, Op, conv_shape};
 use super::net::Inner;
 use super::param::ParamId;
 use crate::ops::batch_norm2d::{BatchNormKernel, NormShape};
-use crate::ops::conv2d::{ActQuant, Conv2dKernel, ConvShape};
-use crate::ops::fake_quant::{Bounds, FakeQuant, levels};
+use crate::ops::conv2d::{Conv2dKernel, ConvShape};
 use crate::ops::pool::{PoolKernel, PoolShape};
 use crate::ops::relu::ActivationKernel;
-use crate::quant;
 use crate::{Buffer, Error, Result, dev, from_vec};
 
 /// Epsilon of every batch norm.
@@ -22,7 +20,7 @@ const MOMENTUM: f32 = 0.1;
 /// What a forward pass leaves for its backward pass.
 pub(crate) struct Pass {
     pub batch: usize,
-    mode: Mode,
+    pub(super) mode: Mode,
     acts: Vec<Option<Buffer>>,
     moments: Vec<Option<(Buffer, Buffer)>>,
     weights: Vec<Option<Buffer>>,
@@ -52,7 +50,7 @@ impl Inner {
         let start = Instant::now();
         let [h, w, c] = self.nodes[0].extent;
         let sample = h * w * c;
-        if sample == 0 || x.is_empty() || x.len() % sample != 0 {
+        if sample == 0 || x.is_empty() || !x.len().is_multiple_of(sample) {
             return Err(Error::shape(
                 "forward",
                 format!("samples of {c}x{h}x{w}"),
@@ -371,103 +369,6 @@ impl Inner {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn weight_grad(
-        &mut self,
-        node: NodeId,
-        shape: &ConvShape,
-        x: &Buffer,
-        quant: Option<ActQuant>,
-        dy: &Buffer,
-        weight: ParamId,
-        bias: Option<ParamId>,
-    ) -> Result<()> {
-        let mut db = match bias {
-            Some(b) => Some(self.pool.take(self.params[b].len())?),
-            None => None,
-        };
-        let Some(mut q) = self.quant[node].take() else {
-            dev().conv2d_grad_weight(shape, x, quant, dy, &mut self.grads[weight], db.as_mut())?;
-            return self.keep_bias(bias, db);
-        };
-        let mut dq = self.pool.take(self.params[weight].len())?;
-        let done = dev().conv2d_grad_weight(shape, x, quant, dy, &mut dq, db.as_mut());
-        let f = self.weight_fake_quant(q.weight, q.bits);
-        let bounds = done.and_then(|()| {
-            let f = f?;
-            q.quantiser
-                .backward(&self.mirror[weight], f, &dq, &mut self.grads[weight])
-        });
-        self.pool.give(dq);
-        let at = q.weight;
-        self.quant[node] = Some(q);
-        let bounds = bounds?;
-        self.grads[at].copy_from_slice(&[bounds.lower, bounds.upper]);
-        self.keep_bias(bias, db)
-    }
-
-    fn keep_bias(&mut self, bias: Option<ParamId>, db: Option<Buffer>) -> Result<()> {
-        if let (Some(b), Some(db)) = (bias, db) {
-            let old = std::mem::replace(&mut self.grads[b], db);
-            self.pool.give(old);
-        }
-        Ok(())
-    }
-
-    /// Quantised weights of `node`; `None` for a full-precision layer. Sets the bounds from the first batch.
-    fn quantise_weight(
-        &mut self,
-        node: NodeId,
-        weight: ParamId,
-        pass: &Pass,
-    ) -> Result<Option<Buffer>> {
-        let Some(mut q) = self.quant[node].take() else {
-            return Ok(None);
-        };
-        let mut run = || {
-            if !q.ready && pass.mode == Mode::Train {
-                let x = act(pass, self.nodes[node].input);
-                self.set_bounds(q.act, quant::activation_three_sigma(x)?)?;
-                let w = quant::weight_three_sigma(&self.mirror[weight])?;
-                self.set_bounds(q.weight, w)?;
-                q.ready = true;
-            }
-            let f = self.weight_fake_quant(q.weight, q.bits)?;
-            let mut y = self.pool.take(self.params[weight].len())?;
-            q.quantiser
-                .forward(&self.mirror[weight], f, pass.mode, &mut y)?;
-            Ok(y)
-        };
-        let done = run();
-        self.quant[node] = Some(q);
-        done.map(Some)
-    }
-
-    fn set_bounds(&mut self, at: ParamId, b: Bounds) -> Result<()> {
-        let pair = [b.lower, b.upper];
-        self.mirror[at].copy_from_slice(&pair);
-        self.params[at].value.copy_from(&pair);
-        Ok(())
-    }
-
-    fn weight_fake_quant(&self, bounds: ParamId, bits: u32) -> Result<FakeQuant> {
-        let b = &self.mirror[bounds];
-        FakeQuant::weight(Bounds::new(b[0], b[1]), bits)
-    }
-
-    fn act_quant(&self, node: NodeId) -> Result<Option<ActQuant>> {
-        let Some(q) = &self.quant[node] else {
-            return Ok(None);
-        };
-        let b = &self.mirror[q.act];
-        let Bounds { lower, upper } = Bounds::new(b[0], b[1]).check()?;
-        Ok(Some(ActQuant {
-            lower,
-            upper,
-            levels: levels(q.bits)?,
-        }))
-    }
-
     /// `running = 0.9 running + 0.1 batch`, the variance unbiased as in PyTorch.
     fn update_statistics(
         &mut self,
@@ -499,7 +400,7 @@ impl Inner {
     }
 }
 
-fn act(pass: &Pass, node: NodeId) -> &Buffer {
+pub(super) fn act(pass: &Pass, node: NodeId) -> &Buffer {
     pass.acts[node]
         .as_ref()
         .expect("an activation lives until its last reader")

@@ -10,11 +10,13 @@ mod builder;
 mod checkpoint;
 mod exec;
 mod graph;
+mod imagenet;
 mod net;
 mod param;
 mod pool;
 mod pretrained;
 mod quantise;
+mod quantised;
 mod resnet;
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,7 @@ pub(crate) use net::buffer;
 
 pub use crate::ops::batch_norm2d::Mode;
 pub use exec::StepTimes;
+pub use imagenet::{imagenet_resnet, mobilenet_v1, mobilenet_v2};
 pub use net::Net;
 pub use param::{Param, ParamId, Role};
 pub use pretrained::pretrained_resnet20;

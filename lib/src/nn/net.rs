@@ -12,7 +12,7 @@ use super::pool::BufferPool;
 use super::quantise::{LayerQuant, QuantSpec, WeightQuantiser};
 use crate::ops::batch_norm2d::Mode;
 use crate::ops::layout::{nchw_to_nhwc, nhwc_to_nchw};
-use crate::{Buffer, Error, Images, Matrix, Result, Taped, dev, from_vec, read};
+use crate::{Buffer, Error, Grads, Images, Matrix, Result, Taped, dev, from_vec, read};
 
 /// A network built by [`super::NetBuilder`].
 ///
@@ -99,7 +99,7 @@ impl Net {
     pub fn predict(&self, x: &Images) -> Result<Matrix> {
         let (n, nhwc) = self.to_nhwc(x)?;
         let mut inner = self.lock();
-        let pass = inner.forward(&nhwc, Mode::Infer, false)?;
+        let pass = inner.forward(&nhwc, Mode::Eval, false)?;
         let logits = pass.output(inner.output).to_vec();
         inner.recycle(pass);
         let classes = inner.classes()?;
@@ -111,7 +111,7 @@ impl Net {
     ///
     /// ```
     /// use rebit::prelude::*;
-    /// let net = resnet20(10, &mut rng(0));
+    /// let net = resnet20(10, rng(0));
     /// let x = images(2, 3, 32, 32, &mut rng(1));
     /// let logits = net.forward(x.leaky_trace(), Mode::Train)?;
     /// let grads = cross_entropy(logits, &[3, 8]).backward();
@@ -133,11 +133,7 @@ impl Net {
         let net = self.clone();
         tape.add_backward_op(move |grads| {
             let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out)?);
-            let (values, dx) = net.backward_for_tape(pass, &dy, &mut |value, grad| {
-                add_into(grads.get_or_alloc_mut(value)?, grad);
-                Ok(())
-            })?;
-            debug_assert!(values > 0);
+            let dx = net.backward_for_tape(pass, &dy, grads)?;
             add_into(grads.get_or_alloc_mut(&x)?, &dx);
             **grads.get_or_alloc_mut(&out)? = dy;
             Ok(())
@@ -145,41 +141,30 @@ impl Net {
         Ok(y.put_tape(tape))
     }
 
+    /// Adds the parameters' gradients to `grads` and returns the input's, in `(N, C, H, W)` order.
     fn backward_for_tape(
         &self,
         pass: Pass,
         dy: &[f32],
-        take: &mut dyn FnMut(&crate::Vector, &[f32]) -> Result<(), CpuError>,
-    ) -> Result<(usize, Vec<f32>), CpuError> {
-        let mut inner = self.lock();
-        let batch = pass.batch;
-        let mut top = inner
-            .pool
-            .take(dy.len())
-            .map_err(|_| CpuError::OutOfMemory)?;
-        top.copy_from_slice(dy);
+        grads: &mut Grads,
+    ) -> Result<Vec<f32>, CpuError> {
         // Shapes were checked in the forward pass: what is left to fail is memory.
-        let dx = inner
-            .backward(pass, top, true)
-            .map_err(|_| CpuError::OutOfMemory)?;
-        let trainable = inner
-            .params
-            .iter()
-            .zip(&inner.grads)
-            .filter(|(p, _)| p.is_trainable());
-        let mut count = 0;
-        for (param, grad) in trainable {
-            take(&param.value, grad)?;
-            count += 1;
-        }
+        let memory = |_| CpuError::OutOfMemory;
+        let mut inner = self.lock();
         let [h, w, c] = inner.nodes[0].extent;
-        let Some(dx) = dx else {
-            return Ok((count, vec![0.0; batch * h * w * c]));
-        };
-        let mut nchw = vec![0.0; dx.len()];
-        nhwc_to_nchw(&dx, c, h * w, &mut nchw);
-        inner.pool.give(dx);
-        Ok((count, nchw))
+        let mut nchw = vec![0.0; pass.batch * h * w * c];
+        let mut top = inner.pool.take(dy.len()).map_err(memory)?;
+        top.copy_from_slice(dy);
+        if let Some(dx) = inner.backward(pass, top, true).map_err(memory)? {
+            nhwc_to_nchw(&dx, c, h * w, &mut nchw);
+            inner.pool.give(dx);
+        }
+        for (param, grad) in inner.params.iter().zip(&inner.grads) {
+            if param.is_trainable() {
+                add_into(grads.get_or_alloc_mut(&param.value)?, grad);
+            }
+        }
+        Ok(nchw)
     }
 
     fn to_nhwc(&self, x: &Images) -> Result<(usize, Vec<f32>)> {

@@ -13,7 +13,7 @@ use crate::{Result, rng};
 /// # Errors
 /// When the file of this build is damaged.
 pub fn pretrained_resnet20() -> Result<Net> {
-    let net = resnet20(10, &mut rng(0));
+    let net = resnet20(10, rng(0));
     let bytes = include_bytes!("../../weights/resnet20_cifar10.safetensors");
     net.load_bytes(Path::new("weights/resnet20_cifar10.safetensors"), bytes)?;
     Ok(net)

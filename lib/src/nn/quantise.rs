@@ -3,6 +3,7 @@
 use super::Mode;
 use super::param::ParamId;
 use crate::ops::fake_quant::{BoundGrad, FakeQuant, FakeQuantKernel};
+use crate::ops::masked_grad::FreezeMask;
 use crate::{Buffer, Result, dev};
 
 /// Precision of one layer.
@@ -25,6 +26,12 @@ pub trait WeightQuantiser: Send {
         dout: &Buffer,
         dw: &mut Buffer,
     ) -> Result<BoundGrad>;
+
+    /// Weights whose gradient nobody needs: their entries of `dout` in
+    /// [`WeightQuantiser::backward`] are zero, and no time is spent on them.
+    fn frozen(&mut self) -> Option<&FreezeMask> {
+        None
+    }
 
     /// Whether [`WeightQuantiser::after_step`] has anything to do.
     fn freezes(&self) -> bool {

@@ -12,10 +12,10 @@ use crate::{Result, Rng};
 ///
 /// ```
 /// use rebit::prelude::*;
-/// let net = resnet20(10, &mut rng(0));
+/// let net = resnet20(10, rng(0));
 /// assert_eq!(net.layers().iter().map(|l| l.weights).sum::<usize>(), 270_896);
 /// ```
-pub fn resnet20(classes: usize, rng: &mut Rng) -> Net {
+pub fn resnet20(classes: usize, rng: Rng) -> Net {
     cifar_resnet(3, 32, [16, 32, 64], 3, classes, rng).expect("32x32 divides by its strides")
 }
 
@@ -29,7 +29,7 @@ pub fn cifar_resnet(
     widths: [usize; 3],
     blocks: usize,
     classes: usize,
-    rng: &mut Rng,
+    rng: Rng,
 ) -> Result<Net> {
     let mut b = NetBuilder::new(channels, size, size, rng);
     let input = b.input();
@@ -52,7 +52,7 @@ pub fn cifar_resnet(
     b.build(x)
 }
 
-fn basic_block(
+pub(super) fn basic_block(
     b: &mut NetBuilder,
     name: &str,
     x: NodeId,
@@ -62,15 +62,25 @@ fn basic_block(
     let y = b.conv(&format!("{name}.conv1"), x, Conv::new(width).stride(stride))?;
     let y = b.norm(&format!("{name}.bn1"), y, Activation::Relu)?;
     let y = b.conv(&format!("{name}.conv2"), y, Conv::new(width))?;
-    let shortcut = if stride != 1 || b.extent(x)?.0 != width {
-        let s = b.conv(
-            &format!("{name}.downsample.0"),
-            x,
-            Conv::new(width).kernel(1).stride(stride),
-        )?;
-        b.norm(&format!("{name}.downsample.1"), s, Activation::None)?
-    } else {
-        x
-    };
+    let shortcut = shortcut(b, name, x, width, stride)?;
     b.norm_add(&format!("{name}.bn2"), y, shortcut, Activation::Relu)
+}
+
+/// The other way around a block: the input itself, or a 1x1 convolution where the shape changes.
+pub(super) fn shortcut(
+    b: &mut NetBuilder,
+    name: &str,
+    x: NodeId,
+    width: usize,
+    stride: usize,
+) -> Result<NodeId> {
+    if stride == 1 && b.extent(x)?.0 == width {
+        return Ok(x);
+    }
+    let s = b.conv(
+        &format!("{name}.downsample.0"),
+        x,
+        Conv::new(width).kernel(1).stride(stride),
+    )?;
+    b.norm(&format!("{name}.downsample.1"), s, Activation::None)
 }

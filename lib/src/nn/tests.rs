@@ -9,8 +9,7 @@ use crate::{Images, Result, from_vec, read, rng};
 
 /// Every kind of node: stem, max pool, strided residual block with shortcut, sum, pool, linear layer.
 fn small_net() -> Result<Net> {
-    let mut rng = rng(3);
-    let mut b = NetBuilder::new(2, 9, 9, &mut rng);
+    let mut b = NetBuilder::new(2, 9, 9, rng(3));
     let x = b.input();
     let x = b.conv("stem", x, Conv::new(5).with_bias())?;
     let x = b.activation("act", x, Activation::Relu)?;
@@ -48,7 +47,7 @@ fn loss(net: &Net, x: &Images, mode: Mode) -> Result<f64> {
 
 #[test]
 fn gradients_of_every_parameter_and_of_the_input_are_those_of_finite_differences() -> Result<()> {
-    for mode in [Mode::Train, Mode::Infer] {
+    for mode in [Mode::Train, Mode::Eval] {
         let (net, x) = (small_net()?, batch(1));
         let logits = net.forward(x.leaky_trace(), mode)?;
         let n = logits.shape().0 * logits.shape().1;
@@ -97,14 +96,14 @@ fn two_forward_passes_may_wait_for_their_backward_passes() -> Result<()> {
     let alone = |seed| -> Result<Vec<f32>> {
         let x = batch(seed);
         let grads = net
-            .forward(x.leaky_trace(), Mode::Infer)?
+            .forward(x.leaky_trace(), Mode::Eval)?
             .sum::<(), _>()
             .backward();
         Ok(read(&grads.get(&x)))
     };
     let (a, b) = (batch(1), batch(2));
-    let first = net.forward(a.leaky_trace(), Mode::Infer)?;
-    let second = net.forward(b.leaky_trace(), Mode::Infer)?;
+    let first = net.forward(a.leaky_trace(), Mode::Eval)?;
+    let second = net.forward(b.leaky_trace(), Mode::Eval)?;
     let from_first = first.sum::<(), _>().backward();
     let from_second = second.sum::<(), _>().backward();
     assert_eq!(read(&from_first.get(&a)), alone(1)?);
@@ -126,7 +125,7 @@ fn training_mode_moves_running_statistics_and_inference_does_not() -> Result<()>
 
 #[test]
 fn resnet20_has_the_sizes_of_the_specification() -> Result<()> {
-    let net = resnet20(10, &mut rng(0));
+    let net = resnet20(10, rng(0));
     let layers = net.layers();
     assert_eq!(layers.len(), 22);
     assert_eq!(layers.iter().map(|l| l.weights).sum::<usize>(), 270_896);
@@ -176,10 +175,7 @@ fn a_file_that_does_not_fit_is_named_with_the_tensor() -> Result<()> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("net.safetensors");
     small_net()?.save(&path, &[])?;
-    let error = resnet20(10, &mut rng(0))
-        .load(&path)
-        .unwrap_err()
-        .to_string();
+    let error = resnet20(10, rng(0)).load(&path).unwrap_err().to_string();
     assert!(
         error.contains("net.safetensors") && error.contains("network lacks"),
         "{error}"
@@ -204,8 +200,7 @@ fn wrong_shapes_are_told_with_both_shapes() -> Result<()> {
         error.contains("block.conv1.weight"),
         "the message offers names that exist: {error}"
     );
-    let mut rng = rng(0);
-    let mut b = NetBuilder::new(3, 4, 4, &mut rng);
+    let mut b = NetBuilder::new(3, 4, 4, rng(0));
     let x = b.input();
     assert!(
         b.linear("fc", x, 10)
@@ -243,5 +238,34 @@ fn buffers_are_used_again_from_step_to_step() -> Result<()> {
     for _ in 0..3 {
         assert_eq!(step()?, first);
     }
+    Ok(())
+}
+
+#[test]
+fn imagenet_networks_have_the_sizes_of_their_references() -> Result<()> {
+    let count = |net: Result<Net>| net.map(|n| n.parameter_count());
+    assert_eq!(count(imagenet_resnet(18, 224, 1000, rng(0)))?, 11_689_512);
+    assert_eq!(count(imagenet_resnet(50, 224, 1000, rng(0)))?, 25_557_032);
+    assert_eq!(count(mobilenet_v1(224, 1000, rng(0)))?, 4_231_976);
+    assert_eq!(count(mobilenet_v2(224, 1000, rng(0)))?, 3_504_872);
+    assert_eq!(
+        count(cifar_resnet(3, 32, [16, 32, 64], 5, 10, rng(0)))?,
+        466_906
+    );
+    Ok(())
+}
+
+#[test]
+fn imagenet_networks_run_on_small_images_too() -> Result<()> {
+    for net in [
+        imagenet_resnet(18, 32, 10, rng(0))?,
+        mobilenet_v1(32, 10, rng(0))?,
+        mobilenet_v2(32, 10, rng(0))?,
+    ] {
+        let logits = net.predict(&crate::images(2, 3, 32, 32, &mut rng(1)))?;
+        assert_eq!(logits.shape(), &(2, 10));
+        assert!(read(&logits).iter().all(|v| v.is_finite()));
+    }
+    assert!(imagenet_resnet(19, 32, 10, rng(0)).is_err());
     Ok(())
 }

@@ -109,3 +109,59 @@ impl<S: Simd> Block<S> {
         [sum, square].map(|[a, b, c, d]| self.add(self.add(a, b), self.add(c, d)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pulp::WithSimd;
+
+    use super::*;
+    use crate::ops::wave;
+
+    /// Every operation of a block, over 21 channels: no register's width divides that.
+    struct Everything<'a> {
+        rows: &'a [f32],
+        out: &'a mut [f32],
+    }
+
+    impl WithSimd for Everything<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            for block in blocks(simd, 21) {
+                let middle = block.splat(0.1);
+                let [sum, square] = block.sums(self.rows, 21, middle);
+                let (low, high) = (block.splat(-0.5), block.splat(0.5));
+                let row = block.load(&self.rows[21..]);
+                block.store(self.out, sum);
+                block.store(&mut self.out[21..], square);
+                block.store(&mut self.out[42..], block.clamp(row, low, high));
+                block.store(&mut self.out[63..], block.pass(row, square, low, high));
+            }
+        }
+    }
+
+    #[test]
+    fn bits_do_not_depend_on_the_width_of_the_registers() {
+        let mut rows = wave(21 * 37);
+        rows[21 + 4] = f32::NAN;
+        let run = |narrow: bool| {
+            let mut out = vec![9.0; 84];
+            let work = Everything {
+                rows: &rows,
+                out: &mut out,
+            };
+            if narrow {
+                work.with_simd(pulp::Scalar);
+            } else {
+                pulp::Arch::new().dispatch(work);
+            }
+            out
+        };
+        let bits = |v: Vec<f32>| v.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        let (narrow, wide) = (run(true), run(false));
+        assert!(wide[42 + 4].is_nan(), "a clamp lets NaN through");
+        assert_eq!(wide[42], rows[21].clamp(-0.5, 0.5));
+        assert_eq!(bits(narrow), bits(wide));
+    }
+}

@@ -13,6 +13,7 @@ pub mod fake_quant;
 pub mod layout;
 pub mod linear;
 pub mod lts_weight;
+pub mod masked_grad;
 pub mod pool;
 pub mod relu;
 

@@ -116,10 +116,12 @@ impl Axis {
 fn linear_marks(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
     let rough = (high - low) / count.max(1) as f64;
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0]
+    // The step whose number of marks is closest to the wanted one.
+    let miss = |step: &f64| (((high - low) / step).floor() + 1.0 - count as f64).abs();
+    let step = [0.5, 1.0, 2.0, 5.0, 10.0]
+        .map(|factor| factor * power)
         .into_iter()
-        .map(|m| m * power)
-        .find(|&step| step >= rough * 0.999)
+        .min_by(|a, b| miss(a).total_cmp(&miss(b)))
         .unwrap_or(power);
     let decimals = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
     let (first, last) = ((low / step - 1e-9).ceil(), (high / step + 1e-9).floor());
@@ -156,7 +158,7 @@ fn short(value: f64) -> String {
 fn log_marks(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
     let decades = high - low;
     let factors: &[f64] = match decades {
-        d if d < 1.0 => &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
+        d if d < 1.0 => &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0],
         d if d < 2.5 => &[1.0, 2.0, 5.0],
         _ => &[1.0],
     };

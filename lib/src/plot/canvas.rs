@@ -74,6 +74,16 @@ pub(super) fn text_width(text: &str, size: f64) -> f64 {
     text.chars().count() as f64 * size * 0.57
 }
 
+/// `text` where it fits `width`, otherwise its beginning and an ellipsis.
+pub(super) fn fitted(text: &str, size: f64, width: f64) -> String {
+    if text_width(text, size) <= width {
+        return text.to_string();
+    }
+    let characters = (width / text_width("x", size)) as usize;
+    let kept: String = text.chars().take(characters.saturating_sub(1)).collect();
+    kept.trim_end().to_string() + "…"
+}
+
 /// A drawing surface measured in pixels of the figure.
 pub(super) struct Canvas<'a> {
     root: DrawingArea<SVGBackend<'a>, Shift>,

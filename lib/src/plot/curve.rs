@@ -91,7 +91,7 @@ impl LiveFigure {
 
     /// The chart as it is now.
     pub fn figure(&self) -> Figure {
-        let panels = self.panels.iter().enumerate().map(|(i, panel)| {
+        let mut panels = self.panels.iter().enumerate().map(|(i, panel)| {
             let mut chart: Lines = lines(panel.title.clone()).x(self.x.clone());
             if self.panels.len() > 1 {
                 chart = chart.size(460, 320);
@@ -106,7 +106,7 @@ impl LiveFigure {
             chart.figure()
         });
         match self.panels.len() {
-            1 => panels.last().unwrap_or_else(|| row([])),
+            1 => panels.next_back().unwrap_or_else(|| row([])),
             _ => row(panels),
         }
     }

@@ -48,7 +48,11 @@ impl Figure {
             _ => Path::new("."),
         };
         let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            let mut builder = tempfile::Builder::new();
+            // Readable for whom the folder is, not for its owner alone as temporary files are.
+            #[cfg(unix)]
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+            let mut file = builder.tempfile_in(folder)?;
             file.write_all(self.svg.as_bytes())?;
             file.persist(path).map_err(|e| e.error)?;
             Ok(())

@@ -165,7 +165,10 @@ impl Frame {
             let (x, _) = plot.at(*value, plot.y.start());
             canvas.line(&[(x, bottom), (x, bottom + 4.0)], AXIS, 1.0)?;
             let line = if staggered && i % 2 == 1 { 16.0 } else { 0.0 };
-            let at = (x, bottom + 14.0 + line);
+            // A long name at the edge moves inwards.
+            let half = text_width(text, MARK) / 2.0 + 2.0;
+            let inside = x.min(self.size.0 as f64 - half).max(half);
+            let at = (inside, bottom + 14.0 + line);
             canvas.text(at, text, TextStyle::new(MARK, Anchor::Centre))?;
         }
         let style = TextStyle::new(LABEL, Anchor::Centre);

@@ -1,6 +1,6 @@
 //! Grids of images with captions.
 
-use super::canvas::{Anchor, Canvas, TextStyle, text_width};
+use super::canvas::{Anchor, Canvas, TextStyle, fitted, text_width};
 use super::figure::Figure;
 use super::png::Pixels;
 use crate::data::Dataset;
@@ -202,13 +202,13 @@ impl ImageGrid {
                 .filter(|(_, t)| !t.caption.is_empty())
             {
                 let (x, y) = place(i);
-                let mut style = TextStyle::new(13.0, Anchor::Centre);
-                style.size *= ((cell_width + GAP) / text_width(&tile.caption, 13.0)).min(1.0);
+                let style = TextStyle::new(12.0, Anchor::Centre);
+                let caption = fitted(&tile.caption, style.size, cell_width + GAP);
                 let at = (
                     x + tile.width as f64 * scale / 2.0,
                     y + tile.height as f64 * scale + 11.0,
                 );
-                canvas.text(at, &tile.caption, style)?;
+                canvas.text(at, &caption, style)?;
             }
             Ok(())
         })?;

@@ -1,5 +1,6 @@
 //! Pixels as PNG inside an SVG.
 
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 
 use crate::error::{Error, Result};
@@ -13,14 +14,30 @@ pub(super) struct Pixels {
 }
 
 impl Pixels {
-    /// An `<image>` element; enlarged pixels keep their edges.
+    /// An `<image>` element. A picture that is shown larger is enlarged here, pixel by pixel: not every
+    /// viewer obeys `image-rendering`, and smoothing would invent values.
     pub fn element(&self, (x, y): (f64, f64), (width, height): (f64, f64)) -> Result<String> {
+        let times = |shown: f64, pixels: usize| {
+            let times = (shown / pixels.max(1) as f64).ceil() as usize;
+            times.clamp(1, 256)
+        };
+        let (across, down) = (times(width, self.width), times(height, self.height));
+        let mut enlarged = Vec::with_capacity(self.rgb.len() * across * down);
+        for line in self.rgb.chunks_exact((self.width * 3).max(1)) {
+            let wide = line
+                .chunks_exact(3)
+                .flat_map(|pixel| std::iter::repeat_n(pixel, across))
+                .flatten()
+                .copied();
+            let wide: Vec<u8> = wide.collect();
+            (0..down).for_each(|_| enlarged.extend_from_slice(&wide));
+        }
         let mut png = Vec::new();
-        image::codecs::png::PngEncoder::new(&mut png)
+        PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::Up)
             .write_image(
-                &self.rgb,
-                self.width as u32,
-                self.height as u32,
+                &enlarged,
+                (self.width * across) as u32,
+                (self.height * down) as u32,
                 ExtendedColorType::Rgb8,
             )
             .map_err(|e| Error::invalid("picture", e))?;

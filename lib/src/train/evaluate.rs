@@ -25,7 +25,7 @@ pub fn try_accuracy(net: &Net, data: &Dataset, normalize: &Normalize) -> Result<
         crate::show::check_interrupt()?;
         let mut inner = net.lock();
         let classes = inner.classes()?;
-        let pass = inner.forward(&images, Mode::Infer, false)?;
+        let pass = inner.forward(&images, Mode::Eval, false)?;
         right += count_right(pass.output(inner.output), classes, &labels);
         inner.recycle(pass);
     }

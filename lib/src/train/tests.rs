@@ -28,7 +28,7 @@ pub(crate) fn shades(n: usize, seed: u64) -> Dataset {
 }
 
 pub(crate) fn tiny_net(seed: u64) -> Net {
-    cifar_resnet(3, 8, [4, 8, 8], 1, 3, &mut rng(seed)).expect("8x8 divides")
+    cifar_resnet(3, 8, [4, 8, 8], 1, 3, rng(seed)).expect("8x8 divides")
 }
 
 pub(crate) fn tiny_config(epochs: usize) -> TrainConfig {

@@ -59,7 +59,7 @@ impl TrainingView {
         face.progress.message(format!("loss {smooth:.3}"));
         face.progress.set(done as u64);
         if let Some(curves) = &mut face.curves
-            && done % face.every == 0
+            && done.is_multiple_of(face.every)
         {
             curves.push("training, smoothed", epoch, smooth);
         }

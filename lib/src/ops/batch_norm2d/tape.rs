@@ -13,14 +13,14 @@ use crate::ops::tape::{
 };
 use crate::tensors::{Dev, Images, Vector, dev};
 
-/// Which statistics normalise a batch.
+/// Whether an op or a network learns from a batch or is only applied to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Those of the batch, through which the gradient flows; the running ones move towards them.
+    /// Batch statistics, through which the gradient flows; running statistics and quantiser state move.
     #[default]
     Train,
-    /// The running ones, as constants.
-    Infer,
+    /// Running statistics, as constants; nothing moves.
+    Eval,
 }
 
 /// Running statistics of one layer.
@@ -143,7 +143,7 @@ fn forward(
     if mode == Mode::Train && s.pixels == 1 {
         return Err(Error::invalid(
             "batch_norm2d in training mode on one pixel per channel",
-            "a single value has no variance; use a larger batch or Mode::Infer",
+            "a single value has no variance; use a larger batch or Mode::Eval",
         ));
     }
     expect_len("batch_norm2d", "state.mean", channels, state.mean.len())?;
@@ -160,7 +160,7 @@ fn forward(
             )?;
             state.update(&mean, &var, s.pixels)?;
         }
-        Mode::Infer => {
+        Mode::Eval => {
             mean.copy_from_slice(&state.mean);
             var.copy_from_slice(&state.var);
             dev().batch_norm_infer(s, &z, &gamma, &beta, &mean, &var, eps, None, act, &mut y)?;
@@ -175,7 +175,7 @@ fn forward(
             let (mut dgamma, mut dbeta) = (zeros(channels)?, zeros(channels)?);
             let gradient = match mode {
                 Mode::Train => <Dev as BatchNormKernel>::batch_norm_grad,
-                Mode::Infer => <Dev as BatchNormKernel>::batch_norm_infer_grad,
+                Mode::Eval => <Dev as BatchNormKernel>::batch_norm_infer_grad,
             };
             // Without an activation the kernel does not look at `y`: any buffer of its length will do.
             gradient(

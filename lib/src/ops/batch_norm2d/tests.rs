@@ -32,7 +32,7 @@ fn loss(x: &[f32], gamma: &[f32], beta: &[f32], mode: Mode) -> f32 {
 fn gradients_agree_with_finite_differences_in_both_modes() {
     let x: Vec<f32> = wave(24).iter().rev().copied().collect();
     let (gamma, beta) = ([0.7, -1.2, 1.5], [0.1, 0.2, -0.3]);
-    for mode in [Mode::Train, Mode::Infer] {
+    for mode in [Mode::Train, Mode::Eval] {
         let (xt, gt, bt) = (images(&x), vector(&gamma), vector(&beta));
         let y = batch_norm2d(
             xt.leaky_trace(),
@@ -67,7 +67,7 @@ fn running_statistics_take_a_tenth_of_the_unbiased_batch() {
     assert_close(&state.var, &[0.9 + 2.0 / 3.0], 1e-6);
     let before = state.clone();
     let x: Images = from_vec(vec![1.0; 4], (1, 1, 2, 2)).unwrap();
-    batch_norm2d(x, vector(&[1.0]), vector(&[0.0]), &mut state, Mode::Infer);
+    batch_norm2d(x, vector(&[1.0]), vector(&[0.0]), &mut state, Mode::Eval);
     assert_eq!(state, before);
 }
 
@@ -79,7 +79,7 @@ fn a_gradient_reaches_the_input_in_inference_mode_too() {
         vector(&[1.0, 2.0, 3.0]),
         vector(&[0.0; 3]),
         &mut state(),
-        Mode::Infer,
+        Mode::Eval,
     );
     let dx = read(&y.sum::<(), _>().backward().get(&x));
     let slope = |gamma: f32, var: f32| gamma / (var + 1e-5).sqrt();

@@ -19,37 +19,83 @@ struct Part<'a> {
     y: &'a mut [f32],
 }
 
+/// Entries whose intermediate values are kept at once. Short loops over few buffers are what the compiler
+/// turns into vector code; one loop over all six is not.
+const BLOCK: usize = 256;
+
 #[inline(always)]
 fn train_chunk(part: Part, f: FakeQuant, step: LtsStep) -> LtsCounts {
-    let delta = f.step();
-    let keep = step.momentum;
-    // Distances are at least 0: a negative limit is never met.
-    let limit = step.threshold.map_or(-1.0, |rate| rate * delta);
-    let (mut frozen, mut newly_frozen, mut flipped) = (0u32, 0u32, 0u32);
-    let states = part.distance.iter_mut().zip(part.previous).zip(part.frozen);
-    let values = part.w.iter().zip(part.saved).zip(part.y);
-    for (((distance, previous), bit), ((&w, saved), y)) in states.zip(values) {
-        let value = effective(*bit, *saved, w);
-        let n = f.normalise(value);
-        let q = f.round(n);
-        let changed = q != *previous;
+    let mut counts = LtsCounts::default();
+    let states = part
+        .distance
+        .chunks_mut(BLOCK)
+        .zip(part.previous.chunks_mut(BLOCK))
+        .zip(part.frozen.chunks_mut(BLOCK));
+    let values = part
+        .w
+        .chunks(BLOCK)
+        .zip(part.saved.chunks_mut(BLOCK))
+        .zip(part.y.chunks_mut(BLOCK));
+    for (((distance, previous), frozen), ((w, saved), y)) in states.zip(values) {
+        for ((saved, &frozen), &w) in saved.iter_mut().zip(&*frozen).zip(w) {
+            *saved = effective(frozen, *saved, w);
+        }
+        let mut place = [0.0; BLOCK];
+        let mut level = [0.0; BLOCK];
+        let (place, level) = (&mut place[..w.len()], &mut level[..w.len()]);
+        for (n, &w) in place.iter_mut().zip(&*saved) {
+            *n = f.normalise(w);
+        }
+        for (q, &n) in level.iter_mut().zip(&*place) {
+            *q = f.round(n);
+        }
+        for (y, &q) in y.iter_mut().zip(&*level) {
+            *y = f.scale * q + f.offset;
+        }
+        counts.flipped += follow(distance, previous, place, level, f.step(), step.momentum);
+        // Distances are at least 0: a negative limit is never met.
+        let limit = step.threshold.map_or(-1.0, |rate| rate * f.step());
+        let (total, new) = freeze(frozen, distance, limit);
+        counts.frozen += total;
+        counts.newly_frozen += new;
+    }
+    counts
+}
+
+/// Moves distances and previous levels; returns how many levels changed.
+#[inline(always)]
+fn follow(
+    distance: &mut [f32],
+    previous: &mut [f32],
+    place: &[f32],
+    level: &[f32],
+    delta: f32,
+    keep: f32,
+) -> usize {
+    let mut flipped = 0u32;
+    for (&q, &before) in level.iter().zip(&*previous) {
+        // An entry never seen has NaN for a level and did not flip.
+        flipped += (q != before && !before.is_nan()) as u32;
+    }
+    let distances = distance.iter_mut().zip(previous);
+    for ((distance, previous), (&n, &q)) in distances.zip(place.iter().zip(level)) {
         let smoothed = (1.0 - keep) * (n - q).abs() + keep * *distance;
-        let now = if changed { delta } else { smoothed };
-        let settled = now <= limit && !*bit;
-        flipped += (changed && !previous.is_nan()) as u32;
-        newly_frozen += settled as u32;
-        *bit |= settled;
-        frozen += *bit as u32;
-        *distance = now;
+        *distance = if q == *previous { smoothed } else { delta };
         *previous = q;
-        *saved = value;
-        *y = f.scale * q + f.offset;
     }
-    LtsCounts {
-        frozen: frozen as usize,
-        newly_frozen: newly_frozen as usize,
-        flipped: flipped as usize,
+    flipped as usize
+}
+
+/// Freezes entries within the limit; returns how many are frozen, and how many of them newly.
+#[inline(always)]
+fn freeze(frozen: &mut [bool], distance: &[f32], limit: f32) -> (usize, usize) {
+    let (mut before, mut after) = (0u32, 0u32);
+    for (frozen, &distance) in frozen.iter_mut().zip(distance) {
+        before += *frozen as u32;
+        *frozen |= distance <= limit;
+        after += *frozen as u32;
     }
+    (after as usize, (after - before) as usize)
 }
 
 #[inline(always)]
@@ -69,11 +115,22 @@ fn grad_chunk(
 ) -> (f64, f64) {
     let slope = f.scale / (f.upper - f.lower);
     let mut sums = BoundSums::ZERO;
-    let entries = w.iter().zip(frozen).zip(saved).zip(dy).zip(dw);
-    for (i, ((((&w, &frozen), &saved), &dy), dw)) in entries.enumerate() {
-        let g = slope * sums.add(i % LANES, f.normalise(effective(frozen, saved, w)), dy);
-        let before = if accumulate { *dw } else { 0.0 };
-        *dw = before + if frozen { 0.0 } else { g };
+    let inputs = w.chunks(LANES).zip(frozen.chunks(LANES));
+    let inputs = inputs.zip(saved.chunks(LANES));
+    let outputs = dy.chunks(LANES).zip(dw.chunks_mut(LANES));
+    for (((w, frozen), saved), (dy, dw)) in inputs.zip(outputs) {
+        let mut place = [0.0; LANES];
+        let mut gradient = [0.0; LANES];
+        for (n, ((&w, &frozen), &saved)) in place.iter_mut().zip(w.iter().zip(frozen).zip(saved)) {
+            *n = f.normalise(effective(frozen, saved, w));
+        }
+        for (i, (g, &dy)) in gradient.iter_mut().zip(dy).enumerate() {
+            *g = slope * sums.add(i, place[i], dy);
+        }
+        for ((dw, &g), &frozen) in dw.iter_mut().zip(&gradient).zip(frozen) {
+            let before = if accumulate { *dw } else { 0.0 };
+            *dw = before + if frozen { 0.0 } else { g };
+        }
     }
     sums.total()
 }

@@ -10,78 +10,79 @@ use crate::ops::columns::blocks;
 use crate::ops::parallel::{CHUNK, expect_len, wide};
 use crate::tensors::Buffer;
 
-/// Calls `visit(y offset, x offset, first of its window)` for every input pixel of every window of an image.
+/// One window of an image: where its output stands, and the offsets of its pixels in row-major order.
+#[derive(Clone, Copy)]
+struct Window {
+    to: usize,
+    rows: (usize, usize),
+    columns: (usize, usize),
+}
+
+impl Window {
+    #[inline(always)]
+    fn pixels(self, s: PoolShape) -> impl Iterator<Item = usize> {
+        (self.rows.0..self.rows.1).flat_map(move |y| {
+            (self.columns.0..self.columns.1).map(move |x| (y * s.in_w + x) * s.channels)
+        })
+    }
+}
+
+/// All windows of an image, without what they cover of the padding.
 #[inline(always)]
-fn windows(
-    s: PoolShape,
-    (out_h, out_w): (usize, usize),
-    mut visit: impl FnMut(usize, usize, bool),
-) {
-    // Range of input coordinates that a window covers, without the padding.
-    let range = |out: usize, len: usize| {
+fn windows(s: PoolShape, (out_h, out_w): (usize, usize)) -> impl Iterator<Item = Window> {
+    let range = move |out: usize, len: usize| {
         let start = out * s.stride;
-        start.saturating_sub(s.padding)..(start + s.kernel - s.padding).min(len)
+        let end = (start + s.kernel - s.padding).min(len);
+        (start.saturating_sub(s.padding), end)
     };
-    for out_y in 0..out_h {
-        for out_x in 0..out_w {
-            let to = (out_y * out_w + out_x) * s.channels;
-            let mut first = true;
-            for in_y in range(out_y, s.in_h) {
-                for in_x in range(out_x, s.in_w) {
-                    visit(to, (in_y * s.in_w + in_x) * s.channels, first);
-                    first = false;
-                }
-            }
+    (0..out_h).flat_map(move |y| {
+        (0..out_w).map(move |x| Window {
+            to: (y * out_w + x) * s.channels,
+            rows: range(y, s.in_h),
+            columns: range(x, s.in_w),
+        })
+    })
+}
+
+/// The largest value per channel of a window's pixels; a NaN counts as largest.
+#[inline(always)]
+fn largest(s: PoolShape, window: Window, x: &[f32], best: &mut [f32]) {
+    best.fill(f32::NEG_INFINITY);
+    for from in window.pixels(s) {
+        for (best, &x) in best.iter_mut().zip(&x[from..from + s.channels]) {
+            *best = if x > *best || x.is_nan() { x } else { *best };
         }
     }
 }
 
-/// Does `x` take over from the best value so far? Only a larger one does, or a NaN.
 #[inline(always)]
-fn beats(x: f32, best: f32) -> bool {
-    x > best || x.is_nan()
-}
-
 fn max_image(s: PoolShape, out: (usize, usize), x: &[f32], y: &mut [f32]) {
-    windows(s, out, |to, from, first| {
-        let (y, x) = (&mut y[to..to + s.channels], &x[from..from + s.channels]);
-        if first {
-            y.copy_from_slice(x);
-        } else {
-            for (y, &x) in y.iter_mut().zip(x) {
-                *y = if beats(x, *y) { x } else { *y };
-            }
-        }
-    });
+    for window in windows(s, out) {
+        largest(s, window, x, &mut y[window.to..window.to + s.channels]);
+    }
 }
 
+#[inline(always)]
 fn max_image_grad(s: PoolShape, out: (usize, usize), x: &[f32], dy: &[f32], dx: &mut [f32]) {
-    // Winner of every channel of the window under way: its value and where it stands.
     let mut best = vec![0.0; s.channels];
-    let mut place = vec![0usize; s.channels];
-    let mut window = None;
-    let mut scatter = |to: usize, place: &[usize]| {
-        for (c, &from) in place.iter().enumerate() {
-            dx[from + c] += dy[to + c];
-        }
-    };
-    windows(s, out, |to, from, first| {
-        if first {
-            if let Some(done) = window.replace(to) {
-                scatter(done, &place);
+    // What the first pixel that holds the largest value takes; nothing is left for those after it.
+    let mut left = vec![0.0; s.channels];
+    let mut share = vec![0.0; s.channels];
+    for window in windows(s, out) {
+        largest(s, window, x, &mut best);
+        left.copy_from_slice(&dy[window.to..window.to + s.channels]);
+        for from in window.pixels(s) {
+            let x = &x[from..from + s.channels];
+            let dx = &mut dx[from..from + s.channels];
+            for (((share, &left), &x), &best) in share.iter_mut().zip(&left).zip(x).zip(&best) {
+                let wins = (x == best) | (x.is_nan() & best.is_nan());
+                *share = if wins { left } else { 0.0 };
             }
-            best.copy_from_slice(&x[from..from + s.channels]);
-            place.fill(from);
-            return;
-        }
-        for (c, &x) in x[from..from + s.channels].iter().enumerate() {
-            if beats(x, best[c]) {
-                (best[c], place[c]) = (x, from);
+            for ((dx, left), &share) in dx.iter_mut().zip(&mut left).zip(&share) {
+                *dx += share;
+                *left -= share;
             }
         }
-    });
-    if let Some(done) = window {
-        scatter(done, &place);
     }
 }
 
@@ -179,7 +180,7 @@ impl PoolKernel for Cpu {
                 if !accumulate {
                     dx.fill(0.0);
                 }
-                max_image_grad(s, out, x, dy, dx);
+                wide(move || max_image_grad(s, out, x, dy, dx));
             });
         Ok(())
     }

@@ -58,6 +58,9 @@ pub struct LtsConfig {
     pub selection: Selection,
     /// Whether masks act. Without, the run is the no-freeze baseline and masks are only recorded.
     pub freeze: bool,
+    /// Whether gradients of frozen weights are left uncomputed. The bounds of a layer then learn from its
+    /// free weights only; in the authors' code, which computes everything, from all.
+    pub masked: bool,
     /// Whether the first convolution and the last layer are quantised too.
     pub first_and_last: bool,
     /// Seed of random selection.
@@ -73,6 +76,7 @@ impl Default for LtsConfig {
             momentum: 0.9,
             selection: Selection::Nearest,
             freeze: true,
+            masked: true,
             first_and_last: true,
             seed: 0,
         }

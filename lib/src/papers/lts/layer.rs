@@ -8,6 +8,7 @@ use crate::data::epoch_rng;
 use crate::nn::{Mode, WeightQuantiser};
 use crate::ops::fake_quant::{BoundGrad, FakeQuant};
 use crate::ops::lts_weight::{LtsState, LtsStep, LtsWeightKernel};
+use crate::ops::masked_grad::FreezeMask;
 use crate::{Buffer, Result, dev};
 
 /// Weights of a layer whose value at the freeze is remembered.
@@ -89,7 +90,18 @@ impl LtsLayer {
 }
 
 /// The network's end of a layer.
-pub(crate) struct Handle(pub Arc<Mutex<LtsLayer>>);
+pub(crate) struct Handle {
+    layer: Arc<Mutex<LtsLayer>>,
+    /// The layer's frozen entries as the gradient kernel wants them.
+    mask: FreezeMask,
+}
+
+impl Handle {
+    pub fn new(layer: Arc<Mutex<LtsLayer>>) -> Self {
+        let mask = FreezeMask::new(lock(&layer).len());
+        Handle { layer, mask }
+    }
+}
 
 pub(crate) fn lock(layer: &Mutex<LtsLayer>) -> MutexGuard<'_, LtsLayer> {
     layer
@@ -99,10 +111,10 @@ pub(crate) fn lock(layer: &Mutex<LtsLayer>) -> MutexGuard<'_, LtsLayer> {
 
 impl WeightQuantiser for Handle {
     fn forward(&mut self, w: &Buffer, f: FakeQuant, mode: Mode, out: &mut Buffer) -> Result<()> {
-        let mut layer = lock(&self.0);
+        let mut layer = lock(&self.layer);
         match mode {
             Mode::Train => layer.train_forward(w, f, out),
-            Mode::Infer => dev()
+            Mode::Eval => dev()
                 .lts_weight_forward(w, f, None, &mut layer.state, out)
                 .map(|_| ()),
         }
@@ -115,11 +127,11 @@ impl WeightQuantiser for Handle {
         dout: &Buffer,
         dw: &mut Buffer,
     ) -> Result<BoundGrad> {
-        dev().lts_weight_grad(w, f, &lock(&self.0).state, dout, dw, false)
+        dev().lts_weight_grad(w, f, &lock(&self.layer).state, dout, dw, false)
     }
 
     fn after_step(&mut self, w: &mut [f32], momentum: &mut [f32]) {
-        let layer = lock(&self.0);
+        let layer = lock(&self.layer);
         let kept = layer.state.frozen.iter().zip(layer.state.saved.iter());
         for ((value, speed), (frozen, saved)) in w.iter_mut().zip(momentum).zip(kept) {
             if *frozen {
@@ -129,7 +141,17 @@ impl WeightQuantiser for Handle {
         }
     }
 
+    fn frozen(&mut self) -> Option<&FreezeMask> {
+        let layer = lock(&self.layer);
+        if !(layer.config.freeze && layer.config.masked) {
+            return None;
+        }
+        // The mask was made for this layer, so the lengths agree.
+        self.mask.update(&layer.state.frozen).ok()?;
+        Some(&self.mask)
+    }
+
     fn freezes(&self) -> bool {
-        lock(&self.0).config.freeze
+        lock(&self.layer).config.freeze
     }
 }

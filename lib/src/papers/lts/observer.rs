@@ -54,7 +54,7 @@ pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
         layers.push(layer.clone());
         Some((
             QuantSpec { bits: config.bits },
-            Box::new(Handle(layer)) as _,
+            Box::new(Handle::new(layer)) as _,
         ))
     })?;
     if let Some(e) = failed {

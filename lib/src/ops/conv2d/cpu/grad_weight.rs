@@ -285,12 +285,10 @@ fn add_band<S: Simd>(
             if plan.depthwise {
                 for block in 0..plan.source.blocks() {
                     let lanes = (channels - block * BLOCK).min(BLOCK);
-                    for (tap, &offset) in taps.iter().enumerate() {
-                        let at = (block * sums.taps + tap) * BLOCK;
-                        let (x, dy) = (&x[block * block_stride + offset..], &dy[block * BLOCK..]);
-                        let sum = &mut weights[at..at + lanes];
-                        simd.vectorize(Depthwise { area, x, dy, sum });
-                    }
+                    let x = &x[block * block_stride..];
+                    let dy = &dy[block * BLOCK..];
+                    let sum = &mut weights[block * sums.taps * BLOCK..][..sums.taps * BLOCK];
+                    depthwise(simd, area, x, dy, lanes, taps, sum);
                 }
                 continue;
             }
@@ -449,43 +447,91 @@ fn outer_product<S: Simd>(simd: S, vectors: usize, used: usize, mut outer: Outer
     }
 }
 
-/// `sum[c] += sum over pixels of x[pixel][c] * dy[pixel][c]` for one tap of one block.
-struct Depthwise<'a> {
+/// Adds the products of one block of channels for all taps, several taps to a walk.
+fn depthwise<S: Simd>(
+    simd: S,
+    area: Area,
+    x: &[f32],
+    dy: &[f32],
+    lanes: usize,
+    taps: &[usize],
+    sum: &mut [f32],
+) {
+    let mut done = 0;
+    while done < taps.len() {
+        macro_rules! walk {
+            ($t:literal) => {{
+                let taps = std::array::from_fn(|k| taps[done + k]);
+                let sum = &mut sum[done * BLOCK..];
+                simd.vectorize(Depthwise::<$t> {
+                    area,
+                    x,
+                    dy,
+                    lanes,
+                    taps,
+                    sum,
+                });
+                $t
+            }};
+        }
+        done += match taps.len() - done {
+            9.. => walk!(9),
+            5.. => walk!(5),
+            3.. => walk!(3),
+            _ => walk!(1),
+        };
+    }
+}
+
+/// `sum[t][c] += sum over pixels of x[pixel + taps[t]][c] * dy[pixel][c]` for one block.
+struct Depthwise<'a, const T: usize> {
     area: Area,
     x: &'a [f32],
     dy: &'a [f32],
+    /// Channels that exist.
+    lanes: usize,
+    taps: [usize; T],
     sum: &'a mut [f32],
 }
 
-impl pulp::WithSimd for Depthwise<'_> {
+impl<const T: usize> pulp::WithSimd for Depthwise<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Depthwise { area, x, dy, sum } = self;
-        area.check(x, dy, BLOCK, sum.len());
-        for (v, sum) in sum.chunks_mut(S::F32_LANES).enumerate() {
-            let at = v * S::F32_LANES;
-            let mut acc = simd.partial_load_f32s(sum);
-            // SAFETY: `check` holds for the last pixel; only the lanes of `sum` are read of `dy`.
+        let (area, x, dy) = (self.area, self.x, self.dy);
+        let sum = &mut self.sum[..T * BLOCK];
+        for &tap in &self.taps {
+            area.check(&x[tap..], dy, BLOCK, self.lanes);
+        }
+        for from in (0..self.lanes).step_by(S::F32_LANES) {
+            let count = (self.lanes - from).min(S::F32_LANES);
+            let mut acc = [simd.splat_f32s(0.0); T];
+            // SAFETY: `check` holds for the last pixel of each tap; only the lanes that exist are read of `dy`.
             unsafe {
                 for row in 0..area.rows {
-                    let mut px = x.as_ptr().add(row * area.x_line + at);
-                    let mut pd = dy.as_ptr().add(row * area.dy_line + at);
+                    let mut px = x.as_ptr().add(row * area.x_line + from);
+                    let mut pd = dy.as_ptr().add(row * area.dy_line + from);
                     for _ in 0..area.cols {
-                        let g = if sum.len() == S::F32_LANES {
+                        let g = if count == S::F32_LANES {
                             pd.cast::<S::f32s>().read_unaligned()
                         } else {
-                            simd.partial_load_f32s(std::slice::from_raw_parts(pd, sum.len()))
+                            simd.partial_load_f32s(std::slice::from_raw_parts(pd, count))
                         };
-                        let x = px.cast::<S::f32s>().read_unaligned();
-                        acc = simd.mul_add_f32s(x, g, acc);
+                        for (a, &tap) in acc.iter_mut().zip(&self.taps) {
+                            let x = px.add(tap).cast::<S::f32s>().read_unaligned();
+                            *a = simd.mul_add_e_f32s(x, g, *a);
+                        }
                         px = px.wrapping_add(BLOCK);
                         pd = pd.wrapping_add(area.dy_step);
                     }
                 }
             }
-            simd.partial_store_f32s(sum, acc);
+            for (t, &a) in acc.iter().enumerate() {
+                let sum = &mut sum[t * BLOCK + from..][..S::F32_LANES];
+                let before = simd.partial_load_f32s(sum);
+                simd.partial_store_f32s(sum, simd.add_f32s(before, a));
+            }
         }
     }
 }
