@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use evcxr::CommandContext;
 
 use crate::error::{Error, Result};
-use crate::workshop::{Prepared, SessionFolder, shim};
+use crate::workshop::{Prepared, SessionFolder, build, shim};
 
 /// One way to complete the text before the cursor.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -109,6 +109,7 @@ impl Analyser {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
+        build::own_home(&mut command);
         if !library.tools.has_sources() {
             // Otherwise the analyser would have rustup install them.
             command.env("RUST_SRC_PATH", library.master.join("skeleton"));

@@ -30,7 +30,7 @@ use worker::{Ended, Job, Outcome, Setup};
 use crate::error::{Error, Result};
 use crate::output::{Failure, Output, Reply};
 use crate::supervisor::{self, command, frame::Frame};
-use crate::workshop::{self, Prepared, SessionFolder, shim};
+use crate::workshop::{self, Prepared, SessionFolder, build, shim};
 
 /// How a session is set up.
 #[derive(Clone, Debug, Default)]
@@ -138,10 +138,19 @@ impl Session {
             let with_shims =
                 std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)))
                     .map_err(|e| Error::Session(format!("PATH: {e}")))?;
+            // Of two sessions in one process the second finds the first one's settings.
+            if std::env::var_os(build::HOME).is_none() {
+                let home = std::env::var_os("CARGO_HOME").unwrap_or_default();
+                // SAFETY: as below.
+                unsafe { std::env::set_var(build::HOME, home) };
+            }
+            build::own_home(&mut supervisor);
             // SAFETY: Rust's own readers of the environment are synchronised with these writers, and no
             // other thread of ours reads it through C while a session starts.
             unsafe {
                 std::env::set_var(shim::SESSION, &folder.path);
+                // The analyser looks for cargo there before anywhere else.
+                std::env::set_var("CARGO_HOME", &folder.path);
                 std::env::set_var("EVCXR_TMPDIR", &folder.path);
                 std::env::set_var("EVCXR_CONFIG_DIR", &folder.path);
                 std::env::set_var("RUST_SRC_PATH", prepared.master.join("skeleton"));

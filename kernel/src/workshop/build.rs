@@ -225,5 +225,20 @@ pub fn cargo(tools: &super::Tools, folder: &Path) -> Command {
         .env("RUSTFLAGS", "-Cprefer-dynamic")
         .env_remove("CARGO")
         .stdin(Stdio::null());
+    own_home(&mut command);
     command
+}
+
+/// Environment: the user's CARGO_HOME while a session's folder stands in its place; empty for none.
+pub const HOME: &str = "REBIT_CARGO_HOME";
+
+/// Gives a command the user's own CARGO_HOME.
+pub fn own_home(command: &mut Command) {
+    if let Some(home) = std::env::var_os(HOME) {
+        match home.is_empty() {
+            true => command.env_remove("CARGO_HOME"),
+            false => command.env("CARGO_HOME", home),
+        };
+        command.env_remove(HOME);
+    }
 }

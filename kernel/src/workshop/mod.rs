@@ -5,7 +5,8 @@
 //! crate. A session compiles its cells by that recipe against the finished library where it lies, so it
 //! neither copies nor compiles anything, and cargo runs only for further dependencies ([`shim`]).
 
-mod build;
+mod answers;
+pub mod build;
 pub mod shim;
 
 use std::fs;
