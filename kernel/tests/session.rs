@@ -239,6 +239,9 @@ fn types_that_only_rustc_knows() {
     };
     assert!(of("v").ends_with("Vec<i32>"), "{variables:?}");
     assert_eq!(of("half"), "f64");
+    // Types of the library and of the crates below it.
+    b.ok("let mut generator = rng(1); let tensor = randn(2, 2, &mut generator);");
+    b.ok("let other = randn(2, 2, &mut generator);");
     // A mistake in such a cell is reported as a mistake, where it is.
     let failure = b.fails("let w = vec![1, 2];\nw.push(\"a\");");
     assert!(plain(&failure).contains("cell:2:"), "{}", plain(&failure));

@@ -80,3 +80,10 @@ fn report(info: &PanicHookInfo<'_>) {
     say(&format!("panic {report}"));
     crate::show::interrupt::clear();
 }
+
+/// Types of other crates that a cell may hold in a variable: the kernel must be able to name them.
+#[doc(hidden)]
+pub mod named {
+    pub use rand_pcg::{Lcg64Xsh32, Lcg128Xsl64, Mcg128Xsl64};
+    pub use {dfdx, image, plotters, rand, rand_distr, rebit_wire, safetensors, serde_json};
+}

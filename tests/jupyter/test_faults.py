@@ -196,6 +196,7 @@ def test_an_interrupt_keeps_the_variables(kernel):
     kernel.interrupt()
     answer = kernel.wait(cell)
     assert (answer.status, answer.content["ename"]) == ("error", "interrupted")
+    assert "panic" not in "".join(answer.content["traceback"]) + answer.text("stderr")
     assert kernel.ok("kept.len()").value == "3"
 
 

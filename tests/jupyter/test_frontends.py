@@ -148,3 +148,13 @@ def test_figures_are_drawn_with_block_characters(terminal):
     )
     screen = terminal.until("▀▀▀▀")
     assert screen.count("▀" * 40) == 10
+
+
+def test_the_tour_runs_in_jupyter_and_shows_its_figures():
+    tour = os.path.join(os.path.dirname(__file__), "../../tutorials/01-tour.ipynb")
+    book = nbformat.read(tour, as_version=4)
+    NotebookClient(book, timeout=120, kernel_name="rebit").execute()
+    nbformat.validate(book)
+    forms = [form for cell in book.cells for output in cell.get("outputs", []) for form in output.get("data", {})]
+    assert forms.count("image/svg+xml") == 2
+    assert not [o for cell in book.cells for o in cell.get("outputs", []) if o.output_type == "error"]

@@ -144,7 +144,8 @@ impl Printer {
         bar.set_position(progress.done);
         bar.set_message(progress.note.clone());
         if progress.finished {
-            bar.finish();
+            // It may have ended before its last step: the bar stays where it is.
+            bar.abandon();
             self.running.remove(&progress.id);
         }
     }

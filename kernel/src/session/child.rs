@@ -218,6 +218,9 @@ impl Shared {
         let before = self.interrupts.fetch_add(1, Ordering::SeqCst);
         if phase == Phase::Compiling {
             super::processes::end_compilers();
+            if before == 0 {
+                self.end_later_compilers();
+            }
             return;
         }
         if before > 0 {
@@ -233,6 +236,21 @@ impl Shared {
                 && shared.phase() == Phase::Running
             {
                 shared.kill();
+            }
+        });
+    }
+
+    /// A compiler that starts after the interrupt, for the same cell, ends as well.
+    fn end_later_compilers(self: &Arc<Self>) {
+        let (weak, cell) = (Arc::downgrade(self), self.cell.load(Ordering::SeqCst));
+        std::thread::spawn(move || {
+            while let Some(shared) = weak.upgrade()
+                && shared.cell.load(Ordering::SeqCst) == cell
+                && shared.phase() == Phase::Compiling
+            {
+                super::processes::end_compilers();
+                drop(shared);
+                std::thread::sleep(Duration::from_millis(50));
             }
         });
     }

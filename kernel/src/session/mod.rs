@@ -343,7 +343,11 @@ impl Session {
 
     fn panic(&self, translator: &mut Translator, code: &str) -> Failure {
         let Some(panic) = translator.take_panic() else {
-            return errors::plain("panic", "the cell panicked");
+            // A loop of the library that was interrupted unwinds without a report.
+            return match self.shared.interrupted() || translator.interrupted() {
+                true => errors::plain("interrupted", "the cell was interrupted"),
+                false => errors::plain("panic", "the cell panicked"),
+            };
         };
         let generated = fs::read_to_string(self.folder.path.join("src/lib.rs"));
         let generated = generated.unwrap_or_default();

@@ -5,8 +5,21 @@
 
 use evcxr::CompilationError;
 
-/// What evcxr says when it does not know.
-pub const UNKNOWN: &str = "Couldn't automatically determine type of variable";
+/// Whether evcxr did not know a type, guessed a wrong one, or named it by a path that cells cannot use.
+pub fn are_unknown(error: &evcxr::Error) -> bool {
+    match error {
+        evcxr::Error::Message(text) => {
+            text.starts_with("Couldn't automatically determine type of variable")
+                || text.starts_with("Failed to determine type of variable")
+        }
+        evcxr::Error::CompilationErrors(list) => {
+            // A wrong guess and a wrong cell look alike here; the question to rustc tells them apart.
+            list.iter().any(|e| e.code() == Some("E0308"))
+                || !list.iter().any(CompilationError::is_from_user_code)
+        }
+        _ => false,
+    }
+}
 
 /// The types that rustc named in the answer to a question, as `(variable, type)`.
 ///

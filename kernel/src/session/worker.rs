@@ -146,15 +146,10 @@ impl Worker {
 
     fn run(&mut self, job: &Job) -> std::result::Result<Vec<Bundle>, Ended> {
         let mut result = self.execute_guessing(&job.cell.source, job);
-        let ask_rustc = match &result {
-            Err(evcxr::Error::Message(message)) => message.starts_with(types::UNKNOWN),
-            // The analyser may also have guessed a wrong type: rustc tells that from a wrong cell.
-            Err(evcxr::Error::CompilationErrors(list)) => {
-                !job.cell.bound.is_empty() && list.iter().any(|e| e.code() == Some("E0308"))
-            }
-            _ => false,
-        };
-        if ask_rustc {
+        if !job.cell.bound.is_empty()
+            && let Err(error) = &result
+            && types::are_unknown(error)
+        {
             result = self.execute_with_types(job);
         }
         match result {

@@ -18,7 +18,7 @@ use crate::files;
 /// Stands for the session folder in a remembered answer.
 const SESSION: &str = "@SESSION@";
 /// The library's dependencies whose types cells hold in variables.
-const SEEN_BY_CELLS: [&str; 3] = ["dfdx", "rand_pcg", "rebit-wire"];
+const SEEN_BY_CELLS: [&str; 2] = ["dfdx", "rebit-wire"];
 
 /// One remembered answer.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -59,7 +59,10 @@ pub fn answer(
         hash.update([0]);
     }
     hash.update(manifest.as_bytes());
-    let name: String = hash.finalize()[..12].iter().map(|b| format!("{b:02x}")).collect();
+    let name: String = hash.finalize()[..12]
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
     let file = folder.join(format!("{name}.json"));
     if let Ok(text) = fs::read_to_string(&file)
         && let Ok(answer) = serde_json::from_str::<Answer>(&text.replace(SESSION, &place))
@@ -94,19 +97,29 @@ fn cut_down(metadata: &mut Value) {
         .as_array()
         .into_iter()
         .flatten()
-        .filter_map(|p| Some((p["id"].as_str()?.to_string(), p["name"].as_str()?.to_string())))
+        .filter_map(|p| {
+            Some((
+                p["id"].as_str()?.to_string(),
+                p["name"].as_str()?.to_string(),
+            ))
+        })
         .collect();
     let Some(root) = metadata["resolve"]["root"].as_str().map(str::to_string) else {
         return;
     };
     let follow = |from: &str, to: &str| match names.get(from).map(String::as_str) {
-        Some("rebit") => names.get(to).is_some_and(|n| SEEN_BY_CELLS.contains(&n.as_str())),
+        Some("rebit") => names
+            .get(to)
+            .is_some_and(|n| SEEN_BY_CELLS.contains(&n.as_str())),
         Some(name) => !SEEN_BY_CELLS.contains(&name),
         None => false,
     };
     let mut kept = HashSet::from([root.clone()]);
     let mut left = vec![root];
-    let nodes = metadata["resolve"]["nodes"].as_array().cloned().unwrap_or_default();
+    let nodes = metadata["resolve"]["nodes"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     while let Some(id) = left.pop() {
         let node = nodes.iter().find(|node| node["id"] == id.as_str());
         let next = node.and_then(|node| node["dependencies"].as_array());
@@ -146,7 +159,9 @@ mod tests {
             let deps: Vec<Value> = to.iter().map(|id| json!({"pkg": id})).collect();
             json!({"id": format!("{name}#1"), "dependencies": to, "deps": deps})
         };
-        let names = ["ctx", "rebit", "dfdx", "gemm", "plotters", "regex", "memchr"];
+        let names = [
+            "ctx", "rebit", "dfdx", "gemm", "plotters", "regex", "memchr",
+        ];
         let mut metadata = json!({
             "packages": names.map(package),
             "resolve": {"root": "ctx#1", "nodes": [

@@ -1,5 +1,6 @@
 //! Compiles the library once, in a temporary place that is renamed when it is complete.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -131,9 +132,7 @@ fn cargo_build(
     progress: &mut dyn FnMut(BuildProgress),
 ) -> Result<()> {
     let tools = &prepared.tools;
-    let total = fs::read_to_string(base.join("Cargo.lock"))
-        .map(|lock| lock.matches("[[package]]").count())
-        .unwrap_or(0);
+    let total = count_crates(prepared, base);
     let run =
         |offline: bool, progress: &mut dyn FnMut(BuildProgress)| -> Result<(bool, Vec<String>)> {
             let mut command = cargo(tools, base);
@@ -182,6 +181,19 @@ fn cargo_build(
         lines
     };
     Err(explain(&lines, prepared))
+}
+
+/// How many crates a build from nothing compiles, nearly (one may be built twice, with other features).
+fn count_crates(prepared: &Prepared, base: &Path) -> usize {
+    let tree = cargo(&prepared.tools, base)
+        .args(["tree", "--offline", "--prefix=none", "--edges=normal,build"])
+        .output();
+    let text = tree.map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&text)
+        .lines()
+        .map(|line| line.trim_end_matches(" (*)"))
+        .collect::<HashSet<_>>()
+        .len()
 }
 
 /// Turns cargo's report into an error that says what to do.

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 
 /// Changes whenever the layout of the cache does.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 /// How many finished builds are kept.
 const KEEP: usize = 2;
 

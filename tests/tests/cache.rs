@@ -1,0 +1,103 @@
+//! The prebuilt library's cache: noticed when stale or half-written, rebuilt without starting over.
+//!
+//! Works on a copy of the cache made of hard links, so that nothing is compiled twice without need.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn rebit() -> PathBuf {
+    if let Some(path) = std::env::var_os("REBIT_BIN") {
+        return path.into();
+    }
+    let test = std::env::current_exe().unwrap();
+    test.parent().unwrap().parent().unwrap().join("rebit")
+}
+
+fn run(cache: &Path, notebook: &Path) -> Output {
+    Command::new(rebit())
+        .arg("run")
+        .arg(notebook)
+        .arg("--out")
+        .arg(notebook.parent().unwrap().join("out"))
+        .env("REBIT_CACHE", cache)
+        .output()
+        .unwrap()
+}
+
+/// The build of a cache that was used last.
+fn master(cache: &Path) -> PathBuf {
+    std::fs::read_dir(cache)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.join("ready").is_file())
+        .max_by_key(|path| path.join("ready").metadata().unwrap().modified().unwrap())
+        .expect("no finished build")
+}
+
+#[test]
+fn a_damaged_cache_is_noticed_and_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let notebook = folder.path().join("a.ipynb");
+    let cell = serde_json::json!({"cell_type": "code", "id": "c", "metadata": {}, "outputs": [],
+        "execution_count": null, "source": "randn(2, 3, &mut rng(0)).shape()"});
+    let text = serde_json::json!({"nbformat": 4, "nbformat_minor": 5, "metadata": {},
+        "cells": [cell]});
+    std::fs::write(&notebook, text.to_string()).unwrap();
+    let real = match std::env::var_os("REBIT_CACHE") {
+        Some(cache) => PathBuf::from(cache),
+        None => PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/rebit"),
+    };
+    // Makes sure that there is something to copy.
+    assert!(run(&real, &notebook).status.success());
+    let cache = folder.path().join("cache");
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(master(&real))
+        .arg(&cache)
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    let name = master(&real).file_name().unwrap().to_owned();
+    std::fs::create_dir(folder.path().join("cache2")).unwrap();
+    std::fs::rename(&cache, folder.path().join("cache2").join(&name)).unwrap();
+    let cache = folder.path().join("cache2");
+    let place = cache.join(&name);
+
+    // The copy serves as it is.
+    let good = run(&cache, &notebook);
+    assert!(good.status.success());
+    assert!(!String::from_utf8_lossy(&good.stderr).contains("preparing"));
+
+    // A build that lost its library, one that was not finished, one whose recipe is cut off.
+    let deps = std::fs::read_dir(place.join("base/target"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path().join("debug/deps/librebit.so"))
+        .find(|path| path.is_file())
+        .expect("the library");
+    let bytes = std::fs::read(&deps).unwrap();
+    std::fs::write(place.join("ready"), "another key").unwrap();
+    std::fs::rename(&place, cache.join("building")).unwrap();
+    let mended = run(&cache, &notebook);
+    let said = String::from_utf8_lossy(&mended.stderr).into_owned();
+    assert!(
+        mended.status.success() && said.contains("preparing"),
+        "{said}"
+    );
+    assert!(!cache.join("building").exists());
+    assert_eq!(std::fs::read(&deps).unwrap().len(), bytes.len());
+
+    std::fs::remove_file(&deps).unwrap();
+    // Whatever an earlier build left helps the next one, so this compiles the library at most.
+    std::fs::rename(&place, cache.join("building")).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    std::fs::write(place.join("ready"), name.as_encoded_bytes()).unwrap();
+    let mended = run(&cache, &notebook);
+    let said = String::from_utf8_lossy(&mended.stderr).into_owned();
+    assert!(
+        mended.status.success() && said.contains("preparing"),
+        "{said}"
+    );
+    assert!(deps.is_file());
+}
