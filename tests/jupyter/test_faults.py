@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -317,12 +318,11 @@ def test_output_of_a_background_thread_arrives_live_and_belongs_to_its_cell(kern
 # 11: toolchain and session under one top folder
 
 
-def test_toolchain_and_sessions_may_share_a_top_folder(fresh, tmp_path_factory):
-    home = os.path.expanduser("~")
-    temporary = os.path.join(home, ".rebit-test-tmp")
-    os.makedirs(temporary, exist_ok=True)
-    kernel = fresh(env={"TMPDIR": temporary})
-    assert kernel.ok("let a = randn(2, 2, &mut rng(0)); a.shape()").value == "(2, 2)"
+def test_toolchain_and_sessions_may_share_a_top_folder(fresh):
+    with tempfile.TemporaryDirectory(dir=os.path.expanduser("~")) as temporary:
+        kernel = fresh(env={"TMPDIR": temporary})
+        assert kernel.ok("let a = randn(2, 2, &mut rng(0)); a.shape()").value == "(2, 2)"
+        kernel.close()
 
 
 # 12: nothing is left behind

@@ -156,14 +156,14 @@ mod tests {
     fn suggestions_replace_the_word_under_the_cursor() {
         let knowledge = Knowledge {
             known: Known {
-                variables: vec![("images".into(), "Images".into())],
+                variables: vec![("zz_images".into(), "Images".into())],
                 preamble: String::new(),
             },
             ..Knowledge::default()
         };
         let mut tab = Tab(Arc::new(Mutex::new(knowledge)));
-        let found = tab.complete("f(ima", 5);
-        assert_eq!(found[0].value, "images");
+        let found = tab.complete("f(zz_", 5);
+        assert_eq!(found[0].value, "zz_images");
         assert_eq!((found[0].span.start, found[0].span.end), (2, 5));
     }
 }

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::usvg::fontdb::Database;
 use resvg::usvg::{Options, Tree};
 
 use crate::output::Bundle;
@@ -93,13 +94,40 @@ fn inline_svg(html: &str) -> Option<&str> {
 
 fn rasterise(svg: &str) -> Option<Pixmap> {
     let mut options = Options::default();
-    options.fontdb_mut().load_system_fonts();
+    let fonts = options.fontdb_mut();
+    fonts.load_system_fonts();
+    // The generic families point to fonts that a Linux machine rarely has.
+    if let Some(family) = common_family(fonts) {
+        fonts.set_sans_serif_family(family.clone());
+        fonts.set_serif_family(family.clone());
+        options.font_family = family;
+    }
     let tree = Tree::from_str(svg, &options).ok()?;
     let size = tree.size().to_int_size();
     let mut picture = Pixmap::new(size.width(), size.height())?;
     picture.fill(resvg::tiny_skia::Color::WHITE);
     resvg::render(&tree, Transform::identity(), &mut picture.as_mut());
     Some(picture)
+}
+
+/// A family for all text: a well-known one that is installed, else any.
+fn common_family(fonts: &Database) -> Option<String> {
+    let installed = |name: &str| {
+        let mut families = fonts.faces().flat_map(|face| &face.families);
+        families.any(|(family, _)| family == name)
+    };
+    let known = [
+        "DejaVu Sans",
+        "Liberation Sans",
+        "Noto Sans",
+        "Arial",
+        "Helvetica",
+    ];
+    let any = || Some(fonts.faces().next()?.families.first()?.0.clone());
+    match known.into_iter().find(|name| installed(name)) {
+        Some(name) => Some(name.to_string()),
+        None => any(),
+    }
 }
 
 /// In pieces of 4096 characters, as the protocol demands.
