@@ -16,7 +16,7 @@ use crate::{Buffer, Error, Grads, Images, Matrix, Result, Taped, dev, from_vec, 
 
 /// A network built by [`super::NetBuilder`].
 ///
-/// Cloning gives a second handle to the same network; [`Net::duplicate`] copies it.
+/// Cloning gives a second handle to the same network, not a copy of its parameters.
 #[derive(Clone)]
 pub struct Net {
     inner: Arc<Mutex<Inner>>,
