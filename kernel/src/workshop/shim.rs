@@ -88,7 +88,10 @@ impl Recipe {
             .zip(self.args.iter().skip(1))
             .filter(|(flag, _)| *flag == "--extern")
             .filter_map(|(_, value)| value.split_once('='))
-            .all(|(_, path)| Path::new(&path.replace(MASTER, &master)).is_file())
+            .all(|(_, path)| {
+                let file = fs::metadata(path.replace(MASTER, &master));
+                file.is_ok_and(|f| f.is_file() && f.len() > 0)
+            })
     }
 
     /// The arguments for this session: output into its folder, its optimisation level, no incremental
@@ -477,9 +480,18 @@ pub fn link_tree(from: &Path, to: &Path) -> Result<()> {
         if name.contains("ctx") {
             continue;
         }
+        // A seeding that was interrupted left links: a copy through one would empty the master's file.
+        match fs::remove_file(&target) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(&target, e));
+            }
+            _ => {}
+        }
+        // Names without a hash (the library itself) are written again when it is compiled differently.
         let fixed = [".rlib", ".rmeta", ".so"];
-        let linked =
-            fixed.iter().any(|end| name.ends_with(end)) && fs::hard_link(&source, &target).is_ok();
+        let linked = name.contains('-')
+            && fixed.iter().any(|end| name.ends_with(end))
+            && fs::hard_link(&source, &target).is_ok();
         if !linked {
             copy_with_time(&source, &target).map_err(|e| Error::io(&target, e))?;
         }
@@ -618,9 +630,10 @@ mod tests {
             fs::create_dir_all(from.join(name)).unwrap();
         }
         for name in [
-            "deps/librand.rlib",
+            "deps/librand-1.rlib",
             "deps/rand.d",
             "deps/libctx.so",
+            "deps/librebit.so",
             "incremental/x",
         ] {
             fs::write(from.join(name), name).unwrap();
@@ -629,13 +642,22 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let inode = |path: PathBuf| fs::metadata(path).unwrap().ino();
         assert_eq!(
-            inode(from.join("deps/librand.rlib")),
-            inode(to.join("deps/librand.rlib"))
+            inode(from.join("deps/librand-1.rlib")),
+            inode(to.join("deps/librand-1.rlib"))
         );
         assert_ne!(
             inode(from.join("deps/rand.d")),
             inode(to.join("deps/rand.d"))
         );
         assert!(!to.join("deps/libctx.so").exists() && !to.join("incremental").exists());
+        // Seeding again, after an interruption, leaves the master as it is.
+        link_tree(&from, &to).unwrap();
+        for name in ["deps/librand-1.rlib", "deps/librebit.so"] {
+            assert_eq!(fs::read_to_string(from.join(name)).unwrap(), name);
+        }
+        assert_ne!(
+            inode(from.join("deps/librebit.so")),
+            inode(to.join("deps/librebit.so"))
+        );
     }
 }
