@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use super::shim::{CAPTURE, Capture, Recipe};
 use super::{BuildProgress, Prepared};
 use crate::error::{Error, Result};
+pub use crate::files::write;
 
 /// The cell crate's manifest as evcxr writes it: same settings, same artefacts.
 fn manifest(dependencies: &str) -> String {
@@ -40,16 +41,6 @@ pub fn write_profile(folder: &Path) -> Result<()> {
     }
     fs::create_dir_all(folder.join(".cargo")).map_err(|e| Error::io(&path, e))?;
     write(&path, PROFILE.as_bytes())
-}
-
-/// Writes a file under a temporary name and renames it.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
-    std::io::Write::write_all(&mut file, bytes).map_err(|e| Error::io(path, e))?;
-    file.persist(path)
-        .map_err(|e| Error::io(path, e.error))
-        .map(|_| ())
 }
 
 /// Builds `prepared.master`; the caller holds the lock of the cache.

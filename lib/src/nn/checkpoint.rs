@@ -6,6 +6,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::Net;
+use crate::files::{folder_of, write_whole};
 use crate::{Error, Result};
 
 /// What a broken weight file asks for.
@@ -107,7 +108,9 @@ pub(crate) fn write_tensors(
     let views = views.collect::<Result<Vec<_>>>()?;
     let data = safetensors::serialize(views, &Some(notes))
         .map_err(|e| Error::data(path, e, "This is a bug"))?;
-    write_whole(path, &data)
+    let folder = folder_of(path);
+    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    write_whole(path, &data).map_err(|e| Error::io(path, e))
 }
 
 /// Reads the tensors and the metadata of a safetensors file.
@@ -145,29 +148,4 @@ fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<(Vec<Named>, HashMap<Strin
         tensors.push((name, view.shape().to_vec(), data));
     }
     Ok((tensors, notes))
-}
-
-/// Writes a file so that it appears whole or not at all.
-pub(crate) fn write_whole(path: &Path, data: &[u8]) -> Result<()> {
-    use std::io::Write;
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    let mut file = new_file_in(folder).map_err(|e| Error::io(folder, e))?;
-    file.write_all(data).map_err(|e| Error::io(path, e))?;
-    file.persist(path).map_err(|e| Error::io(path, e.error))?;
-    Ok(())
-}
-
-/// A temporary file with the rights of an ordinary new file.
-fn new_file_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder)
 }

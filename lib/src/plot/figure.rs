@@ -1,9 +1,9 @@
 //! A finished figure.
 
-use std::io::Write;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::files::write_whole;
 use crate::show::{MimeBundle, Show, bundle_of};
 
 /// A picture as SVG, with a line of text for places that show no pictures.
@@ -43,21 +43,7 @@ impl Figure {
             let why = "figures are SVG; take a file name that ends in .svg";
             return Err(Error::invalid(path.display(), why));
         }
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let write = || {
-            let mut builder = tempfile::Builder::new();
-            // Readable for whom the folder is, not for its owner alone as temporary files are.
-            #[cfg(unix)]
-            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-            let mut file = builder.tempfile_in(folder)?;
-            file.write_all(self.svg.as_bytes())?;
-            file.persist(path).map_err(|e| e.error)?;
-            Ok(())
-        };
-        write().map_err(|e: std::io::Error| Error::io(path, e))
+        write_whole(path, self.svg.as_bytes()).map_err(|e| Error::io(path, e))
     }
 }
 
