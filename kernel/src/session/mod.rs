@@ -67,6 +67,8 @@ pub struct Session {
     /// Whether a cell has run: what was said before is evcxr trying itself out.
     has_run: bool,
     folder: SessionFolder,
+    /// Last to go: its tools are called until the worker has ended.
+    _home: Arc<SessionFolder>,
 }
 
 /// Interrupts the running cell from another thread.

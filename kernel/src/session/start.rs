@@ -21,6 +21,7 @@ impl Session {
     /// A missing compiler or linker, a full disk, a child that does not start.
     pub fn start(prepared: &Prepared, options: Options) -> Result<Session> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
+        let home = workshop::home(prepared)?;
         let folder = SessionFolder::new(prepared)?;
         let number = COUNT.fetch_add(1, Ordering::SeqCst);
         let id = format!("{}-{number}", std::process::id());
@@ -53,7 +54,7 @@ impl Session {
             let _environment = workshop::environment();
             let path = std::env::var_os("PATH").unwrap_or_default();
             supervisor.env("PATH", &path);
-            let bin = folder.path.join("bin");
+            let bin = home.path.join("bin");
             let with_shims =
                 std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)))
                     .map_err(|e| Error::Session(format!("PATH: {e}")))?;
@@ -67,9 +68,9 @@ impl Session {
             // SAFETY: Rust's own readers of the environment are synchronised with these writers, and no
             // other thread of ours reads it through C while a session starts.
             unsafe {
-                std::env::set_var(shim::SESSION, &folder.path);
+                std::env::set_var(shim::SESSION, &home.path);
                 // The analyser looks for cargo there before anywhere else.
-                std::env::set_var("CARGO_HOME", &folder.path);
+                std::env::set_var("CARGO_HOME", &home.path);
                 std::env::set_var("EVCXR_TMPDIR", &folder.path);
                 std::env::set_var("EVCXR_CONFIG_DIR", &folder.path);
                 std::env::set_var("RUST_SRC_PATH", prepared.master.join("skeleton"));
@@ -97,6 +98,7 @@ impl Session {
             syncs: 0,
             has_run: false,
             folder,
+            _home: home,
         })
     }
 }

@@ -25,8 +25,10 @@ use crate::error::{Error, Result};
 
 /// Environment: where to write how cargo calls rustc for the cell crate.
 pub const CAPTURE: &str = "REBIT_CAPTURE";
-/// Environment: the folder of the session that is being started.
+/// Environment: the folder whose tools a process uses ([`super::home`]).
 pub const SESSION: &str = "REBIT_SESSION";
+/// What the tools of a session know, in its folder.
+pub const SETTINGS: &str = "rebit.json";
 /// evcxr's own variable: where it expects the path of the compiled cell.
 const SO_PATH: &str = "EVCXR_EXECUTION_SO_PATH";
 /// The versions of a session with further dependencies.
@@ -57,7 +59,7 @@ pub fn install(session: &Path, prepared: &Prepared) -> Result<()> {
         tools: prepared.tools.clone(),
     };
     let text = serde_json::to_vec(&settings).expect("plain data");
-    build::write(&session.join("rebit.json"), &text)?;
+    build::write(&session.join(SETTINGS), &text)?;
     let bin = session.join("bin");
     fs::create_dir_all(&bin).map_err(|e| Error::io(&bin, e))?;
     let exe = crate::executable()?;
@@ -80,34 +82,59 @@ pub fn roles() {
     if !matches!(part, "cargo" | "rustup") {
         return;
     }
-    // Started through the search path, the name has no folder.
-    let session = match std::env::var_os(SESSION) {
-        Some(folder) if !name.is_absolute() => PathBuf::from(folder),
-        _ => name
-            .ancestors()
-            .nth(2)
-            .unwrap_or(Path::new(""))
-            .to_path_buf(),
-    };
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let session = session_of(&args, &name);
     let session = session.as_path();
-    let Some(settings) = fs::read(session.join("rebit.json"))
+    let Some(settings) = fs::read(session.join(SETTINGS))
         .ok()
         .and_then(|text| serde_json::from_slice::<Settings>(&text).ok())
     else {
         eprintln!("{}: no session here", session.display());
         std::process::exit(1);
     };
-    let args: Vec<String> = std::env::args().skip(1).collect();
     std::process::exit(match part {
         "rustup" => play_rustup(session, &settings, &args),
         _ => play_cargo(session, &settings, &args),
     });
 }
 
+/// The session that a call is about: its manifest's, else the one it is made from, else the one whose
+/// tool was called.
+fn session_of(args: &[String], name: &Path) -> PathBuf {
+    let is_session = |folder: &&Path| folder.join(SETTINGS).is_file();
+    let of_manifest = args
+        .iter()
+        .skip_while(|arg| *arg != "--manifest-path")
+        .nth(1)
+        .and_then(|path| Path::new(path).parent())
+        .filter(is_session);
+    if let Some(session) = of_manifest {
+        return session.to_path_buf();
+    }
+    if let Ok(here) = std::env::current_dir()
+        && let Some(session) = here.ancestors().find(is_session)
+    {
+        return session.to_path_buf();
+    }
+    // Started through the search path, the name has no folder.
+    match std::env::var_os(SESSION) {
+        Some(folder) if !name.is_absolute() => PathBuf::from(folder),
+        _ => name
+            .ancestors()
+            .nth(2)
+            .unwrap_or(Path::new(""))
+            .to_path_buf(),
+    }
+}
+
 fn play_rustup(session: &Path, settings: &Settings, args: &[String]) -> i32 {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
-        ["which", "cargo"] => println!("{}", session.join("bin/cargo").display()),
+        ["which", "cargo"] => {
+            // Not this session's own: see `super::home`.
+            let home = std::env::var_os(SESSION).map_or(session.to_path_buf(), PathBuf::from);
+            println!("{}", home.join("bin/cargo").display());
+        }
         ["which", "rustc"] => println!("{}", settings.tools.rustc.display()),
         _ => {
             eprintln!("a session installs no components");

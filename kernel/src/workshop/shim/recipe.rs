@@ -78,7 +78,13 @@ impl Recipe {
 
     /// The arguments for this session: output into its folder, its optimisation level, no incremental
     /// state (a cell is small and new each time).
-    pub fn arguments(&self, master: &Path, out: &Path, opt_level: &str, check: bool) -> Vec<String> {
+    pub fn arguments(
+        &self,
+        master: &Path,
+        out: &Path,
+        opt_level: &str,
+        check: bool,
+    ) -> Vec<String> {
         let master = master.display().to_string();
         let mut args = Vec::with_capacity(self.args.len());
         let mut given = self.args.iter().map(|a| a.replace(MASTER, &master));
