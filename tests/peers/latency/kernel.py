@@ -109,7 +109,8 @@ class Kernel:
             content = message["content"]
             if content.get("execution_state") == "idle":
                 return "".join(text)
-            text.append(content.get("text") or content.get("data", {}).get("text/plain", ""))
+            shown = content.get("text") or content.get("data", {}).get("text/plain", "")
+            text.append(shown or "\n".join(content.get("traceback", [])))
 
     def close(self):
         below = family(self.process.pid)[1:]
