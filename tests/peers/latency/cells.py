@@ -18,13 +18,11 @@ FIRST_THEIRS = (
 
 TENSOR_OURS = (
     "let a = randn(64, 64, &mut rng(0));\n"
-    "let b = a.clone().matmul(a);\n"
-    'println!("product {}", read(&b)[0]);'
+    'println!("product {}", read(&a.clone().matmul(a.clone()))[0]);'
 )
 TENSOR_THEIRS = (
     "let a: Tensor<Rank2<64, 64>, f32, Cpu> = Cpu::default().sample_normal();\n"
-    "let b: Tensor<Rank2<64, 64>, f32, Cpu> = a.clone().matmul(a);\n"
-    'println!("product {}", b.as_vec()[0]);'
+    'println!("product {}", a.clone().matmul(a.clone()).as_vec()[0]);'
 )
 
 TRAIN_OURS = """

@@ -36,6 +36,24 @@ def stat(pid):
         return None
 
 
+def stock_environment(folder):
+    """For the stock kernel: a cache of its own, and a rustup that changes no toolchain.
+
+    Its start asks rustup to add the standard library's sources.
+    """
+    shims = os.path.join(folder, "bin")
+    os.makedirs(shims)
+    rustup = shutil.which("rustup")
+    with open(os.path.join(shims, "rustup"), "w") as file:
+        file.write('#!/bin/sh\n[ "$1" = component ] && exit 1\n')
+        file.write(f'exec {rustup} "$@"\n' if rustup else "exit 127\n")
+    os.chmod(file.name, 0o755)
+    return {
+        "PATH": shims + os.pathsep + os.environ["PATH"],
+        "XDG_CACHE_HOME": os.path.join(folder, "cache"),
+    }
+
+
 class Kernel:
     """One kernel, from the start of its process."""
 
@@ -99,18 +117,23 @@ class Kernel:
                 return message["content"]
         raise SystemExit("no reply")
 
-    def output(self, request):
-        """What the cell printed and showed, up to its idle status."""
-        text = []
+    def said(self, request):
+        """Everything published for the cell, up to its idle status."""
         while True:
             message = self.client.get_iopub_msg(timeout=60)
             if message["parent_header"].get("msg_id") != request:
                 continue
-            content = message["content"]
-            if content.get("execution_state") == "idle":
-                return "".join(text)
+            if message["content"].get("execution_state") == "idle":
+                return
+            yield message["content"]
+
+    def output(self, request):
+        """What the cell printed and showed, as text."""
+        text = []
+        for content in self.said(request):
             shown = content.get("text") or content.get("data", {}).get("text/plain", "")
             text.append(shown or "\n".join(content.get("traceback", [])))
+        return "".join(text)
 
     def close(self):
         below = family(self.process.pid)[1:]
