@@ -97,30 +97,36 @@ class Kernel:
         before = 0.0 if since is not None else self.cpu()
         begun = time.perf_counter() if since is None else since
         request = self.client.execute(code)
-        reply = self.reply(request)
+        # Outputs first: a kernel whose outputs nobody takes may wait with its reply.
         text = self.output(request)
+        reply = self.reply(request)
         wall = time.perf_counter() - begun
         if reply["status"] != "ok" or (expect is not None and expect not in text):
             raise SystemExit(f"{code}\n{json.dumps(reply, indent=1)}\n{text}")
         return wall, self.cpu() - before
 
-    def reply(self, request):
-        deadline = time.monotonic() + PATIENCE
+    def next_message(self, get, deadline):
+        """The next message of a channel; ends everything when the kernel is gone or silent for too long."""
         while time.monotonic() < deadline:
             try:
-                message = self.client.get_shell_msg(timeout=1)
+                return get(timeout=1)
             except queue.Empty:
                 if self.process.poll() is not None:
                     raise SystemExit(f"the kernel ended: {open(self.log.name).read()}") from None
-                continue
+        raise SystemExit(f"the kernel says nothing; its log: {open(self.log.name).read()}")
+
+    def reply(self, request):
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            message = self.next_message(self.client.get_shell_msg, deadline)
             if message["parent_header"]["msg_id"] == request:
                 return message["content"]
-        raise SystemExit("no reply")
 
     def said(self, request):
         """Everything published for the cell, up to its idle status."""
+        deadline = time.monotonic() + PATIENCE
         while True:
-            message = self.client.get_iopub_msg(timeout=60)
+            message = self.next_message(self.client.get_iopub_msg, deadline)
             if message["parent_header"].get("msg_id") != request:
                 continue
             if message["content"].get("execution_state") == "idle":
