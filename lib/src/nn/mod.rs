@@ -32,5 +32,5 @@ pub use imagenet::{imagenet_resnet, mobilenet_v1, mobilenet_v2};
 pub use net::Net;
 pub use param::{Param, ParamId, Role};
 pub use pretrained::pretrained_resnet20;
-pub use quantise::{QuantSpec, UniformWeight, WeightQuantiser};
-pub use resnet::{cifar_resnet, resnet20};
+pub use quantise::{Grid, LayerSpec, QuantSpec, TensorSpec, UniformWeight, WeightQuantiser};
+pub use resnet::{cifar_resnet, resnet20, resnet32, resnet56};

@@ -14,9 +14,10 @@ mod schedule;
 pub(crate) mod tests;
 mod view;
 
-pub use config::TrainConfig;
+pub use config::{BoundRule, TrainConfig};
 pub use evaluate::{accuracy, try_accuracy};
 pub use history::{EpochRecord, History};
 pub use optimiser::Optimiser;
+pub use resume::state_file;
 pub use run::{Observer, Step, train, train_with, try_train};
 pub use schedule::Schedule;
