@@ -11,6 +11,10 @@ mod cifar10;
 mod fashion_mnist;
 mod fetch;
 mod idx;
+mod patches;
+mod photos;
+mod photos_debian;
+mod photos_list;
 mod summary;
 
 pub use augment::{Augment, Normalize};
@@ -18,6 +22,9 @@ pub use batches::{Batches, Epoch, epoch_order, epoch_rng, images_from_nhwc};
 pub use cifar10::{Cifar10, cifar10};
 pub use fashion_mnist::{FashionMnist, fashion_mnist};
 pub use fetch::data_folder;
+pub use patches::{PatchBatch, Patches};
+pub use photos::{Photo, SrPair, photos, sr_benchmark};
+pub use photos_debian::{DebianPhotos, debian_photos};
 
 use rand::seq::SliceRandom;
 
