@@ -7,15 +7,20 @@
 //! executor in [`crate::nn`] uses it and reuses its buffers from step to step.
 
 pub mod batch_norm2d;
+pub mod bound_quant;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod fake_quant;
+pub mod l1_loss;
 pub mod layout;
 pub mod linear;
 pub mod lts_weight;
 pub mod masked_grad;
+pub mod pixel_shuffle;
 pub mod pool;
+pub mod prelu;
 pub mod relu;
+pub mod resize;
 
 mod columns;
 mod parallel;
