@@ -18,7 +18,7 @@ pub mod pool;
 pub mod relu;
 
 mod columns;
-mod parallel;
+pub(crate) mod parallel;
 mod tape;
 
 /// The result of a `try_` twin, or a panic that says what the error says.
