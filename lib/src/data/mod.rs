@@ -13,6 +13,10 @@ mod fashion_mnist;
 mod fetch;
 mod idx;
 mod image_folder;
+mod patches;
+mod photos;
+mod photos_debian;
+mod photos_list;
 mod source;
 mod summary;
 
@@ -22,6 +26,9 @@ pub use cifar10::{Cifar10, cifar10};
 pub use fashion_mnist::{FashionMnist, fashion_mnist};
 pub use fetch::data_folder;
 pub use image_folder::{ImageFolder, image_folder};
+pub use patches::{PatchBatch, Patches};
+pub use photos::{Photo, SrPair, photos, sr_benchmark};
+pub use photos_debian::{DebianPhotos, debian_photos};
 pub use source::ImageSource;
 
 use rand::seq::SliceRandom;

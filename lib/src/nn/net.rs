@@ -10,6 +10,8 @@ use super::graph::{LayerInfo, Node, NodeId, Op};
 use super::param::{Param, ParamId};
 use super::pool::BufferPool;
 use super::quantise::{LayerQuant, LayerSpec, QuantSpec, TensorSpec, WeightQuantiser};
+use super::site::SiteQuantiser;
+use super::weight_range::DataQuant;
 use crate::ops::batch_norm2d::Mode;
 use crate::ops::layout::{nchw_to_nhwc, nhwc_to_nchw};
 use crate::{Buffer, Error, Grads, Images, Matrix, Result, Taped, dev, from_vec, read};
@@ -31,6 +33,10 @@ pub(crate) struct Inner {
     pub grads: Vec<Buffer>,
     /// Quantisers by node.
     pub quant: Vec<Option<LayerQuant>>,
+    /// Activation quantisers by node, at the sites of the graph.
+    pub sites: Vec<Option<Box<dyn SiteQuantiser>>>,
+    /// Quantisers of weights alone, by node.
+    pub data_quant: Vec<Option<DataQuant>>,
     pub last_reader: Vec<NodeId>,
     pub pool: BufferPool,
     pub times: StepTimes,
@@ -43,6 +49,8 @@ impl Inner {
             node.reads().for_each(|input| last_reader[input] = id);
         }
         let quant = nodes.iter().map(|_| None).collect();
+        let sites = nodes.iter().map(|_| None).collect();
+        let data_quant = vec![None; nodes.len()];
         let mut inner = Inner {
             nodes,
             params: Vec::new(),
@@ -50,6 +58,8 @@ impl Inner {
             mirror: Vec::new(),
             grads: Vec::new(),
             quant,
+            sites,
+            data_quant,
             last_reader,
             pool: BufferPool::default(),
             times: StepTimes::default(),
@@ -60,7 +70,7 @@ impl Inner {
         inner
     }
 
-    fn add_param(&mut self, param: Param) -> ParamId {
+    pub(super) fn add_param(&mut self, param: Param) -> ParamId {
         let zeros = || buffer(vec![0.0; param.len()]);
         self.mirror.push(zeros());
         self.grads.push(zeros());
@@ -142,7 +152,7 @@ impl Net {
     }
 
     /// Adds the parameters' gradients to `grads` and returns the input's, in `(N, C, H, W)` order.
-    fn backward_for_tape(
+    pub(super) fn backward_for_tape(
         &self,
         pass: Pass,
         dy: &[f32],
@@ -239,7 +249,10 @@ impl Net {
                 weight,
                 weights: inner.params[weight].len(),
                 macs: inner.layer_macs(id),
-                bits: inner.quant[id].as_ref().map(|q| q.spec.weight.bits),
+                bits: match &inner.quant[id] {
+                    Some(q) => Some(q.spec.weight.bits),
+                    None => inner.data_quant[id].map(|q| q.bits),
+                },
             })
         };
         inner.nodes.iter().enumerate().filter_map(of).collect()
@@ -396,6 +409,6 @@ impl Inner {
     }
 }
 
-fn add_into(sum: &mut [f32], grad: &[f32]) {
+pub(super) fn add_into(sum: &mut [f32], grad: &[f32]) {
     sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g);
 }

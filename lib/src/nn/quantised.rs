@@ -30,6 +30,9 @@ impl Inner {
         };
         let Some(mut q) = self.quant[node].take() else {
             dev().conv2d_grad_weight(shape, x, quant, dy, &mut self.grads[weight], db.as_mut())?;
+            if let Some(data) = self.data_quant[node] {
+                data.mask_gradient(&self.mirror[weight], &mut self.grads[weight])?;
+            }
             return self.keep_bias(bias, db);
         };
         let mut dq = self.pool.take(self.params[weight].len())?;
@@ -76,6 +79,11 @@ impl Inner {
         weight: ParamId,
         pass: &Pass,
     ) -> Result<Option<Buffer>> {
+        if let Some(data) = self.data_quant[node] {
+            let mut y = self.pool.take(self.params[weight].len())?;
+            data.quantise(&self.mirror[weight], &mut y)?;
+            return Ok(Some(y));
+        }
         let Some(mut q) = self.quant[node].take() else {
             return Ok(None);
         };
