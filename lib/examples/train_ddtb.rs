@@ -1,7 +1,7 @@
 //! Trains the quantised networks of the super-resolution notebook for longer than a notebook can.
 //!
 //! ```text
-//! cargo run --release -p rebit --example train_ddtb -- [ITERATIONS] [SEEDS] [BITS]...
+//! cargo run --release -p rebit --example train_ddtb -- [ITERATIONS] [SEEDS] [1e5 LR] [BITS]...
 //! ```
 //!
 //! Prints a line for each method, bit width and seed: PSNR and SSIM on the middles of the six held-out photographs.
@@ -18,7 +18,8 @@ fn main() -> Result<()> {
         .collect();
     let iterations = args.first().copied().unwrap_or(400);
     let seeds = args.get(1).copied().unwrap_or(1) as u64;
-    let bits = match args.get(2..) {
+    let lr = args.get(2).map_or(2e-4, |lr| *lr as f32 * 1e-5);
+    let bits = match args.get(3..) {
         Some(bits) if !bits.is_empty() => bits.to_vec(),
         _ => vec![2],
     };
@@ -35,7 +36,7 @@ fn main() -> Result<()> {
     let run = SrConfig {
         iterations,
         batch: 8,
-        lr: 2e-4,
+        lr,
         ..SrConfig::default()
     };
     let bare = ddtb::fine_tune_without_body(&teacher, &size, &patches, &test, &run)?;
@@ -52,7 +53,10 @@ fn main() -> Result<()> {
     for bits in bits {
         for (name, make) in methods {
             for seed in 1..=seeds {
-                let config = make(bits as u32).seeded(seed).iterations(iterations);
+                let config = DdtbConfig {
+                    lr,
+                    ..make(bits as u32).seeded(seed).iterations(iterations)
+                };
                 let start = std::time::Instant::now();
                 let student = ddtb::quantised_edsr(&teacher, &size)?;
                 let run = ddtb::train(&student, &teacher, &patches, &test, &config)?;

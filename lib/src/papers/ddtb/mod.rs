@@ -17,9 +17,11 @@ mod site;
 #[cfg(test)]
 mod tests;
 mod train;
+mod workbench;
 
 pub use attention::{attention_loss, try_attention_loss};
 pub use config::{BoundStart, Bounding, DdtbConfig, GateGradient, Gates};
 pub use controller::{Ddtb, Phase, quantise};
 pub use record::{LevelUse, SiteRecord};
 pub use train::{DdtbRun, fine_tune_without_body, pretrained_edsr, quantised_edsr, train};
+pub use workbench::{Trial, Workbench};

@@ -506,6 +506,43 @@ fn a_quantised_run_is_the_same_twice_and_reports_what_happened() -> Result<()> {
 }
 
 #[test]
+fn a_workbench_averages_over_seeds_and_names_what_it_lacks() -> Result<()> {
+    let size = EdsrConfig {
+        sites: false,
+        ..TINY
+    };
+    let mut bench = Workbench {
+        teacher: edsr(&size, rng(1))?,
+        size,
+        patches: patches(),
+        test: vec![SrPair::new(&photo(7), 2)?],
+        benchmark: vec![SrPair::new(&photo(8), 2)?],
+        trials: Vec::new(),
+    };
+    for seed in 1..=2 {
+        let config = DdtbConfig {
+            batch: 2,
+            ..DdtbConfig::dual(2).iterations(2).seeded(seed)
+        };
+        bench.run("dual", config)?;
+    }
+    let scores: Vec<f32> = bench
+        .of("dual", 2)
+        .iter()
+        .map(|t| t.held_out.psnr)
+        .collect();
+    assert_eq!(scores.len(), 2);
+    let spread = bench.spread("dual", 2)?;
+    assert!((spread.mean - f64::from(scores[0] + scores[1]) / 2.0).abs() < 1e-5);
+    let deviation = f64::from((scores[0] - scores[1]).abs()) / 2f64.sqrt();
+    assert!((spread.spread - deviation).abs() < 1e-5);
+    assert!(bench.benchmark_psnr("dual", 2).is_some() && bench.benchmark_psnr("dual", 3).is_none());
+    let error = bench.psnr("DDTB", 2).unwrap_err().to_string();
+    assert!(error.contains("\"DDTB\" at 2 bits"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn settings_that_contradict_each_other_are_refused() -> Result<()> {
     let refused = |config: DdtbConfig| {
         let net = edsr(&TINY, rng(1)).unwrap();
