@@ -24,7 +24,7 @@ pub mod resize;
 
 mod columns;
 pub(crate) mod parallel;
-mod tape;
+pub(crate) mod tape;
 
 /// The result of a `try_` twin, or a panic that says what the error says.
 #[track_caller]
