@@ -350,6 +350,9 @@ fn further_dependencies_join_the_library() {
 fn a_session_keeps_its_tools_when_a_younger_one_ends() {
     let mut older = Bench::new();
     drop(Bench::new());
+    // evcxr's analyser looks there before anywhere else.
+    let tools = std::env::var_os("CARGO_HOME").unwrap();
+    assert!(std::path::Path::new(&tools).join("bin/cargo").exists());
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);
