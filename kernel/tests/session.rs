@@ -347,6 +347,30 @@ fn further_dependencies_join_the_library() {
 }
 
 #[test]
+fn a_session_keeps_its_tools_when_a_younger_one_ends() {
+    let mut older = Bench::new();
+    drop(Bench::new());
+    // evcxr's analyser looks there before anywhere else.
+    let tools = std::env::var_os("CARGO_HOME").unwrap();
+    assert!(std::path::Path::new(&tools).join("bin/cargo").exists());
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "Cargo.toml",
+        "[package]\nname = \"neighbour\"\nversion = \"1.0.0\"\nedition = \"2024\"\n",
+    );
+    write("src/lib.rs", "pub fn name() -> String { \"Ada\".into() }\n");
+    let place = folder.path().display();
+    older.ok(&format!(":dep neighbour = {{ path = \"{place}\" }}"));
+    assert_eq!(older.ok("neighbour::name()"), "\"Ada\"");
+    assert_eq!(older.ok("randn(2, 3, &mut rng(0)).shape()"), "(2, 3)");
+}
+
+#[test]
 fn the_analyser_completes_and_explains() {
     let b = Bench::new();
     drop(b);

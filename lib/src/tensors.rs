@@ -50,7 +50,11 @@ pub fn rng(seed: u64) -> Rng {
 /// a whole session.
 pub fn dev() -> Dev {
     static DEV: std::sync::OnceLock<Dev> = std::sync::OnceLock::new();
-    DEV.get_or_init(Dev::default).clone()
+    DEV.get_or_init(|| {
+        crate::ops::parallel::start_threads();
+        Dev::default()
+    })
+    .clone()
 }
 
 /// The elements of any tensor in row-major order (one copy).

@@ -257,8 +257,8 @@ impl Inner {
                     let w = pass.weights[node].as_ref().unwrap_or(&self.mirror[weight]);
                     let bounds =
                         dev().conv2d_grad_input(&shape, &dy, w, x, quant, &mut dx, accumulate)?;
-                    if let (Some(bounds), Some(q)) = (bounds, &self.quant[node]) {
-                        self.grads[q.act].copy_from_slice(&[bounds.lower, bounds.upper]);
+                    if let Some(bounds) = bounds {
+                        self.keep_input_bounds(node, bounds);
                     }
                     if wanted {
                         grads[from] = Some(dx);

@@ -127,6 +127,6 @@ pub struct LayerInfo {
     pub weights: usize,
     /// Multiply-accumulates of one sample's forward pass.
     pub macs: usize,
-    /// Bits of its quantiser, when it has one.
+    /// Bits of its weights, when they are quantised.
     pub bits: Option<u32>,
 }

@@ -7,9 +7,9 @@ use dfdx::tensor::CpuError;
 
 use super::exec::{Pass, StepTimes};
 use super::graph::{LayerInfo, Node, NodeId, Op};
-use super::param::{Param, ParamId, Role};
+use super::param::{Param, ParamId};
 use super::pool::BufferPool;
-use super::quantise::{LayerQuant, QuantSpec, WeightQuantiser};
+use super::quantise::{LayerQuant, LayerSpec, QuantSpec, TensorSpec, WeightQuantiser};
 use super::site::SiteQuantiser;
 use super::weight_range::DataQuant;
 use crate::ops::batch_norm2d::Mode;
@@ -264,7 +264,7 @@ impl Net {
                 weights: inner.params[weight].len(),
                 macs: inner.layer_macs(id),
                 bits: match &inner.quant[id] {
-                    Some(q) => Some(q.bits),
+                    Some(q) => Some(q.spec.weight.bits),
                     None => inner.data_quant[id].map(|q| q.bits),
                 },
             })
@@ -272,16 +272,30 @@ impl Net {
         inner.nodes.iter().enumerate().filter_map(of).collect()
     }
 
-    /// Gives layers quantisers: `choose` is asked for each and returns its precision and weight quantiser.
-    ///
-    /// Bounds become parameters `NAME.weight_bounds` and `NAME.act_bounds`; they are set from the first
-    /// training batch, layer by layer, so that later layers already see quantised inputs.
+    /// Gives layers quantisers with trained bounds: `choose` is asked for each and returns its precision and
+    /// weight quantiser. [`Net::quantise_layers`] offers more.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for bits outside 1 to 8 or a layer that is quantised already.
+    /// As [`Net::quantise_layers`].
     pub fn quantise(
         &self,
         mut choose: impl FnMut(&LayerInfo) -> Option<(QuantSpec, Box<dyn WeightQuantiser>)>,
+    ) -> Result<()> {
+        self.quantise_layers(|layer| choose(layer).map(|(spec, q)| (spec.into(), q)))
+    }
+
+    /// Gives layers quantisers: `choose` is asked for each and returns its grids and weight quantiser.
+    ///
+    /// Bounds become parameters `NAME.weight_bounds` and `NAME.act_bounds`, scales `NAME.weight_scale` and
+    /// `NAME.act_scale`; they are set from the first training batch (or [`Net::calibrate`]), layer by layer,
+    /// so that later layers already see quantised inputs. Bounds that cross while they train end the run with
+    /// an error that names the layer.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for bits outside 1 to 16 or a layer that is quantised already.
+    pub fn quantise_layers(
+        &self,
+        mut choose: impl FnMut(&LayerInfo) -> Option<(LayerSpec, Box<dyn WeightQuantiser>)>,
     ) -> Result<()> {
         let layers = self.layers();
         let mut inner = self.lock();
@@ -289,37 +303,51 @@ impl Net {
             let Some((spec, quantiser)) = choose(layer) else {
                 continue;
             };
-            crate::ops::fake_quant::levels(spec.bits)?;
+            for tensor in [Some(spec.weight), spec.input].into_iter().flatten() {
+                crate::ops::fake_quant::levels(tensor.bits)?;
+            }
             if layer.bits.is_some() {
                 return Err(Error::invalid(
                     format!("layer {}", layer.name),
                     "is quantised already",
                 ));
             }
-            let mut bound = |suffix: &str| {
-                let data = vec![-1.0, 1.0];
-                let param = Param::new(
-                    format!("{}.{suffix}", layer.name),
-                    vec![2],
-                    Role::Bound,
-                    data,
-                )?;
-                Ok::<_, Error>(inner.add_param(param))
+            let mut add = |prefix: &str, tensor: TensorSpec| {
+                let (suffix, role, len) = tensor.parameter();
+                let data = [-1.0, 1.0][2 - len..].to_vec();
+                let name = format!("{}.{prefix}_{suffix}", layer.name);
+                Ok::<_, Error>(inner.add_param(Param::new(name, vec![len], role, data)?))
             };
-            let (weight, act) = (bound("weight_bounds")?, bound("act_bounds")?);
+            let weight = add("weight", spec.weight)?;
+            let input = spec.input.map(|input| add("act", input)).transpose()?;
             let node = inner
                 .nodes
                 .iter()
                 .position(|n| n.name == layer.name)
                 .expect("layers name nodes");
             inner.quant[node] = Some(LayerQuant {
-                bits: spec.bits,
-                act,
+                spec,
                 weight,
+                input,
                 ready: false,
                 quantiser,
             });
         }
+        Ok(())
+    }
+
+    /// Sets the bounds and scales of fresh quantisers from one batch, in training mode and in the order of the
+    /// layers, as the LTS code does before its first epoch: running statistics move too, weights do not.
+    /// Without it, the first training batch does this on its way.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a batch that does not fit, [`Error::Invalid`] for a layer whose weights or inputs
+    /// are all alike.
+    pub fn calibrate(&self, x: &Images) -> Result<()> {
+        let (_, nhwc) = self.to_nhwc(x)?;
+        let mut inner = self.lock();
+        let pass = inner.forward(&nhwc, Mode::Train, false)?;
+        inner.recycle(pass);
         Ok(())
     }
 

@@ -23,7 +23,7 @@ pub mod relu;
 pub mod resize;
 
 mod columns;
-mod parallel;
+pub(crate) mod parallel;
 pub(crate) mod tape;
 
 /// The result of a `try_` twin, or a panic that says what the error says.

@@ -13,6 +13,31 @@ pub(crate) const CHUNK: usize = 16 * 1024;
 /// Accumulators of a lane-wise sum: four AVX-512 registers hide the latency of an addition.
 pub(crate) const LANES: usize = 64;
 
+/// Starts the pool of threads that all kernels share, once: `REBIT_THREADS` of them, or one for each physical core.
+///
+/// A second thread on a core shares its arithmetic units, which the kernels keep busy. `RAYON_NUM_THREADS` and a pool
+/// that the program built itself are left as they are.
+pub(crate) fn start_threads() {
+    static START: std::sync::Once = std::sync::Once::new();
+    START.call_once(|| {
+        let asked = std::env::var("REBIT_THREADS").ok();
+        if asked.is_none() && std::env::var_os("RAYON_NUM_THREADS").is_some() {
+            return;
+        }
+        let threads = thread_count(asked.as_deref(), num_cpus::get_physical());
+        // An error says that the pool is there already.
+        let _ = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global();
+    });
+}
+
+/// The number asked for, where it is one.
+fn thread_count(asked: Option<&str>, cores: usize) -> usize {
+    let number = asked.and_then(|a| a.trim().parse().ok());
+    number.filter(|&n| n > 0).unwrap_or(cores.max(1))
+}
+
 /// Runs `f` compiled for the widest registers this machine has.
 ///
 /// Loops in `f` are vectorised by the compiler; what `f` calls must be inlined into it.
@@ -95,4 +120,19 @@ pub(crate) fn map2(
     f: impl Fn(f32, f32) -> f32 + Copy + Send + Sync,
 ) {
     update2(a, b, y, move |_, a, b| f(a, b));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_those_asked_for_or_the_cores() {
+        assert_eq!(thread_count(Some("3"), 8), 3);
+        assert_eq!(thread_count(Some(" 1 "), 8), 1);
+        for nonsense in ["0", "many", ""] {
+            assert_eq!(thread_count(Some(nonsense), 8), 8);
+        }
+        assert_eq!(thread_count(None, 0), 1);
+    }
 }

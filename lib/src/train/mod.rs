@@ -17,10 +17,11 @@ pub(crate) mod tests;
 mod view;
 
 pub use adam::Adam;
-pub use config::TrainConfig;
+pub use config::{BoundRule, TrainConfig};
 pub use evaluate::{accuracy, try_accuracy};
 pub use history::{EpochRecord, History};
 pub use optimiser::Optimiser;
+pub use resume::state_file;
 pub use run::{Observer, Step, train, train_with, try_train};
 pub use schedule::Schedule;
 pub(crate) use super_resolution::check_loss;

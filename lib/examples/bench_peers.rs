@@ -1,0 +1,268 @@
+//! Rebit's side of `tests/peers/run training`: the work that the peers do too, one JSON object a run.
+//!
+//! ```text
+//! bench_peers prepare FOLDER                        weights and a batch for everybody to start from
+//! bench_peers step FOLDER plain|quantised STEPS     losses, seconds of each step, peak memory
+//! bench_peers cases                                 the convolutions that are compared
+//! bench_peers convs SECONDS                         seconds of forward and backward passes of each
+//! ```
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Instant;
+
+use ::safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
+use rand::Rng as _;
+use rebit::dev;
+use rebit::dfdx::tensor::Storage;
+use rebit::ops::conv2d::{Conv2dKernel, ConvShape};
+use rebit::prelude::*;
+use serde_json::{Value, json};
+
+const BATCH: usize = 128;
+const SAMPLE: usize = 3 * 32 * 32;
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match args.as_slice() {
+        ["prepare", folder] => prepare(Path::new(folder))?,
+        ["step", folder, kind, steps] => {
+            step(Path::new(folder), kind, steps.parse().expect("STEPS"))?
+        }
+        ["cases"] => cases().iter().map(Case::describe).collect(),
+        ["convs", seconds] => convs(seconds.parse().expect("SECONDS"))?,
+        _ => panic!("usage: bench_peers prepare|step|cases|convs ..."),
+    };
+    println!("{result}");
+    Ok(())
+}
+
+/// ResNet-20, quantised to 2 bits or not.
+fn network(kind: &str) -> Result<Net> {
+    let net = resnet20(10, rng(0));
+    if kind == "quantised" {
+        net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))))?;
+    }
+    Ok(net)
+}
+
+/// Weights, bounds as the first batch sets them, and that batch.
+fn prepare(folder: &Path) -> Result<Value> {
+    std::fs::create_dir_all(folder).expect("the folder to exchange files in");
+    let mut rng = rng(1);
+    let levels: Vec<u8> = (0..BATCH * SAMPLE).map(|_| rng.random()).collect();
+    let pixels: Vec<f32> = levels.iter().map(|&v| f32::from(v) / 255.0).collect();
+    let x = from_vec(pixels.clone(), (BATCH, 3, 32, 32))?;
+    let pixels = bytes(&pixels);
+    let labels = bytes(&(0..BATCH).map(|k| (k % 10) as f32).collect::<Vec<_>>());
+    for kind in ["plain", "quantised"] {
+        let net = network(kind)?;
+        net.forward(x.leaky_trace(), Mode::Train)?;
+        net.save(folder.join(format!("{kind}.safetensors")), &[])?;
+    }
+    let view = |shape: &[usize], data| {
+        TensorView::new(Dtype::F32, shape.to_vec(), data).expect("as many bytes as the shape has")
+    };
+    let tensors = [
+        ("images", view(&[BATCH, 3, 32, 32], &pixels)),
+        ("labels", view(&[BATCH], &labels)),
+    ];
+    serialize_to_file(tensors, &None, &folder.join("batch.safetensors"))
+        .expect("a file to exchange");
+    Ok(json!({ "threads": rayon::current_num_threads() }))
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// When a step began, and what came of the steps so far.
+#[derive(Default)]
+struct Record {
+    start: Option<Instant>,
+    seconds: Vec<f64>,
+    losses: Vec<f32>,
+}
+
+impl Observer for Record {
+    fn before_step(&mut self, _: Step, _: &Net) -> Result<()> {
+        self.start = Some(Instant::now());
+        Ok(())
+    }
+
+    fn after_step(&mut self, _: Step, _: &Net, loss: f32) -> Result<()> {
+        let start = self.start.take().expect("a step began");
+        self.seconds.push(start.elapsed().as_secs_f64());
+        self.losses.push(loss);
+        Ok(())
+    }
+}
+
+/// The batch again and again, each time as an epoch of its own.
+fn step(folder: &Path, kind: &str, steps: usize) -> Result<Value> {
+    let net = network(kind)?;
+    net.load(folder.join(format!("{kind}.safetensors")))?;
+    let file = std::fs::read(folder.join("batch.safetensors")).expect("the exchanged batch");
+    let tensors = SafeTensors::deserialize(&file).expect("safetensors");
+    let values: HashMap<String, Vec<f32>> = tensors
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| {
+            let chunks = view.data().as_chunks::<4>().0;
+            (
+                name,
+                chunks.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            )
+        })
+        .collect();
+    let data = Dataset {
+        name: "exchanged batch".into(),
+        images: values["images"]
+            .iter()
+            .map(|v| (v * 255.0).round() as u8)
+            .collect(),
+        labels: values["labels"].iter().map(|&l| l as u8).collect(),
+        classes: (0..10).map(|k| k.to_string()).collect(),
+        channels: 3,
+        height: 32,
+        width: 32,
+    };
+    let config = TrainConfig {
+        epochs: steps,
+        batch_size: BATCH,
+        augment: None,
+        normalize: data::Normalize {
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        },
+        schedule: Schedule::Constant,
+        show: false,
+        ..TrainConfig::default()
+    };
+    let mut record = Record::default();
+    train_with(&net, &data, &data.subset(0..0), &config, &mut record)?;
+    Ok(json!({
+        "losses": record.losses,
+        "seconds": record.seconds,
+        "peak_kilobytes": peak_kilobytes(),
+        "activation_bytes": net.peak_activation_bytes(),
+    }))
+}
+
+/// Peak of the resident memory of this process, where the system tells it.
+fn peak_kilobytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// One convolution of the table.
+struct Case {
+    name: &'static str,
+    shape: ConvShape,
+}
+
+impl Case {
+    fn describe(&self) -> Value {
+        let s = &self.shape;
+        json!({
+            "name": self.name, "batch": s.batch, "size": s.in_h, "in_channels": s.in_channels,
+            "out_channels": s.out_channels, "kernel": s.kernel.0, "stride": s.stride, "groups": s.groups,
+            "macs": s.macs(),
+        })
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let conv = |name, batch, size, (i, o), k, stride, groups| {
+        let shape = ConvShape {
+            batch,
+            in_h: size,
+            in_w: size,
+            in_channels: i,
+            out_channels: o,
+            kernel: (k, k),
+            stride,
+            padding: k / 2,
+            dilation: 1,
+            groups,
+        };
+        Case { name, shape }
+    };
+    let dense = |name, batch, size, channels| conv(name, batch, size, channels, 3, 1, 1);
+    let depthwise = |name, batch, size, c, stride| conv(name, batch, size, (c, c), 3, stride, c);
+    let pointwise = |name, batch, size, channels| conv(name, batch, size, channels, 1, 1, 1);
+    vec![
+        dense("16ch 32x32, batch 128", 128, 32, (16, 16)),
+        dense("32ch 16x16, batch 128", 128, 16, (32, 32)),
+        dense("64ch 8x8, batch 128", 128, 8, (64, 64)),
+        depthwise("depthwise 32ch 112x112, batch 8", 8, 112, 32, 1),
+        depthwise("depthwise 96ch 112x112 stride 2, batch 8", 8, 112, 96, 2),
+        depthwise("depthwise 144ch 56x56, batch 8", 8, 56, 144, 1),
+        depthwise("depthwise 384ch 14x14, batch 8", 8, 14, 384, 1),
+        depthwise("depthwise 960ch 7x7, batch 8", 8, 7, 960, 1),
+        depthwise("depthwise 96ch 32x32, batch 128", 128, 32, 96, 1),
+        depthwise("depthwise 192ch 8x8, batch 128", 128, 8, 192, 1),
+        pointwise("pointwise 32->16 112x112, batch 8", 8, 112, (32, 16)),
+        pointwise("pointwise 24->144 56x56, batch 8", 8, 56, (24, 144)),
+        pointwise("pointwise 384->64 14x14, batch 8", 8, 14, (384, 64)),
+        pointwise("pointwise 160->960 7x7, batch 8", 8, 7, (160, 960)),
+        pointwise("pointwise 16->96 32x32, batch 128", 128, 32, (16, 96)),
+        pointwise("pointwise 192->64 4x4, batch 128", 128, 4, (192, 64)),
+        dense("EDSR 64ch 48x48, batch 16", 16, 48, (64, 64)),
+    ]
+}
+
+/// Forward pass, gradient of the input, gradient of the weight: seconds of each call.
+fn convs(wanted: f64) -> Result<Value> {
+    let d = dev();
+    let mut results = serde_json::Map::new();
+    for Case { name, shape: s } in cases() {
+        let fill = |len: usize| {
+            let mut v = d.try_alloc_len(len).expect("memory");
+            for (k, e) in v.iter_mut().enumerate() {
+                *e = ((k * 7919) % 1000) as f32 * 0.002 - 1.0;
+            }
+            v
+        };
+        let (x, w, dy) = (
+            fill(s.input_len()),
+            fill(s.weight_len()),
+            fill(s.output_len()),
+        );
+        let (mut y, mut dx, mut dw) = (
+            fill(s.output_len()),
+            fill(s.input_len()),
+            fill(s.weight_len()),
+        );
+        let begin = Instant::now();
+        let mut parts = [const { Vec::new() }; 3];
+        while parts[0].len() < 6 || begin.elapsed().as_secs_f64() < wanted {
+            let start = Instant::now();
+            d.conv2d_forward(&s, &x, None, &w, None, black_box(&mut y))?;
+            let forward = start.elapsed().as_secs_f64();
+            d.conv2d_grad_input(&s, &dy, &w, &x, None, black_box(&mut dx), false)?;
+            let input = start.elapsed().as_secs_f64();
+            d.conv2d_grad_weight(&s, &x, None, &dy, black_box(&mut dw), None)?;
+            let weight = start.elapsed().as_secs_f64();
+            for (part, t) in parts
+                .iter_mut()
+                .zip([forward, input - forward, weight - input])
+            {
+                part.push(t);
+            }
+        }
+        // The first call touches its memory for the first time.
+        let whole: Vec<f64> = (1..parts[0].len())
+            .map(|k| parts.iter().map(|p| p[k]).sum())
+            .collect();
+        let [forward, input, weight] = parts;
+        results.insert(
+            name.into(),
+            json!({ "default": whole, "forward": forward, "grad_input": input, "grad_weight": weight }),
+        );
+    }
+    Ok(Value::Object(results))
+}

@@ -1,0 +1,125 @@
+"""A kernel process and its client: runs a cell, and says what it cost in seconds and memory."""
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import tempfile
+import time
+
+from jupyter_client import BlockingKernelClient
+from jupyter_client.connect import write_connection_file
+
+TICK = os.sysconf("SC_CLK_TCK")
+PATIENCE = 600
+
+
+def family(pid):
+    """The process and everything below it."""
+    children = {}
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        if fields := stat(int(entry)):
+            children.setdefault(int(fields[1]), []).append(int(entry))
+    found = [pid]
+    for parent in found:
+        found += children.get(parent, [])
+    return found
+
+
+def stat(pid):
+    """The fields of /proc/PID/stat behind the name; the state is the first."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+
+
+class Kernel:
+    """One kernel, from the start of its process."""
+
+    def __init__(self, argv, env=None):
+        self.folder = tempfile.mkdtemp(prefix="latency-")
+        path, _ = write_connection_file(os.path.join(self.folder, "connection.json"))
+        self.log = open(os.path.join(self.folder, "log"), "w")
+        self.started = time.perf_counter()
+        self.process = subprocess.Popen(
+            [part.replace("{connection_file}", path) for part in argv],
+            env={**os.environ, **(env or {})},
+            stdout=self.log,
+            stderr=self.log,
+            cwd=self.folder,
+        )
+        self.client = BlockingKernelClient(connection_file=path)
+        self.client.load_connection_file()
+        self.client.start_channels()
+
+    def cpu(self):
+        """CPU seconds of the kernel, its children and everything they waited for."""
+        fields = [f for pid in family(self.process.pid) if (f := stat(pid))]
+        return sum(int(tick) for f in fields for tick in f[11:15]) / TICK
+
+    def memory(self):
+        """Resident megabytes of the kernel and its children (shared pages count in each)."""
+        total = 0
+        for pid in family(self.process.pid):
+            try:
+                with open(f"/proc/{pid}/status") as file:
+                    total += sum(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
+            except OSError:
+                pass
+        return total / 1024
+
+    def run(self, code, expect=None, since=None):
+        """Runs a cell to its reply and its idle status; returns wall and CPU seconds.
+
+        `since` counts from an earlier moment and from no CPU time at all (the start of the process).
+        """
+        before = 0.0 if since is not None else self.cpu()
+        begun = time.perf_counter() if since is None else since
+        request = self.client.execute(code)
+        reply = self.reply(request)
+        text = self.output(request)
+        wall = time.perf_counter() - begun
+        if reply["status"] != "ok" or (expect is not None and expect not in text):
+            raise SystemExit(f"{code}\n{json.dumps(reply, indent=1)}\n{text}")
+        return wall, self.cpu() - before
+
+    def reply(self, request):
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                message = self.client.get_shell_msg(timeout=1)
+            except queue.Empty:
+                if self.process.poll() is not None:
+                    raise SystemExit(f"the kernel ended: {open(self.log.name).read()}") from None
+                continue
+            if message["parent_header"]["msg_id"] == request:
+                return message["content"]
+        raise SystemExit("no reply")
+
+    def output(self, request):
+        """What the cell printed and showed, up to its idle status."""
+        text = []
+        while True:
+            message = self.client.get_iopub_msg(timeout=60)
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            content = message["content"]
+            if content.get("execution_state") == "idle":
+                return "".join(text)
+            text.append(content.get("text") or content.get("data", {}).get("text/plain", ""))
+
+    def close(self):
+        below = family(self.process.pid)[1:]
+        self.client.stop_channels()
+        self.process.kill()
+        self.process.wait()
+        for pid in below:
+            try:
+                os.kill(pid, 9)
+            except OSError:
+                pass
+        self.log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
