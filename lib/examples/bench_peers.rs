@@ -12,12 +12,12 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
+use ::safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use rand::Rng as _;
 use rebit::dev;
 use rebit::dfdx::tensor::Storage;
 use rebit::ops::conv2d::{Conv2dKernel, ConvShape};
 use rebit::prelude::*;
-use ::safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use serde_json::{Value, json};
 
 const BATCH: usize = 128;
@@ -63,8 +63,7 @@ fn prepare(folder: &Path) -> Result<Value> {
         net.save(folder.join(format!("{kind}.safetensors")), &[])?;
     }
     let view = |shape: &[usize], data| {
-        TensorView::new(Dtype::F32, shape.to_vec(), data)
-            .expect("as many bytes as the shape has")
+        TensorView::new(Dtype::F32, shape.to_vec(), data).expect("as many bytes as the shape has")
     };
     let tensors = [
         ("images", view(&[BATCH, 3, 32, 32], &pixels)),
@@ -112,12 +111,18 @@ fn step(folder: &Path, kind: &str, steps: usize) -> Result<Value> {
         .into_iter()
         .map(|(name, view)| {
             let chunks = view.data().as_chunks::<4>().0;
-            (name, chunks.iter().map(|b| f32::from_le_bytes(*b)).collect())
+            (
+                name,
+                chunks.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            )
         })
         .collect();
     let data = Dataset {
         name: "exchanged batch".into(),
-        images: values["images"].iter().map(|v| (v * 255.0).round() as u8).collect(),
+        images: values["images"]
+            .iter()
+            .map(|v| (v * 255.0).round() as u8)
+            .collect(),
         labels: values["labels"].iter().map(|&l| l as u8).collect(),
         classes: (0..10).map(|k| k.to_string()).collect(),
         channels: 3,

@@ -18,6 +18,9 @@ pub mod show;
 mod tensors;
 pub mod train;
 
+#[cfg(feature = "_emu")]
+use rebit_cuda_emulator as _;
+
 pub use error::{Error, Result};
 pub use tensors::*;
 pub use {dfdx, plotters};

@@ -41,7 +41,13 @@ fn main() {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap());
     let ops = here.join("../../lib/src/ops").canonicalize().unwrap();
     println!("cargo:rerun-if-changed={}", ops.display());
-    for name in ["include", "scheduler.cpp", "memory.cpp", "driver.cpp", "libraries.cpp"] {
+    for name in [
+        "include",
+        "scheduler.cpp",
+        "memory.cpp",
+        "driver.cpp",
+        "libraries.cpp",
+    ] {
         println!("cargo:rerun-if-changed={}", here.join(name).display());
     }
 

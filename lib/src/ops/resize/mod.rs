@@ -28,6 +28,8 @@ use crate::ops::tape::{
 use crate::tensors::{Dev, Images, dev};
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
