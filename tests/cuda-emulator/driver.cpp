@@ -24,6 +24,7 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 unsigned long long launched;
 int devices = 1;
 int version = 12000;
+int capability = 7;
 // Each host thread chooses its own order and is told its own mistakes.
 thread_local emulator::Order order;
 thread_local std::string mistake;
@@ -64,10 +65,11 @@ size_t cuda_emulator_mistake(char *text, size_t room) {
 unsigned long long cuda_emulator_launches() { Lock lock(one_at_a_time); return launched; }
 size_t cuda_emulator_allocations() { Lock lock(one_at_a_time); return emulator::live_allocations(); }
 size_t cuda_emulator_spoilt() { Lock lock(one_at_a_time); return emulator::spoilt; }
-void cuda_emulator_machine(int device_count, int driver_version, size_t memory) {
+void cuda_emulator_machine(int device_count, int driver_version, int major, size_t memory) {
     Lock lock(one_at_a_time);
     devices = device_count;
     version = driver_version;
+    capability = major;
     emulator::limit = memory;
 }
 
@@ -99,11 +101,16 @@ Result cuDeviceGet(int *device, int ordinal) { *device = ordinal; return ordinal
 Result cuDeviceGetCount(int *n) { *n = devices; return OK; }
 Result cuDeviceGetName(char *name, int room, int) { snprintf(name, room, "CUDA emulator"); return OK; }
 Result cuDeviceGetAttribute(int *value, int attribute, int) {
-    // Compute capability 7.0, memory pools, and no for everything else.
-    *value = attribute == 75 ? 7 : attribute == 115 ? 1 : 0;
+    // Compute capability, memory pools, and no for everything else.
+    *value = attribute == 75 ? capability : attribute == 115 ? 1 : 0;
     return OK;
 }
-Result cuDevicePrimaryCtxRetain(Handle *c, int) { *c = (Handle)0x1000; return OK; }
+// A context takes memory of its own.
+Result cuDevicePrimaryCtxRetain(Handle *c, int) {
+    Lock lock(one_at_a_time);
+    *c = (Handle)0x1000;
+    return emulator::limit < 64 << 20 ? OUT_OF_MEMORY : OK;
+}
 Result cuDevicePrimaryCtxRelease_v2(int) { return OK; }
 Result cuCtxSetCurrent(Handle) { return OK; }
 Result cuCtxGetCurrent(Handle *c) { *c = (Handle)0x1000; return OK; }

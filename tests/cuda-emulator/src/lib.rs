@@ -27,7 +27,7 @@ mod sys {
         pub safe fn cuda_emulator_launches() -> u64;
         pub safe fn cuda_emulator_allocations() -> usize;
         pub safe fn cuda_emulator_spoilt() -> usize;
-        pub safe fn cuda_emulator_machine(devices: i32, driver_version: i32, memory: usize);
+        pub safe fn cuda_emulator_machine(devices: i32, version: i32, major: i32, memory: usize);
     }
 }
 
@@ -73,6 +73,8 @@ pub struct Machine {
     pub devices: i32,
     /// `1000 * major + 10 * minor` of the CUDA version that the driver supports.
     pub driver_version: i32,
+    /// Major number of the compute capability.
+    pub capability: i32,
     /// Bytes of a GPU's memory.
     pub memory: usize,
 }
@@ -82,6 +84,7 @@ impl Default for Machine {
         Machine {
             devices: 1,
             driver_version: 12_000,
+            capability: 7,
             memory: usize::MAX,
         }
     }
@@ -89,5 +92,10 @@ impl Default for Machine {
 
 /// Lets the driver speak for another machine from now on.
 pub fn pretend(machine: Machine) {
-    sys::cuda_emulator_machine(machine.devices, machine.driver_version, machine.memory);
+    sys::cuda_emulator_machine(
+        machine.devices,
+        machine.driver_version,
+        machine.capability,
+        machine.memory,
+    );
 }
