@@ -103,7 +103,6 @@ class Kernel:
     def asked(self, timeout=PATIENCE):
         """The next question of a cell: its prompt, and whether the answer is hidden."""
         message = self.client.get_stdin_msg(timeout=timeout)
-        validate_message(message, "input_request")
         return message["content"]["prompt"], message["content"]["password"]
 
     def interrupt(self):

@@ -85,7 +85,10 @@ impl Session {
         };
         match failure {
             Some(mut failure) => {
-                if interrupted && matches!(failure.ename.as_str(), "panic" | "error") {
+                if interrupted
+                    && !ending.unanswered
+                    && matches!(failure.ename.as_str(), "panic" | "error")
+                {
                     failure.ename = "interrupted".to_string();
                 }
                 Reply::Error(failure)

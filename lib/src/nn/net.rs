@@ -70,7 +70,7 @@ impl Inner {
         inner
     }
 
-    pub(super) fn add_param(&mut self, param: Param) -> ParamId {
+    pub(crate) fn add_param(&mut self, param: Param) -> ParamId {
         let zeros = || buffer(vec![0.0; param.len()]);
         self.mirror.push(zeros());
         self.grads.push(zeros());
@@ -225,6 +225,20 @@ impl Net {
         }
         inner.params[id].value.copy_from(data);
         Ok(())
+    }
+
+    /// Takes over every parameter of `other` that has the same name and dimensions; returns how many there were.
+    pub fn copy_parameters(&self, other: &Net) -> Result<usize> {
+        let theirs = other.parameters();
+        let mut copied = 0;
+        for ours in self.parameters() {
+            let same = |p: &&Param| p.name == ours.name && p.dims == ours.dims;
+            if let Some(param) = theirs.iter().find(same) {
+                self.set_parameter(&ours.name, &param.to_vec())?;
+                copied += 1;
+            }
+        }
+        Ok(copied)
     }
 
     /// Number of trainable numbers.

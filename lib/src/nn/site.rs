@@ -150,7 +150,8 @@ impl Inner {
         done
     }
 
-    fn lend(&mut self) -> SiteParams<'_> {
+    /// The parameters alone, beside which a quantiser can be borrowed.
+    pub fn lend(&mut self) -> SiteParams<'_> {
         SiteParams {
             params: &mut self.params,
             mirror: &mut self.mirror,

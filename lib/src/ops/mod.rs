@@ -26,7 +26,7 @@ mod columns;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 pub(crate) mod parallel;
-mod tape;
+pub(crate) mod tape;
 
 /// The result of a `try_` twin, or a panic that says what the error says.
 #[track_caller]

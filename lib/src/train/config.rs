@@ -52,6 +52,8 @@ pub struct TrainConfig {
     pub normalize: Normalize,
     /// Test accuracy is measured every so many epochs, and after the last.
     pub eval_every: usize,
+    /// Steps after which test accuracy is also measured within an epoch; 0 for never. For runs of few, long epochs.
+    pub eval_steps: usize,
     /// Where the run's state is written after each epoch, and continued from.
     pub checkpoint: Option<PathBuf>,
     /// Steps after which the state is also written within an epoch; 0 for the ends of epochs only. Worth it where
@@ -82,6 +84,7 @@ impl Default for TrainConfig {
             augment: Some(Augment::default()),
             normalize: Normalize::CIFAR10,
             eval_every: 1,
+            eval_steps: 0,
             checkpoint: None,
             checkpoint_steps: 0,
             drop_last: false,

@@ -114,13 +114,16 @@ pub fn train_with(
     let mut optimiser = Optimiser::new(net, config);
     let mut history = History {
         label: config.label.clone(),
-        epochs: Vec::new(),
+        ..History::default()
     };
     let mut sums = Sums::default();
     if let Some(path) = &config.checkpoint
         && let Some(found) = resume::load(path, net, &mut optimiser, config)?
     {
-        history.epochs = found.history.epochs;
+        history = History {
+            label: history.label,
+            ..found.history
+        };
         sums = found.sums;
         observer.restore(&found.observer)?;
     }
@@ -158,6 +161,16 @@ pub fn train_with(
             sums.clock(start.elapsed(), net.take_times());
             let at = epoch as f32 + sums.steps as f32 / per_epoch as f32;
             live.step(iteration + 1, at, loss);
+            if config.eval_steps > 0
+                && sums.steps < per_epoch
+                && sums.steps.is_multiple_of(config.eval_steps)
+                && !test_set.is_empty()
+            {
+                let accuracy = try_accuracy(net, test_set, &config.normalize)?;
+                history.tests.push((at, accuracy));
+                live.test(at, accuracy);
+                net.take_times();
+            }
             if let Some(path) = &config.checkpoint
                 && config.checkpoint_steps > 0
                 && sums.steps < per_epoch
@@ -186,6 +199,9 @@ pub fn train_with(
             backward_seconds: sums.backward as f32,
             weight_grad_seconds: sums.weight_grad as f32,
         };
+        if let Some(accuracy) = record.test_accuracy {
+            history.tests.push((record.epoch as f32, accuracy));
+        }
         observer.after_epoch(&record, net)?;
         live.epoch(&record);
         history.epochs.push(record);

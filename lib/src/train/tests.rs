@@ -215,6 +215,7 @@ fn the_state_within_an_epoch_continues_to_the_same_bits() -> Result<()> {
     let mut seen = Steps(Vec::new());
     let resumed = tiny_net(9);
     let history = train_with(&resumed, &train_set, &test_set, &config, &mut seen)?;
+    assert_eq!(history.tests.len(), 3);
     assert_eq!(seen.0, [10, 11, 12, 13, 14, 15, 16, 17]);
     assert_eq!(weights(&resumed), weights(&whole));
     let figures = |h: &History| {
@@ -317,5 +318,28 @@ fn a_network_trains_on_a_folder_of_images() -> Result<()> {
         let last: f32 = history.epochs[7..].iter().map(|e| e.train_accuracy).sum();
         assert!(last / 3.0 > 75.0, "{history:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn accuracy_is_measured_within_epochs_too_without_changing_the_run() -> Result<()> {
+    let (train_set, test_set) = (shades(96, 1), shades(48, 2));
+    let (plain, measured) = (tiny_net(1), tiny_net(1));
+    try_train(&plain, &train_set, &test_set, &tiny_config(2))?;
+    let config = TrainConfig {
+        eval_steps: 2,
+        ..tiny_config(2)
+    };
+    let history = try_train(&measured, &train_set, &test_set, &config)?;
+    let (at, accuracy) = history.test_curve();
+    // Six steps an epoch: after two, four and all of them.
+    let expected = [2.0 / 6.0, 4.0 / 6.0, 1.0, 8.0 / 6.0, 10.0 / 6.0, 2.0];
+    let close = at
+        .iter()
+        .zip(expected)
+        .all(|(a, e): (&f64, f64)| (a - e).abs() < 1e-6);
+    assert!(at.len() == 6 && close, "{at:?}");
+    assert_eq!(accuracy[5] as f32, history.final_accuracy());
+    assert_eq!(weights(&plain), weights(&measured));
     Ok(())
 }

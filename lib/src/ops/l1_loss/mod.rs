@@ -92,9 +92,12 @@ mod tests {
 
     #[test]
     fn gradient_agrees_with_finite_differences() {
-        let n = 2 * crate::ops::parallel::CHUNK / 1000;
-        let (values, target) = (wave(n), vec![0.013; n]);
-        let target = vector(&target);
+        // Away from the corner, where there is no slope to agree with.
+        let values: Vec<f32> = wave(50)
+            .into_iter()
+            .filter(|v| (v - 0.01).abs() > 0.02)
+            .collect();
+        let target = vector(&vec![0.01; values.len()]);
         let x = vector(&values);
         let loss = l1_loss(x.leaky_trace(), &target);
         let numeric = numeric_gradient(&values, 5e-3, |v| read(&l1_loss(vector(v), &target))[0]);

@@ -30,12 +30,12 @@ fn doubling_interpolates_and_keeps_straight_lines() {
 }
 
 #[test]
-fn the_same_size_is_the_same_image_and_borders_are_mirrored() {
+fn the_same_size_is_the_same_image_and_borders_are_repeated() {
     let x = wave(9);
     assert_close(&line(&x, 9), &x, 1e-6);
     assert_eq!(
-        (-3..6).map(|i| mirrored(i, 3)).collect::<Vec<_>>(),
-        [2, 1, 0, 0, 1, 2, 2, 1, 0]
+        (-3..6).map(|i| repeated(i, 3)).collect::<Vec<_>>(),
+        [0, 0, 0, 0, 1, 2, 2, 2, 2]
     );
 }
 

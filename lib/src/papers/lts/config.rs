@@ -41,6 +41,16 @@ impl Threshold {
     }
 }
 
+impl std::fmt::Display for Threshold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Threshold::Constant(r) => write!(f, "constant {r}"),
+            Threshold::Linear => f.write_str("linear"),
+            Threshold::Sine => f.write_str("sine"),
+        }
+    }
+}
+
 /// Which of the free weights are frozen when the threshold asks for some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Selection {
