@@ -20,6 +20,8 @@ use super::conv2d::{ActQuant, Conv2dKernel, ConvShape};
 use crate::error::Result;
 
 pub(crate) mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod mask;
 
 pub use mask::FreezeMask;
