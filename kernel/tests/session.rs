@@ -155,7 +155,7 @@ fn values_and_outputs() {
         "println!(\"EVCXR_INPUT_REQUEST:name?\"); let mut line = String::new(); \
          std::io::stdin().read_line(&mut line).unwrap(); print!(\"<{}>\", line.trim());",
         &mut |output| asked_cell.borrow_mut().push(format!("{output:?}")),
-        &|request| format!("{}-{}", request.prompt, request.password),
+        &|request| Some(format!("{}-{}", request.prompt, request.password)),
     );
     assert!(
         asked.iter().any(|o| o.contains("<name?-false>")),
@@ -344,6 +344,30 @@ fn further_dependencies_join_the_library() {
     let failure = b.fails(":dep no-such-crate-rebit = { path = \"/nowhere\" }");
     assert!(!failure.evalue.is_empty());
     assert_eq!(b.ok("kept"), "5");
+}
+
+#[test]
+fn a_session_keeps_its_tools_when_a_younger_one_ends() {
+    let mut older = Bench::new();
+    drop(Bench::new());
+    // evcxr's analyser looks there before anywhere else.
+    let tools = std::env::var_os("CARGO_HOME").unwrap();
+    assert!(std::path::Path::new(&tools).join("bin/cargo").exists());
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "Cargo.toml",
+        "[package]\nname = \"neighbour\"\nversion = \"1.0.0\"\nedition = \"2024\"\n",
+    );
+    write("src/lib.rs", "pub fn name() -> String { \"Ada\".into() }\n");
+    let place = folder.path().display();
+    older.ok(&format!(":dep neighbour = {{ path = \"{place}\" }}"));
+    assert_eq!(older.ok("neighbour::name()"), "\"Ada\"");
+    assert_eq!(older.ok("randn(2, 3, &mut rng(0)).shape()"), "(2, 3)");
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod cell;
 pub mod data;
 pub mod error;
 mod files;
+pub mod metrics;
 pub mod nn;
 pub mod ops;
 pub mod papers;

@@ -100,6 +100,11 @@ class Kernel:
         except queue.Empty:
             return None
 
+    def asked(self, timeout=PATIENCE):
+        """The next question of a cell: its prompt, and whether the answer is hidden."""
+        message = self.client.get_stdin_msg(timeout=timeout)
+        return message["content"]["prompt"], message["content"]["password"]
+
     def interrupt(self):
         self.manager.interrupt_kernel()
 

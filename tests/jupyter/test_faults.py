@@ -1,6 +1,7 @@
 """The faults of the stock Rust kernel, one test each (or a few): none of them may appear here."""
 
 import os
+import resource
 import signal
 import subprocess
 import tempfile
@@ -328,17 +329,69 @@ def test_toolchain_and_sessions_may_share_a_top_folder(fresh):
 # 12: nothing is left behind
 
 
-def test_a_killed_kernel_leaves_no_process(fresh):
+def sessions():
+    folder = os.environ.get("REBIT_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "rebit"
+    )
+    return os.path.join(folder, "sessions")
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_killed_kernel_leaves_neither_process_nor_folder(fresh, busy):
     kernel = fresh()
-    cell = kernel.client.execute('println!("begun"); loop {}')
-    kernel.until_text(cell, "begun")
+    kernel.ok("1")
+    if busy:
+        kernel.until_text(kernel.client.execute('println!("begun"); loop {}'), "begun")
     family = descendants(kernel.pid)
-    assert family
+    folders = {name for name in os.listdir(sessions()) if name.startswith(f"{kernel.pid}-")}
+    assert family and folders
     os.kill(kernel.pid, signal.SIGKILL)
-    deadline = time.time() + 5
+    deadline = time.time() + 2
     while any(map(alive, family)) and time.time() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.02)
     assert not [pid for pid in family if alive(pid)]
+    # A dead kernel cannot clean up: the next one does.
+    fresh().ok("1")
+    assert not folders & set(os.listdir(sessions()))
+
+
+def test_memory_that_runs_out_ends_the_child_and_not_the_kernel(kernel):
+    kernel.ok("let held = vec![1u8; 1 << 20];")
+    runtime = int(kernel.ok("std::process::id()").value)
+    # For the process that runs the cells; its successor is free of it.
+    resource.prlimit(runtime, resource.RLIMIT_AS, (2 << 30, 2 << 30))
+    answer = kernel.run("let mut hoard = Vec::new(); loop { hoard.push(vec![1u8; 64 << 20]); }")
+    assert answer.content["ename"] == "crashed"
+    assert "memory" in answer.content["evalue"]
+    assert "held" in "\n".join(answer.content["traceback"])
+    assert kernel.ok("randn(2, 3, &mut rng(1)).shape()").value == "(2, 3)"
+
+
+def test_when_the_machine_runs_out_of_memory_the_cells_go_first(kernel):
+    runtime = int(kernel.ok("std::process::id()").value)
+    score = [int(open(f"/proc/{pid}/oom_score_adj").read()) for pid in (kernel.pid, runtime)]
+    assert score[1] > score[0]
+
+
+def test_a_full_disk_is_named(tmp_path):
+    """The library's cache on a file system of 24 MB."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        done = subprocess.run(
+            [os.environ["REBIT"], "repl"],
+            input="1 + 1\n",
+            env={**os.environ, "REBIT_CACHE": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+    assert done.returncode == 1
+    assert "disk is full" in done.stderr and "REBIT_CACHE" in done.stderr
+    assert "panicked" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,11 @@ def test_a_failure_aborts_what_waits_and_nothing_else(kernel):
         ('let n: u8 = "text";', "E0308", "mismatched types"),
         ("no_such_name", "E0425", "no_such_name"),
         ("let x = ;", "error", "expected expression"),
+        ("let = 1;", "error", "expected pattern"),
+        (":vars\nlet = 1;\nlet y = 2;", "error", "cell:2:5"),
+        ("a b", "error", "expected"),
+        ("fn f( {}", "error", ""),
+        ("1 +", "error", ""),
         ('panic!("went wrong")', "panic", "went wrong"),
         ("let v: Vec<u8> = Vec::new(); v[3]", "panic", "index out of bounds"),
         ('Err::<(), String>("refused".to_string())?', "error", "refused"),
@@ -178,6 +183,62 @@ def test_a_restart_is_fresh(fresh):
     kernel.client.wait_for_ready(timeout=120)
     assert kernel.run("before").content["ename"] == "E0425"
     assert kernel.ok("2").content["execution_count"] == 2
+
+
+# Questions of a cell to its reader
+
+
+def test_a_cell_asks_and_is_answered(kernel):
+    cell = kernel.client.execute(
+        'let name = show::input("Name: first, then last?")?; let key = show::password("Key")?; '
+        'println!("{name}/{key}");'
+    )
+    assert kernel.asked() == ("Name: first, then last?", False)
+    kernel.client.input("Ada L.")
+    assert kernel.asked() == ("Key", True)
+    kernel.client.input("s:e:c")
+    assert kernel.wait(cell).text() == "Ada L./s:e:c\n"
+    assert kernel.ok("name.len()").value == "6"
+
+
+def test_the_standard_input_asks_as_well(kernel):
+    cell = kernel.client.execute(
+        'print!("number? "); let mut line = String::new(); '
+        'for _ in 0..2 { std::io::stdin().read_line(&mut line)?; } println!("{line:?}");'
+    )
+    for line in ("one", "two"):
+        assert kernel.asked() == ("", False)
+        kernel.client.input(line)
+    assert kernel.wait(cell).text() == 'number? "one\\ntwo\\n"\n'
+    # A cell that computes, sleeps or prints for long is not taken for one that asks.
+    assert kernel.ok("std::thread::sleep(std::time::Duration::from_millis(300)); 1").value == "1"
+
+
+@pytest.mark.parametrize("ask", ['show::input("Name")?', "std::io::read_to_string(std::io::stdin())?"])
+def test_a_question_that_waits_can_be_interrupted(kernel, ask):
+    kernel.ok("let asked_before = 11;")
+    cell = kernel.client.execute(f"let text = {ask};")
+    kernel.asked()
+    before = time.time()
+    kernel.interrupt()
+    if "read_to_string" in ask:
+        # It wants all lines there are, and never looks: the second interrupt ends it.
+        kernel.asked()
+        kernel.interrupt()
+    answer = kernel.wait(cell)
+    assert answer.content["ename"] == "interrupted"
+    assert time.time() - before < 4
+    if "show" in ask:
+        assert kernel.ok("asked_before").value == "11"
+
+
+@pytest.mark.parametrize("ask", ['show::input("Name")', "std::io::stdin().read_line(&mut String::new())"])
+def test_a_front_end_that_takes_no_questions_gets_an_error(kernel, ask):
+    kernel.ok("let unasked = 12;")
+    answer = kernel.run(f"let _ = {ask}; println!(\"on\");", allow_stdin=False)
+    assert (answer.status, answer.content["ename"]) == ("error", "error")
+    assert "asked for input" in answer.content["evalue"]
+    assert kernel.ok("unasked").value == "12"
 
 
 def test_control_answers_while_a_cell_runs(kernel):

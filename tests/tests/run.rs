@@ -1,7 +1,9 @@
 //! `rebit run` from outside: what it writes, what it says, and how it ends.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -304,4 +306,51 @@ fn missing_tools_are_named_with_the_remedy() {
     );
     let said = run_with("REBIT_CACHE", "/proc/nowhere");
     assert!(said.contains("/proc/nowhere"), "{said}");
+}
+
+#[test]
+fn ctrl_c_ends_the_cell_and_the_run_and_keeps_what_was_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.ipynb");
+    write_notebook(
+        &path,
+        &[
+            "1 + 1",
+            "std::fs::write(\"begun\", \"\").unwrap(); for _ in progress(0..100_000) { std::thread::sleep(std::time::Duration::from_millis(10)); }",
+            "3",
+        ],
+    );
+    let child = Command::new(rebit())
+        .args(["run", "long.ipynb", "--in-place", "--report", "r.json"])
+        .current_dir(folder.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        // A terminal sends Ctrl-C to a whole process group.
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let begun = folder.path().join("begun");
+    let deadline = Instant::now() + Duration::from_secs(300);
+    while !begun.exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(begun.exists(), "the second cell did not begin");
+    let interrupted = Command::new("kill")
+        .args(["-INT", "--", &format!("-{}", child.id())])
+        .status()
+        .unwrap();
+    assert!(interrupted.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let notebook = json_file(&path);
+    assert_eq!(
+        notebook["cells"][0]["outputs"][0]["data"]["text/plain"],
+        "2"
+    );
+    assert_eq!(notebook["cells"][1]["outputs"][0]["ename"], "interrupted");
+    assert_eq!(notebook["cells"][2]["execution_count"], Value::Null);
+    assert_eq!(
+        json_file(&folder.path().join("r.json"))["cells"][2]["status"],
+        "not run"
+    );
 }

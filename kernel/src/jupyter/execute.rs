@@ -190,14 +190,8 @@ impl Executor {
         let kernel = &self.kernel;
         let allowed = request.allow_stdin;
         let reader = |wanted: InputRequest| match allowed {
-            true => kernel
-                .prompt
-                .ask(cell, wanted.prompt, wanted.password)
-                .unwrap_or_default(),
-            false => {
-                log::warn!("a cell asked for input, which its front end cannot give");
-                String::new()
-            }
+            true => kernel.prompt.ask(cell, wanted.prompt, wanted.password),
+            false => None,
         };
         let mut sink = |output: Output| {
             if !request.silent {
@@ -219,7 +213,7 @@ impl Executor {
         let mut found = HashMap::new();
         for (name, code) in wanted {
             // What it prints has no place in the answer.
-            let result = match evaluator.execute(&code, &mut |_| {}, &|_| String::new()) {
+            let result = match evaluator.execute(&code, &mut |_| {}, &|_| None) {
                 Reply::Ok { value } => ExpressionResult::Ok {
                     data: media(value.unwrap_or_default()),
                     metadata: map(Bundle::new()),

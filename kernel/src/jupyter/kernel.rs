@@ -142,10 +142,11 @@ impl Kernel {
     /// Interrupts the running cell; without one nothing happens.
     pub fn interrupt(&self) {
         if self.running().is_some() {
-            self.prompt.cancel();
             if let Some(interrupt) = self.interrupt.get() {
                 interrupt();
             }
+            // Behind it, so that the cell knows why it gets no answer.
+            self.prompt.cancel();
         }
     }
 

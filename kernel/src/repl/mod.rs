@@ -163,17 +163,21 @@ fn continues(line: &str) -> bool {
 }
 
 /// Asks at the terminal on behalf of a cell.
-fn ask(wanted: InputRequest) -> String {
+fn ask(wanted: InputRequest) -> Option<String> {
     use std::io::Write as _;
+    // What comes through a pipe are cells.
+    if !std::io::stdin().is_terminal() {
+        return None;
+    }
     if wanted.password {
-        return read_hidden(&wanted.prompt).unwrap_or_default();
+        return Some(read_hidden(&wanted.prompt).unwrap_or_default());
     }
     print!("{}", wanted.prompt);
     let mut line = String::new();
-    // Without a terminal there is nobody to answer: an empty line.
+    // A terminal that is gone gives an empty line.
     let _ = std::io::stdout().flush();
     let _ = std::io::stdin().read_line(&mut line);
-    line.trim_end_matches(['\n', '\r']).to_string()
+    Some(line.trim_end_matches(['\n', '\r']).to_string())
 }
 
 /// A line that is not shown while it is typed.

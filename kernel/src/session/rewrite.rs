@@ -53,7 +53,10 @@ pub struct Cell {
     pub dependencies: Vec<String>,
     /// Line (from 1) and column (characters, from 0) where the shown expression begins.
     moved: Option<(usize, usize)>,
+    /// Lines of the source before the cell's first.
+    shift: isize,
     lines: usize,
+    is_broken: bool,
 }
 
 impl Cell {
@@ -73,9 +76,13 @@ impl Cell {
                 .map(str::to_string)
                 .collect(),
             moved: None,
+            shift: 0,
             lines: cell.lines().count().max(1),
+            is_broken: false,
         };
         let Ok(statements) = syn::Block::parse_within.parse_str(code) else {
+            // Without its brackets in order nothing can be put around it.
+            this.is_broken = code.parse::<proc_macro2::TokenStream>().is_ok();
             return this;
         };
         let text = |span: proc_macro2::Span| code[span.byte_range()].to_string();
@@ -152,12 +159,29 @@ impl Cell {
         question
     }
 
+    /// For a cell that does not parse: the same inside a function, which evcxr leaves as it is.
+    ///
+    /// Of a statement that it does not understand (`let = 1;`) evcxr passes nothing on, and rustc has nothing
+    /// to complain about.
+    pub fn syntax_question(&self) -> Option<Cell> {
+        if !self.is_broken {
+            return None;
+        }
+        let start = code_start(&self.source);
+        let (head, code) = self.source.split_at(start);
+        Some(Cell {
+            source: format!("fn rebit_cell() {{\n{code}\n}}"),
+            shift: 1 - head.matches('\n').count() as isize,
+            ..self.clone()
+        })
+    }
+
     /// Where a place of [`Cell::source`] (line from 1, column from 1) stands in the user's cell.
     pub fn original(&self, line: usize, column: usize) -> (usize, usize) {
         let place = match self.moved {
             Some((at, shift)) if line == at + 1 => (at, column + shift),
             Some((at, _)) if line > at => (line - 1, column),
-            _ => (line, column),
+            _ => (line.saturating_add_signed(-self.shift), column),
         };
         (place.0.clamp(1, self.lines), place.1.max(1))
     }
@@ -326,6 +350,16 @@ mod tests {
         for code in ["let x = ", "fn (", "\"", "let s = 5"] {
             assert_eq!(Cell::new(code).source, code);
         }
+    }
+
+    #[test]
+    fn broken_code_is_asked_about_as_it_stands() {
+        let cell = Cell::new(":dep a = \"1\"\n\nlet = 1;\nf()");
+        let question = cell.syntax_question().unwrap();
+        assert_eq!(question.source, "fn rebit_cell() {\nlet = 1;\nf()\n}");
+        assert_eq!(question.original(2, 5), (3, 5));
+        assert!(Cell::new("let x = 1;").syntax_question().is_none());
+        assert!(Cell::new("f(").syntax_question().is_none());
     }
 
     #[test]

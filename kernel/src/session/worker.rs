@@ -12,6 +12,7 @@ use super::rewrite::Cell;
 use super::{InputRequest, errors, types};
 use crate::error::{Error, Result};
 use crate::output::{Bundle, Failure};
+use crate::supervisor::COLON;
 use crate::workshop::{Prepared, shim};
 
 /// One cell to run.
@@ -145,6 +146,9 @@ impl Worker {
     }
 
     fn run(&mut self, job: &Job) -> std::result::Result<Vec<Bundle>, Ended> {
+        if let Some(failure) = self.syntax_error(job) {
+            return Err(Ended::Refused(failure));
+        }
         let mut result = self.execute_guessing(&job.cell.source, job);
         if !job.cell.bound.is_empty()
             && let Err(error) = &result
@@ -164,6 +168,15 @@ impl Worker {
             }
             Err(other) => Err(Ended::Refused(errors::plain("error", &other.to_string()))),
         }
+    }
+
+    /// What rustc says to a cell that does not parse.
+    fn syntax_error(&mut self, job: &Job) -> Option<Failure> {
+        let question = job.cell.syntax_question()?;
+        // Errors of syntax have no code, and where there is one rustc reports no other kind.
+        let mut errors = self.context.check(&question.source).ok()?;
+        errors.retain(|error| error.level() == "error" && error.code().is_none());
+        (!errors.is_empty()).then(|| errors::failure(&errors, &job.user, &question))
     }
 
     /// Runs a cell, leaving out evcxr's own check when a type is not known: we ask better questions.
@@ -189,7 +202,7 @@ impl Worker {
         let mut callbacks = EvalCallbacks {
             input_reader: &|request| {
                 let request = InputRequest {
-                    prompt: request.prompt,
+                    prompt: request.prompt.replace(char::from(COLON), ":"),
                     password: request.is_password,
                 };
                 ask(&events, request)

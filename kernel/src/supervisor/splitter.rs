@@ -9,7 +9,8 @@ pub const COMPLETE: &[u8] = b"EVCXR_EXECUTION_COMPLETE";
 const PANIC: &[u8] = b"EVCXR_PANIC_NOTIFICATION";
 const USER_ERROR: &[u8] = b"EVCXR_ERROR_OCCURRED";
 const CHANGED_TYPE: &[u8] = b"EVCXR_VARIABLE_CHANGED_TYPE:";
-const INPUT: &[u8] = b"EVCXR_INPUT_REQUEST";
+/// The cell asks for a line; `_PASSWORD` or nothing, a colon and a prompt follow.
+pub const INPUT: &[u8] = b"EVCXR_INPUT_REQUEST";
 const BEGIN: &[u8] = b"EVCXR_BEGIN_CONTENT ";
 const END: &[u8] = b"EVCXR_END_CONTENT";
 

@@ -12,6 +12,7 @@ pub mod shim;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex, Weak};
 
 use sha2::{Digest, Sha256};
 
@@ -131,7 +132,7 @@ impl Tools {
 
 /// Held while the process environment is that of a session about to start, and while it must not be.
 pub fn environment() -> std::sync::MutexGuard<'static, ()> {
-    static ENVIRONMENT: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    static ENVIRONMENT: Mutex<()> = Mutex::new(());
     ENVIRONMENT.lock().unwrap_or_else(|e| e.into_inner())
 }
 
@@ -313,7 +314,7 @@ fn prune(cache: &Path, current: &str) {
     for path in others.skip(KEEP - 1) {
         let name = format!("{:?}", path.display().to_string());
         let in_use = session_folders(cache).iter().any(|session| {
-            fs::read_to_string(session.join("rebit.json")).is_ok_and(|text| text.contains(&name))
+            fs::read_to_string(session.join(shim::SETTINGS)).is_ok_and(|text| text.contains(&name))
         });
         if !in_use {
             let _ = fs::remove_dir_all(&path);
@@ -374,6 +375,24 @@ impl SessionFolder {
             _alive: alive,
         })
     }
+}
+
+/// The folder whose tools all sessions of this process use, there while one of them is.
+///
+/// evcxr and its analyser find cargo through the process environment, which sessions share: were it the
+/// newest session's folder, the others would lose their cargo with it.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn home(prepared: &Prepared) -> Result<Arc<SessionFolder>> {
+    static HOME: Mutex<Weak<SessionFolder>> = Mutex::new(Weak::new());
+    let mut home = HOME.lock().unwrap_or_else(|e| e.into_inner());
+    if let Some(folder) = home.upgrade() {
+        return Ok(folder);
+    }
+    let folder = Arc::new(SessionFolder::new(prepared)?);
+    *home = Arc::downgrade(&folder);
+    Ok(folder)
 }
 
 impl Drop for SessionFolder {

@@ -42,6 +42,11 @@ impl Normalize {
         mean: [125.3 / 255.0, 123.0 / 255.0, 113.9 / 255.0],
         std: [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0],
     };
+    /// ImageNet, the constants of torchvision's networks.
+    pub const IMAGENET: Normalize = Normalize {
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+    };
     /// Fashion-MNIST, measured on its training images.
     pub const FASHION_MNIST: Normalize = Normalize {
         mean: [0.2860; 3],
@@ -83,6 +88,13 @@ struct Choice {
 }
 
 impl Augment {
+    /// Draws and forgets the numbers of `count` images.
+    pub(super) fn skip(&self, count: usize, rng: &mut Rng) {
+        (0..count).for_each(|_| {
+            self.draw(rng);
+        });
+    }
+
     fn draw(&self, rng: &mut Rng) -> Choice {
         let offsets = 0..=2 * self.crop_padding;
         Choice {

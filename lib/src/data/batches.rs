@@ -3,7 +3,7 @@
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 
-use super::{Augment, Dataset, Normalize};
+use super::{Augment, ImageSource, Normalize};
 use crate::error::{Error, Result};
 use crate::tensors::{Images, Rng, from_vec};
 
@@ -47,7 +47,7 @@ pub fn epoch_order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Batches<'a> {
-    data: &'a Dataset,
+    data: &'a dyn ImageSource,
     batch_size: usize,
     seed: Option<u64>,
     augment: Option<Augment>,
@@ -60,7 +60,7 @@ impl<'a> Batches<'a> {
     ///
     /// # Panics
     /// When `batch_size` is 0.
-    pub fn new(data: &'a Dataset, batch_size: usize) -> Self {
+    pub fn new(data: &'a dyn ImageSource, batch_size: usize) -> Self {
         assert!(batch_size > 0, "batches: a batch needs at least one image");
         Batches {
             data,
@@ -140,19 +140,54 @@ pub struct Epoch<'a> {
 impl Epoch<'_> {
     /// Writes the next batch into `out` in NHWC order (resized to fit) and returns its labels; `None`
     /// after the last.
+    ///
+    /// # Errors
+    /// As [`ImageSource::fill`]: a file that cannot be read.
+    pub fn try_fill(&mut self, out: &mut Vec<f32>) -> Result<Option<Vec<u32>>> {
+        let Some(indices) = self.advance() else {
+            return Ok(None);
+        };
+        let data = self.batches.data;
+        let image_len: usize = data.extent().iter().product();
+        out.resize(indices.len() * image_len, 0.0);
+        let augment = self.batches.augment.as_ref().map(|a| (a, &mut self.rng));
+        let indices = &self.order[indices];
+        data.fill(indices, augment, &self.batches.normalize, out)
+            .map(Some)
+    }
+
+    /// Writes the next batch into `out` in NHWC order (resized to fit) and returns its labels; `None`
+    /// after the last.
+    ///
+    /// # Panics
+    /// Where [`Epoch::try_fill`] returns an error.
     pub fn fill(&mut self, out: &mut Vec<f32>) -> Option<Vec<u32>> {
+        self.try_fill(out).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Passes over `count` batches without making them: what follows is what would have followed.
+    pub fn skip_batches(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(indices) = self.advance() else {
+                return;
+            };
+            if let Some(augment) = &self.batches.augment {
+                self.batches
+                    .data
+                    .skip(indices.len(), augment, &mut self.rng);
+            }
+        }
+    }
+
+    /// The places in the order of the next batch.
+    fn advance(&mut self) -> Option<std::ops::Range<usize>> {
         if self.next >= self.batches.len() {
             return None;
         }
-        let Batches {
-            data, batch_size, ..
-        } = self.batches;
-        let start = self.next * batch_size;
-        let indices = &self.order[start..(start + batch_size).min(self.order.len())];
+        let size = self.batches.batch_size;
+        let start = self.next * size;
         self.next += 1;
-        out.resize(indices.len() * data.image_len(), 0.0);
-        let augment = self.batches.augment.as_ref().map(|a| (a, &mut self.rng));
-        Some(data.fill(indices, augment, &self.batches.normalize, out))
+        Some(start..(start + size).min(self.order.len()))
     }
 }
 
@@ -162,8 +197,8 @@ impl Iterator for Epoch<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let labels = self.fill(&mut buffer)?;
-        let data = self.batches.data;
-        let shape = [labels.len(), data.height, data.width, data.channels];
+        let [channels, height, width] = self.batches.data.extent();
+        let shape = [labels.len(), height, width, channels];
         let images = images_from_nhwc(&buffer, shape).unwrap_or_else(|e| panic!("{e}"));
         self.buffer = buffer;
         Some((images, labels))

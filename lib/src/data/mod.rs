@@ -1,6 +1,7 @@
 //! Image data sets: where they come from, how they are read, how a training loop takes batches of them.
 //!
-//! [`cifar10`] and [`fashion_mnist`] return bytes in memory; [`Dataset::fill`] turns a list of indices
+//! [`cifar10`] and [`fashion_mnist`] return bytes in memory, [`image_folder`] reads photographs from disk as
+//! they are needed (both are an [`ImageSource`] to a training loop); [`Dataset::fill`] turns a list of indices
 //! into a normalised, possibly augmented batch, and [`Batches`] walks over an epoch in a seeded order.
 //! What is fetched is fetched once, by the package client of the system, checked, and kept in
 //! [`data_folder`].
@@ -11,6 +12,12 @@ mod cifar10;
 mod fashion_mnist;
 mod fetch;
 mod idx;
+mod image_folder;
+mod patches;
+mod photos;
+mod photos_debian;
+mod photos_list;
+mod source;
 mod summary;
 
 pub use augment::{Augment, Normalize};
@@ -18,6 +25,11 @@ pub use batches::{Batches, Epoch, epoch_order, epoch_rng, images_from_nhwc};
 pub use cifar10::{Cifar10, cifar10};
 pub use fashion_mnist::{FashionMnist, fashion_mnist};
 pub use fetch::data_folder;
+pub use image_folder::{ImageFolder, image_folder};
+pub use patches::{PatchBatch, Patches};
+pub use photos::{Photo, SrPair, photos, sr_benchmark};
+pub use photos_debian::{DebianPhotos, debian_photos};
+pub use source::ImageSource;
 
 use rand::seq::SliceRandom;
 

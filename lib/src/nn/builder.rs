@@ -26,6 +26,18 @@ pub struct Conv {
     pub groups: usize,
     /// Whether a bias is added.
     pub bias: bool,
+    /// How weights and bias start.
+    pub init: Init,
+}
+
+/// Where the numbers of a convolution start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Init {
+    /// Weights normal with variance `2 / fan-out` (Kaiming), bias 0.
+    #[default]
+    KaimingFanOut,
+    /// Weights and bias uniform in `±1/sqrt(fan-in)`, PyTorch's own.
+    UniformFanIn,
 }
 
 impl Conv {
@@ -39,6 +51,7 @@ impl Conv {
             dilation: 1,
             groups: 1,
             bias: false,
+            init: Init::default(),
         }
     }
 
@@ -66,6 +79,12 @@ impl Conv {
         self.bias = true;
         self
     }
+
+    /// Another start.
+    pub fn init(mut self, init: Init) -> Self {
+        self.init = init;
+        self
+    }
 }
 
 /// Collects layers; every method takes the node to read and returns the new node.
@@ -86,6 +105,7 @@ pub struct NetBuilder {
     nodes: Vec<Node>,
     params: Vec<Param>,
     rng: Rng,
+    sites: bool,
 }
 
 impl NetBuilder {
@@ -101,7 +121,14 @@ impl NetBuilder {
             nodes: vec![input],
             params: Vec::new(),
             rng,
+            sites: false,
         }
+    }
+
+    /// Whether [`site`](Self::site) makes a node; without, it returns what it was given.
+    pub fn with_sites(mut self, sites: bool) -> Self {
+        self.sites = sites;
+        self
     }
 
     /// The node that stands for the batch.
@@ -114,7 +141,7 @@ impl NetBuilder {
         self.at(node).map(|[h, w, c]| (c, h, w))
     }
 
-    /// Convolution; weights are Kaiming-normal over the fan-out.
+    /// Convolution; weights start as [`Conv::init`] says.
     ///
     /// # Errors
     /// [`Error::Shape`] when the window does not fit or the groups do not divide the channels.
@@ -152,21 +179,28 @@ impl NetBuilder {
         let taps = conv.kernel * conv.kernel;
         let std = (2.0 / (conv.channels / conv.groups * taps) as f32).sqrt();
         let count = conv.channels * c / conv.groups * taps;
-        let data = (0..count)
-            .map(|_| std * self.rng.sample::<f32, _>(StandardNormal))
-            .collect();
+        let limit = ((c / conv.groups * taps) as f32).sqrt().recip();
+        let mut start = |count: usize, normal: f32| -> Vec<f32> {
+            let mut one = |()| match conv.init {
+                Init::KaimingFanOut => normal * self.rng.sample::<f32, _>(StandardNormal),
+                Init::UniformFanIn => self.rng.random_range(-limit..=limit),
+            };
+            (0..count).map(|_| one(())).collect()
+        };
+        let data = start(count, std);
+        let biases = match (conv.bias, conv.init) {
+            (true, Init::UniformFanIn) => start(conv.channels, 0.0),
+            _ => vec![0.0; conv.channels],
+        };
         let dims = vec![conv.channels, c / conv.groups, conv.kernel, conv.kernel];
         let weight = self.param(format!("{name}.weight"), dims, Role::Weight, data)?;
         let bias = match conv.bias {
-            true => {
-                let zeros = vec![0.0; conv.channels];
-                Some(self.param(
-                    format!("{name}.bias"),
-                    vec![conv.channels],
-                    Role::Bias,
-                    zeros,
-                )?)
-            }
+            true => Some(self.param(
+                format!("{name}.bias"),
+                vec![conv.channels],
+                Role::Bias,
+                biases,
+            )?),
             false => None,
         };
         let window = Window {
@@ -268,6 +302,89 @@ impl NetBuilder {
     pub fn activation(&mut self, name: &str, from: NodeId, act: Activation) -> Result<NodeId> {
         let extent = self.at(from)?;
         self.push(name, Op::Act(act), from, extent)
+    }
+
+    /// `scale * from + offset[channel]`, both constant.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there is one offset for each channel.
+    pub fn affine(
+        &mut self,
+        name: &str,
+        from: NodeId,
+        scale: f32,
+        offset: Vec<f32>,
+    ) -> Result<NodeId> {
+        let extent = self.at(from)?;
+        if offset.len() != extent[2] {
+            return Err(Error::shape(
+                "affine",
+                format!("{name}: {} offsets, one for each channel", extent[2]),
+                offset.len(),
+            ));
+        }
+        let offset = offset.into();
+        self.push(name, Op::Affine { scale, offset }, from, extent)
+    }
+
+    /// The channels of several nodes behind each other.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] without nodes, [`Error::Shape`] for nodes of different height or width.
+    pub fn concat(&mut self, name: &str, nodes: &[NodeId]) -> Result<NodeId> {
+        let Some((&first, others)) = nodes.split_first() else {
+            return Err(Error::invalid(
+                format!("concat {name}"),
+                "needs at least one node",
+            ));
+        };
+        let [h, w, mut channels] = self.at(first)?;
+        for &other in others {
+            let [oh, ow, c] = self.at(other)?;
+            if (oh, ow) != (h, w) {
+                let expected = format!("{name}: nodes of {h}x{w}");
+                return Err(Error::shape("concat", expected, format!("{oh}x{ow}")));
+            }
+            channels += c;
+        }
+        let others = others.into();
+        self.push(name, Op::Concat { others }, first, [h, w, channels])
+    }
+
+    /// Rectifier whose slope below zero is trained, one for all channels, from 1/4.
+    pub fn prelu(&mut self, name: &str, from: NodeId) -> Result<NodeId> {
+        let extent = self.at(from)?;
+        let start = vec![0.25];
+        let slope = self.param(format!("{name}.weight"), vec![1], Role::Bias, start)?;
+        self.push(name, Op::Prelu { slope }, from, extent)
+    }
+
+    /// `factor * factor` channels become a square of pixels.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless the square of a positive factor divides the channels.
+    pub fn pixel_shuffle(&mut self, name: &str, from: NodeId, factor: usize) -> Result<NodeId> {
+        let [h, w, c] = self.at(from)?;
+        let square = factor * factor;
+        if square == 0 || !c.is_multiple_of(square) {
+            let expected = format!("{name}: channels divisible by {factor} x {factor}");
+            return Err(Error::shape(
+                "pixel_shuffle",
+                expected,
+                format!("{c} channels"),
+            ));
+        }
+        let extent = [factor * h, factor * w, c / square];
+        self.push(name, Op::PixelShuffle { factor }, from, extent)
+    }
+
+    /// A place for an activation quantiser, if the builder makes them (see [`with_sites`](Self::with_sites)).
+    pub fn site(&mut self, name: &str, from: NodeId) -> Result<NodeId> {
+        let extent = self.at(from)?;
+        match self.sites {
+            true => self.push(name, Op::Site, from, extent),
+            false => Ok(from),
+        }
     }
 
     /// Maximum over `kernel` x `kernel` windows.

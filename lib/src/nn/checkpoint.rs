@@ -5,7 +5,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::Net;
+use super::{Net, Role};
 use crate::files::{folder_of, write_whole};
 use crate::{Error, Result};
 
@@ -34,7 +34,7 @@ impl Net {
 
     /// Reads parameters by name; names of the file that the network lacks are refused, as are missing ones.
     ///
-    /// Bounds of quantisers may be missing, so that a full-precision file starts a quantised network.
+    /// Bounds and scales of quantisers may be missing, so that a full-precision file starts a quantised network.
     ///
     /// # Errors
     /// [`Error::Data`] naming the file and the tensor that does not fit.
@@ -74,14 +74,14 @@ impl Net {
                         "Build the network it was saved from",
                     ));
                 }
-                None if p.role == super::Role::Bound => {}
+                None if matches!(p.role, Role::Bound | Role::Scale) => {}
                 None => return Err(Error::data(path, format!("lacks {:?}", p.name), REMEDY)),
             }
         }
         let mut inner = self.lock();
         let bounded = |id: usize| found.contains_key(params[id].name.as_str());
         for q in inner.quant.iter_mut().flatten() {
-            q.ready = bounded(q.act) && bounded(q.weight);
+            q.ready = q.input.is_none_or(bounded) && bounded(q.weight);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::Mode;
 use super::graph::{NodeId, Op, conv_shape};
 use super::net::Inner;
 use super::param::ParamId;
+use super::site::Memo;
 use crate::ops::batch_norm2d::{BatchNormKernel, NormShape};
 use crate::ops::conv2d::{Conv2dKernel, ConvShape};
 use crate::ops::pool::{PoolKernel, PoolShape};
@@ -24,12 +25,21 @@ pub(crate) struct Pass {
     acts: Vec<Option<Buffer>>,
     moments: Vec<Option<(Buffer, Buffer)>>,
     weights: Vec<Option<Buffer>>,
+    /// Height and width of the batch's samples.
+    size: (usize, usize),
+    /// What a site's quantiser needs for its gradient.
+    pub(super) memos: Vec<Option<Memo>>,
 }
 
 impl Pass {
     /// The network's output.
     pub fn output(&self, node: NodeId) -> &Buffer {
         self.acts[node].as_ref().expect("the output is kept")
+    }
+
+    /// Any node's activation; `None` when it was released.
+    pub fn activation(&self, node: NodeId) -> Option<&Buffer> {
+        self.acts[node].as_ref()
     }
 }
 
@@ -66,6 +76,8 @@ impl Inner {
             acts: (0..count).map(|_| None).collect(),
             moments: (0..count).map(|_| None).collect(),
             weights: (0..count).map(|_| None).collect(),
+            size: (h, w),
+            memos: (0..count).map(|_| None).collect(),
         };
         let mut input = self.pool.take(x.len())?;
         input.copy_from_slice(x);
@@ -83,15 +95,23 @@ impl Inner {
     /// Backward pass from the output's gradient; parameter gradients land in `self.grads`.
     ///
     /// Returns the gradient with respect to the input when `input_grad` asks for it.
-    pub fn backward(
+    pub fn backward(&mut self, pass: Pass, dy: Buffer, input_grad: bool) -> Result<Option<Buffer>> {
+        self.backward_from(pass, [(self.output, dy)], input_grad)
+    }
+
+    /// [`Inner::backward`] of a loss that reads several nodes, from its gradient with respect to each.
+    pub fn backward_from(
         &mut self,
         mut pass: Pass,
-        dy: Buffer,
+        tops: impl IntoIterator<Item = (NodeId, Buffer)>,
         input_grad: bool,
     ) -> Result<Option<Buffer>> {
         let start = Instant::now();
+        self.fit(pass.size.0, pass.size.1)?;
         let mut grads: Vec<Option<Buffer>> = (0..self.nodes.len()).map(|_| None).collect();
-        grads[self.output] = Some(dy);
+        for (node, dy) in tops {
+            self.join(&mut grads, node, dy)?;
+        }
         for node in (1..self.nodes.len()).rev() {
             if let Some(dy) = grads[node].take() {
                 self.backward_node(node, &mut pass, dy, &mut grads, input_grad)?;
@@ -205,6 +225,7 @@ impl Inner {
                 let [ih, iw, _] = self.nodes[from].extent;
                 dev().global_avg_pool_forward(batch, ih * iw, c, act(pass, from), &mut y)?;
             }
+            op => self.forward_spatial(node, &op, pass, &mut y)?,
         }
         pass.acts[node] = Some(y);
         Ok(())
@@ -236,8 +257,8 @@ impl Inner {
                     let w = pass.weights[node].as_ref().unwrap_or(&self.mirror[weight]);
                     let bounds =
                         dev().conv2d_grad_input(&shape, &dy, w, x, quant, &mut dx, accumulate)?;
-                    if let (Some(bounds), Some(q)) = (bounds, &self.quant[node]) {
-                        self.grads[q.act].copy_from_slice(&[bounds.lower, bounds.upper]);
+                    if let Some(bounds) = bounds {
+                        self.keep_input_bounds(node, bounds);
                     }
                     if wanted {
                         grads[from] = Some(dx);
@@ -320,12 +341,13 @@ impl Inner {
                 self.pool.give(dy);
                 grads[from] = Some(dx);
             }
+            op => self.backward_spatial(node, &op, pass, dy, grads)?,
         }
         Ok(())
     }
 
     /// The gradient of `node` so far and whether it holds anything yet.
-    fn gradient_of(
+    pub(super) fn gradient_of(
         &mut self,
         node: NodeId,
         len: usize,
@@ -338,7 +360,12 @@ impl Inner {
     }
 
     /// Adds `dx` to the gradient of `node`.
-    fn join(&mut self, grads: &mut [Option<Buffer>], node: NodeId, dx: Buffer) -> Result<()> {
+    pub(super) fn join(
+        &mut self,
+        grads: &mut [Option<Buffer>],
+        node: NodeId,
+        dx: Buffer,
+    ) -> Result<()> {
         match &mut grads[node] {
             Some(sum) => {
                 dev().accumulate(&dx, sum)?;

@@ -1,5 +1,7 @@
 //! The network as data: nodes in the order they run.
 
+use std::sync::Arc;
+
 use super::param::ParamId;
 use crate::ops::conv2d::ConvShape;
 use crate::ops::relu::Activation;
@@ -42,6 +44,16 @@ pub(crate) enum Op {
     },
     /// Mean over height and width.
     GlobalAvgPool,
+    /// `scale * x + offset[channel]`, both constant.
+    Affine { scale: f32, offset: Arc<[f32]> },
+    /// The input's channels, then those of the other nodes.
+    Concat { others: Arc<[NodeId]> },
+    /// Rectifier with a trained slope below zero.
+    Prelu { slope: ParamId },
+    /// Channels become pixels.
+    PixelShuffle { factor: usize },
+    /// A place where a paper may put an activation quantiser; the identity without one.
+    Site,
 }
 
 /// The sliding window of a convolution.
@@ -79,8 +91,12 @@ impl Node {
             Op::Add { other, .. } => Some(other),
             _ => None,
         };
+        let more: &[NodeId] = match &self.op {
+            Op::Concat { others } => others,
+            _ => &[],
+        };
         let first = (!matches!(self.op, Op::Input)).then_some(self.input);
-        first.into_iter().chain(second)
+        first.into_iter().chain(second).chain(more.iter().copied())
     }
 }
 
@@ -111,6 +127,6 @@ pub struct LayerInfo {
     pub weights: usize,
     /// Multiply-accumulates of one sample's forward pass.
     pub macs: usize,
-    /// Bits of its quantiser, when it has one.
+    /// Bits of its weights, when they are quantised.
     pub bits: Option<u32>,
 }

@@ -7,9 +7,11 @@ use dfdx::tensor::CpuError;
 
 use super::exec::{Pass, StepTimes};
 use super::graph::{LayerInfo, Node, NodeId, Op};
-use super::param::{Param, ParamId, Role};
+use super::param::{Param, ParamId};
 use super::pool::BufferPool;
-use super::quantise::{LayerQuant, QuantSpec, WeightQuantiser};
+use super::quantise::{LayerQuant, LayerSpec, QuantSpec, TensorSpec, WeightQuantiser};
+use super::site::SiteQuantiser;
+use super::weight_range::DataQuant;
 use crate::ops::batch_norm2d::Mode;
 use crate::ops::layout::{nchw_to_nhwc, nhwc_to_nchw};
 use crate::{Buffer, Error, Grads, Images, Matrix, Result, Taped, dev, from_vec, read};
@@ -31,6 +33,10 @@ pub(crate) struct Inner {
     pub grads: Vec<Buffer>,
     /// Quantisers by node.
     pub quant: Vec<Option<LayerQuant>>,
+    /// Activation quantisers by node, at the sites of the graph.
+    pub sites: Vec<Option<Box<dyn SiteQuantiser>>>,
+    /// Quantisers of weights alone, by node.
+    pub data_quant: Vec<Option<DataQuant>>,
     pub last_reader: Vec<NodeId>,
     pub pool: BufferPool,
     pub times: StepTimes,
@@ -43,6 +49,8 @@ impl Inner {
             node.reads().for_each(|input| last_reader[input] = id);
         }
         let quant = nodes.iter().map(|_| None).collect();
+        let sites = nodes.iter().map(|_| None).collect();
+        let data_quant = vec![None; nodes.len()];
         let mut inner = Inner {
             nodes,
             params: Vec::new(),
@@ -50,6 +58,8 @@ impl Inner {
             mirror: Vec::new(),
             grads: Vec::new(),
             quant,
+            sites,
+            data_quant,
             last_reader,
             pool: BufferPool::default(),
             times: StepTimes::default(),
@@ -60,7 +70,7 @@ impl Inner {
         inner
     }
 
-    fn add_param(&mut self, param: Param) -> ParamId {
+    pub(crate) fn add_param(&mut self, param: Param) -> ParamId {
         let zeros = || buffer(vec![0.0; param.len()]);
         self.mirror.push(zeros());
         self.grads.push(zeros());
@@ -142,7 +152,7 @@ impl Net {
     }
 
     /// Adds the parameters' gradients to `grads` and returns the input's, in `(N, C, H, W)` order.
-    fn backward_for_tape(
+    pub(super) fn backward_for_tape(
         &self,
         pass: Pass,
         dy: &[f32],
@@ -217,6 +227,20 @@ impl Net {
         Ok(())
     }
 
+    /// Takes over every parameter of `other` that has the same name and dimensions; returns how many there were.
+    pub fn copy_parameters(&self, other: &Net) -> Result<usize> {
+        let theirs = other.parameters();
+        let mut copied = 0;
+        for ours in self.parameters() {
+            let same = |p: &&Param| p.name == ours.name && p.dims == ours.dims;
+            if let Some(param) = theirs.iter().find(same) {
+                self.set_parameter(&ours.name, &param.to_vec())?;
+                copied += 1;
+            }
+        }
+        Ok(copied)
+    }
+
     /// Number of trainable numbers.
     pub fn parameter_count(&self) -> usize {
         self.lock()
@@ -239,22 +263,39 @@ impl Net {
                 weight,
                 weights: inner.params[weight].len(),
                 macs: inner.layer_macs(id),
-                bits: inner.quant[id].as_ref().map(|q| q.bits),
+                bits: match &inner.quant[id] {
+                    Some(q) => Some(q.spec.weight.bits),
+                    None => inner.data_quant[id].map(|q| q.bits),
+                },
             })
         };
         inner.nodes.iter().enumerate().filter_map(of).collect()
     }
 
-    /// Gives layers quantisers: `choose` is asked for each and returns its precision and weight quantiser.
-    ///
-    /// Bounds become parameters `NAME.weight_bounds` and `NAME.act_bounds`; they are set from the first
-    /// training batch, layer by layer, so that later layers already see quantised inputs.
+    /// Gives layers quantisers with trained bounds: `choose` is asked for each and returns its precision and
+    /// weight quantiser. [`Net::quantise_layers`] offers more.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for bits outside 1 to 8 or a layer that is quantised already.
+    /// As [`Net::quantise_layers`].
     pub fn quantise(
         &self,
         mut choose: impl FnMut(&LayerInfo) -> Option<(QuantSpec, Box<dyn WeightQuantiser>)>,
+    ) -> Result<()> {
+        self.quantise_layers(|layer| choose(layer).map(|(spec, q)| (spec.into(), q)))
+    }
+
+    /// Gives layers quantisers: `choose` is asked for each and returns its grids and weight quantiser.
+    ///
+    /// Bounds become parameters `NAME.weight_bounds` and `NAME.act_bounds`, scales `NAME.weight_scale` and
+    /// `NAME.act_scale`; they are set from the first training batch (or [`Net::calibrate`]), layer by layer,
+    /// so that later layers already see quantised inputs. Bounds that cross while they train end the run with
+    /// an error that names the layer.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for bits outside 1 to 16 or a layer that is quantised already.
+    pub fn quantise_layers(
+        &self,
+        mut choose: impl FnMut(&LayerInfo) -> Option<(LayerSpec, Box<dyn WeightQuantiser>)>,
     ) -> Result<()> {
         let layers = self.layers();
         let mut inner = self.lock();
@@ -262,37 +303,51 @@ impl Net {
             let Some((spec, quantiser)) = choose(layer) else {
                 continue;
             };
-            crate::ops::fake_quant::levels(spec.bits)?;
+            for tensor in [Some(spec.weight), spec.input].into_iter().flatten() {
+                crate::ops::fake_quant::levels(tensor.bits)?;
+            }
             if layer.bits.is_some() {
                 return Err(Error::invalid(
                     format!("layer {}", layer.name),
                     "is quantised already",
                 ));
             }
-            let mut bound = |suffix: &str| {
-                let data = vec![-1.0, 1.0];
-                let param = Param::new(
-                    format!("{}.{suffix}", layer.name),
-                    vec![2],
-                    Role::Bound,
-                    data,
-                )?;
-                Ok::<_, Error>(inner.add_param(param))
+            let mut add = |prefix: &str, tensor: TensorSpec| {
+                let (suffix, role, len) = tensor.parameter();
+                let data = [-1.0, 1.0][2 - len..].to_vec();
+                let name = format!("{}.{prefix}_{suffix}", layer.name);
+                Ok::<_, Error>(inner.add_param(Param::new(name, vec![len], role, data)?))
             };
-            let (weight, act) = (bound("weight_bounds")?, bound("act_bounds")?);
+            let weight = add("weight", spec.weight)?;
+            let input = spec.input.map(|input| add("act", input)).transpose()?;
             let node = inner
                 .nodes
                 .iter()
                 .position(|n| n.name == layer.name)
                 .expect("layers name nodes");
             inner.quant[node] = Some(LayerQuant {
-                bits: spec.bits,
-                act,
+                spec,
                 weight,
+                input,
                 ready: false,
                 quantiser,
             });
         }
+        Ok(())
+    }
+
+    /// Sets the bounds and scales of fresh quantisers from one batch, in training mode and in the order of the
+    /// layers, as the LTS code does before its first epoch: running statistics move too, weights do not.
+    /// Without it, the first training batch does this on its way.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a batch that does not fit, [`Error::Invalid`] for a layer whose weights or inputs
+    /// are all alike.
+    pub fn calibrate(&self, x: &Images) -> Result<()> {
+        let (_, nhwc) = self.to_nhwc(x)?;
+        let mut inner = self.lock();
+        let pass = inner.forward(&nhwc, Mode::Train, false)?;
+        inner.recycle(pass);
         Ok(())
     }
 
@@ -368,6 +423,6 @@ impl Inner {
     }
 }
 
-fn add_into(sum: &mut [f32], grad: &[f32]) {
+pub(super) fn add_into(sum: &mut [f32], grad: &[f32]) {
     sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g);
 }

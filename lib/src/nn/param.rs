@@ -14,8 +14,10 @@ pub enum Role {
     Bias,
     /// Scale and shift of a batch norm.
     Norm,
-    /// Bounds of a quantiser, `[lower, upper]`.
+    /// Trained bounds `[lower, upper]` or scale of a quantiser.
     Bound,
+    /// Fixed scale of a quantiser: set once from the weights, saved, never trained.
+    Scale,
     /// Running mean and variance: saved with the network, never trained.
     Statistic,
 }
@@ -65,6 +67,6 @@ impl Param {
 
     /// Whether an optimiser may change it.
     pub fn is_trainable(&self) -> bool {
-        self.role != Role::Statistic
+        !matches!(self.role, Role::Statistic | Role::Scale)
     }
 }

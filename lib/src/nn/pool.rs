@@ -33,6 +33,11 @@ impl BufferPool {
         self.free.entry(len).or_default().push(buffer);
     }
 
+    /// Frees what is not in use, before buffers of other sizes are asked for.
+    pub fn clear(&mut self) {
+        self.free.clear();
+    }
+
     /// Largest number of bytes in use at one time.
     pub fn peak_bytes(&self) -> usize {
         self.peak * size_of::<f32>()

@@ -5,11 +5,12 @@ use super::exec::{Pass, act};
 use super::graph::NodeId;
 use super::net::Inner;
 use super::param::ParamId;
-use crate::ops::conv2d::{ActQuant, Conv2dKernel, ConvShape};
-use crate::ops::fake_quant::{Bounds, FakeQuant, levels};
+use super::quantise::{LayerQuant, TensorSpec};
+use crate::ops::conv2d::{ActQuant, ActQuantGrad, Conv2dKernel, ConvShape};
+use crate::ops::fake_quant::FakeQuant;
 use crate::ops::masked_grad::MaskedGradKernel;
 use crate::quant;
-use crate::{Buffer, Result, dev};
+use crate::{Buffer, Error, Result, dev};
 
 impl Inner {
     #[allow(clippy::too_many_arguments)]
@@ -29,6 +30,9 @@ impl Inner {
         };
         let Some(mut q) = self.quant[node].take() else {
             dev().conv2d_grad_weight(shape, x, quant, dy, &mut self.grads[weight], db.as_mut())?;
+            if let Some(data) = self.data_quant[node] {
+                data.mask_gradient(&self.mirror[weight], &mut self.grads[weight])?;
+            }
             return self.keep_bias(bias, db);
         };
         let mut dq = self.pool.take(self.params[weight].len())?;
@@ -38,18 +42,26 @@ impl Inner {
             }
             None => dev().conv2d_grad_weight(shape, x, quant, dy, &mut dq, db.as_mut()),
         };
-        let f = self.weight_fake_quant(q.weight, q.bits);
+        let f = self.weight_fake_quant(node, &q);
         let bounds = done.and_then(|()| {
             let f = f?;
             q.quantiser
                 .backward(&self.mirror[weight], f, &dq, &mut self.grads[weight])
         });
         self.pool.give(dq);
-        let at = q.weight;
+        let (at, spec) = (q.weight, q.spec.weight);
         self.quant[node] = Some(q);
-        let bounds = bounds?;
-        self.grads[at].copy_from_slice(&[bounds.lower, bounds.upper]);
+        spec.weight_grad(bounds?, &mut self.grads[at]);
         self.keep_bias(bias, db)
+    }
+
+    /// Takes the gradients of an input quantiser's bounds.
+    pub(super) fn keep_input_bounds(&mut self, node: NodeId, bounds: ActQuantGrad) {
+        if let Some(q) = &self.quant[node]
+            && let (Some(at), Some(spec)) = (q.input, q.spec.input)
+        {
+            spec.input_grad(bounds.lower, bounds.upper, &mut self.grads[at]);
+        }
     }
 
     fn keep_bias(&mut self, bias: Option<ParamId>, db: Option<Buffer>) -> Result<()> {
@@ -67,18 +79,28 @@ impl Inner {
         weight: ParamId,
         pass: &Pass,
     ) -> Result<Option<Buffer>> {
+        if let Some(data) = self.data_quant[node] {
+            let mut y = self.pool.take(self.params[weight].len())?;
+            data.quantise(&self.mirror[weight], &mut y)?;
+            return Ok(Some(y));
+        }
         let Some(mut q) = self.quant[node].take() else {
             return Ok(None);
         };
         let mut run = || {
             if !q.ready && pass.mode == Mode::Train {
-                let x = act(pass, self.nodes[node].input);
-                self.set_bounds(q.act, quant::activation_three_sigma(x)?)?;
-                let w = quant::weight_three_sigma(&self.mirror[weight])?;
-                self.set_bounds(q.weight, w)?;
+                if let (Some(at), Some(spec)) = (q.input, q.spec.input) {
+                    let x = act(pass, self.nodes[node].input);
+                    let bounds = quant::activation_three_sigma(x);
+                    let bounds = bounds.map_err(|e| self.in_layer(node, e))?;
+                    self.set_bounds(at, &spec.initial(bounds));
+                }
+                let bounds = quant::weight_three_sigma(&self.mirror[weight]);
+                let bounds = bounds.map_err(|e| self.in_layer(node, e))?;
+                self.set_bounds(q.weight, &q.spec.weight.initial(bounds));
                 q.ready = true;
             }
-            let f = self.weight_fake_quant(q.weight, q.bits)?;
+            let f = self.weight_fake_quant(node, &q)?;
             let mut y = self.pool.take(self.params[weight].len())?;
             q.quantiser
                 .forward(&self.mirror[weight], f, pass.mode, &mut y)?;
@@ -89,28 +111,41 @@ impl Inner {
         done.map(Some)
     }
 
-    fn set_bounds(&mut self, at: ParamId, b: Bounds) -> Result<()> {
-        let pair = [b.lower, b.upper];
-        self.mirror[at].copy_from_slice(&pair);
-        self.params[at].value.copy_from(&pair);
-        Ok(())
+    fn set_bounds(&mut self, at: ParamId, values: &[f32]) {
+        self.mirror[at].copy_from_slice(values);
+        self.params[at].value.copy_from(values);
     }
 
-    fn weight_fake_quant(&self, bounds: ParamId, bits: u32) -> Result<FakeQuant> {
-        let b = &self.mirror[bounds];
-        FakeQuant::weight(Bounds::new(b[0], b[1]), bits)
+    fn weight_fake_quant(&self, node: NodeId, q: &LayerQuant) -> Result<FakeQuant> {
+        let mut f = q
+            .spec
+            .weight
+            .weight(&self.mirror[q.weight])
+            .map_err(|e| self.in_layer(node, e))?;
+        let factor = q.spec.input.map_or(1.0, TensorSpec::factor);
+        f.scale *= factor;
+        f.offset *= factor;
+        Ok(f)
     }
 
     pub(super) fn act_quant(&self, node: NodeId) -> Result<Option<ActQuant>> {
         let Some(q) = &self.quant[node] else {
             return Ok(None);
         };
-        let b = &self.mirror[q.act];
-        let Bounds { lower, upper } = Bounds::new(b[0], b[1]).check()?;
-        Ok(Some(ActQuant {
-            lower,
-            upper,
-            levels: levels(q.bits)?,
-        }))
+        let (Some(at), Some(spec)) = (q.input, q.spec.input) else {
+            return Ok(None);
+        };
+        let quant = spec.input(&self.mirror[at]);
+        quant.map(Some).map_err(|e| self.in_layer(node, e))
+    }
+
+    /// Says of which layer an error speaks: trained bounds may cross in any of them.
+    fn in_layer(&self, node: NodeId, error: Error) -> Error {
+        match error {
+            Error::Invalid { what, why } => {
+                Error::invalid(format!("layer {}: {what}", self.nodes[node].name), why)
+            }
+            other => other,
+        }
     }
 }

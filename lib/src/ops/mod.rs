@@ -7,19 +7,24 @@
 //! executor in [`crate::nn`] uses it and reuses its buffers from step to step.
 
 pub mod batch_norm2d;
+pub mod bound_quant;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod fake_quant;
+pub mod l1_loss;
 pub mod layout;
 pub mod linear;
 pub mod lts_weight;
 pub mod masked_grad;
+pub mod pixel_shuffle;
 pub mod pool;
+pub mod prelu;
 pub mod relu;
+pub mod resize;
 
 mod columns;
 pub(crate) mod parallel;
-mod tape;
+pub(crate) mod tape;
 
 /// The result of a `try_` twin, or a panic that says what the error says.
 #[track_caller]

@@ -16,6 +16,7 @@
 
 mod budget;
 mod claims;
+mod input;
 pub mod interrupt;
 mod live;
 mod place;
@@ -26,6 +27,7 @@ use std::fmt::Display;
 
 pub use budget::{Budget, budget};
 pub use claims::{Quantity, Spread, claim, finding, spread};
+pub use input::{input, password};
 pub use interrupt::{check_interrupt, install_interrupt_handler};
 pub use live::{LiveDisplay, clear_output};
 pub use place::end_of_cell;

@@ -8,6 +8,15 @@ use super::Schedule;
 use crate::data::{Augment, Normalize};
 use crate::{Error, Result};
 
+/// How the bounds and scales of quantisers are updated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BoundRule {
+    /// Adam, as in the LTS code of 2023.
+    Adam,
+    /// SGD without momentum, as in the LTS code of 2022.
+    Sgd,
+}
+
 /// Settings of a run; the defaults are the LTS recipe for CIFAR-10 at 20 epochs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TrainConfig {
@@ -27,8 +36,12 @@ pub struct TrainConfig {
     pub weight_decay: f32,
     /// Whether the momentum is Nesterov's.
     pub nesterov: bool,
-    /// Learning rate of Adam for quantiser bounds.
+    /// Learning rate of quantiser bounds and scales.
     pub bound_lr: f32,
+    /// Update rule of quantiser bounds and scales, without weight decay.
+    pub bound_rule: BoundRule,
+    /// Whether batch norm is updated without momentum and weight decay.
+    pub plain_norm: bool,
     /// Course of all learning rates.
     pub schedule: Schedule,
     /// Label smoothing of the cross entropy.
@@ -39,8 +52,15 @@ pub struct TrainConfig {
     pub normalize: Normalize,
     /// Test accuracy is measured every so many epochs, and after the last.
     pub eval_every: usize,
+    /// Steps after which test accuracy is also measured within an epoch; 0 for never. For runs of few, long epochs.
+    pub eval_steps: usize,
     /// Where the run's state is written after each epoch, and continued from.
     pub checkpoint: Option<PathBuf>,
+    /// Steps after which the state is also written within an epoch; 0 for the ends of epochs only. Worth it where
+    /// an epoch takes hours.
+    pub checkpoint_steps: usize,
+    /// Whether the last batch of an epoch is left out when it is smaller than the others.
+    pub drop_last: bool,
     /// Live progress and figure.
     pub show: bool,
 }
@@ -57,12 +77,17 @@ impl Default for TrainConfig {
             weight_decay: 1e-4,
             nesterov: false,
             bound_lr: 1e-4,
+            bound_rule: BoundRule::Adam,
+            plain_norm: false,
             schedule: Schedule::quarters(),
             label_smoothing: 0.0,
             augment: Some(Augment::default()),
             normalize: Normalize::CIFAR10,
             eval_every: 1,
+            eval_steps: 0,
             checkpoint: None,
+            checkpoint_steps: 0,
+            drop_last: false,
             show: true,
         }
     }
@@ -79,6 +104,15 @@ impl TrainConfig {
         }
         if samples == 0 {
             return Err(Error::invalid("train", "the training set is empty"));
+        }
+        if self.drop_last && samples < self.batch_size {
+            return Err(Error::invalid(
+                "train",
+                format!(
+                    "{samples} images make no batch of {} and drop_last leaves the rest out",
+                    self.batch_size
+                ),
+            ));
         }
         if !(self.lr > 0.0 && self.lr.is_finite()) {
             return Err(Error::invalid(

@@ -1,27 +1,45 @@
 //! Accuracy on a data set.
 
-use crate::data::{Batches, Dataset, Normalize};
+use crate::data::{Batches, ImageSource, Normalize};
 use crate::nn::{Mode, Net};
 use crate::{Error, Result};
 
-/// Samples of one inference batch.
-const BATCH: usize = 500;
+/// Numbers of one inference batch: 500 images of 3x32x32.
+const BATCH: usize = 500 * 3 * 32 * 32;
+
+/// Refuses images that are not of the network's size.
+pub(crate) fn check_extent(net: &Net, data: &dyn ImageSource) -> Result<()> {
+    let [h, w, c] = net.lock().nodes[0].extent;
+    let [dc, dh, dw] = data.extent();
+    if [c, h, w] == [dc, dh, dw] {
+        return Ok(());
+    }
+    Err(Error::shape(
+        "images",
+        format!("{c}x{h}x{w} for this network"),
+        format!("{dc}x{dh}x{dw} in {}", data.name()),
+    ))
+}
 
 /// Top-1 accuracy in percent, in inference mode.
 ///
 /// # Errors
 /// [`Error::Shape`] when images or classes do not fit the network; [`Error::Interrupted`].
-pub fn try_accuracy(net: &Net, data: &Dataset, normalize: &Normalize) -> Result<f32> {
+pub fn try_accuracy(net: &Net, data: &dyn ImageSource, normalize: &Normalize) -> Result<f32> {
     if data.is_empty() {
         return Err(Error::invalid(
-            format!("accuracy on {}", data.name),
+            format!("accuracy on {}", data.name()),
             "the data set is empty",
         ));
     }
+    check_extent(net, data)?;
+    let batch = BATCH / data.extent().iter().product::<usize>().max(1);
     let mut right = 0;
     let mut images = Vec::new();
-    let mut epoch = Batches::new(data, BATCH).normalized(*normalize).epoch(0);
-    while let Some(labels) = epoch.fill(&mut images) {
+    let mut epoch = Batches::new(data, batch.max(1))
+        .normalized(*normalize)
+        .epoch(0);
+    while let Some(labels) = epoch.try_fill(&mut images)? {
         crate::show::check_interrupt()?;
         let mut inner = net.lock();
         let classes = inner.classes()?;
@@ -36,7 +54,7 @@ pub fn try_accuracy(net: &Net, data: &Dataset, normalize: &Normalize) -> Result<
 ///
 /// # Panics
 /// Where [`try_accuracy`] returns an error.
-pub fn accuracy(net: &Net, data: &Dataset, normalize: &Normalize) -> f32 {
+pub fn accuracy(net: &Net, data: &dyn ImageSource, normalize: &Normalize) -> f32 {
     try_accuracy(net, data, normalize).unwrap_or_else(|e| panic!("{e}"))
 }
 

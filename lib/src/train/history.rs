@@ -30,6 +30,9 @@ pub struct History {
     pub label: String,
     /// One record an epoch.
     pub epochs: Vec<EpochRecord>,
+    /// Every measurement on test images: epochs passed (a fraction within one) and accuracy in percent.
+    #[serde(default)]
+    pub tests: Vec<(f32, f32)>,
 }
 
 impl History {
@@ -67,11 +70,11 @@ impl History {
         self.epochs.iter().map(|e| e.seconds).sum()
     }
 
-    /// Epoch numbers and test accuracies, for a figure.
+    /// Epochs passed and test accuracies, for a figure.
     pub fn test_curve(&self) -> (Vec<f64>, Vec<f64>) {
-        self.epochs
+        self.tests
             .iter()
-            .filter_map(|e| Some((e.epoch as f64, f64::from(e.test_accuracy?))))
+            .map(|(epoch, accuracy)| (f64::from(*epoch), f64::from(*accuracy)))
             .unzip()
     }
 

@@ -1,15 +1,25 @@
-//! Parameter groups: SGD for weights and batch norm, Adam for the bounds of quantisers.
+//! Parameter groups: SGD for weights and batch norm, Adam (or SGD) for the bounds of quantisers.
 
 use dfdx::tensor_ops::{AdamConfig, Momentum, SgdConfig, WeightDecay};
 
-use super::TrainConfig;
+use super::{BoundRule, TrainConfig};
 use crate::nn::{Net, Role};
 use crate::{Buffer, Result};
 
 /// State of one parameter's update rule.
 enum Slot {
-    Sgd { velocity: Buffer },
-    Adam { first: Buffer, second: Buffer },
+    Sgd {
+        velocity: Buffer,
+    },
+    /// SGD without momentum and decay; its rule still walks along a velocity.
+    Plain {
+        bound: bool,
+        velocity: Buffer,
+    },
+    Adam {
+        first: Buffer,
+        second: Buffer,
+    },
     Still,
 }
 
@@ -20,6 +30,7 @@ enum Slot {
 pub struct Optimiser {
     slots: Vec<Slot>,
     sgd: SgdConfig,
+    plain: SgdConfig,
     adam: AdamConfig,
     lr: f64,
     bound_lr: f64,
@@ -32,6 +43,14 @@ impl Optimiser {
         let zeros = |len| crate::nn::buffer(vec![0.0; len]);
         let params = net.parameters();
         let slots = params.iter().map(|p| match p.role {
+            Role::Norm if config.plain_norm => Slot::Plain {
+                bound: false,
+                velocity: zeros(p.len()),
+            },
+            Role::Bound if config.bound_rule == BoundRule::Sgd => Slot::Plain {
+                bound: true,
+                velocity: zeros(p.len()),
+            },
             Role::Weight | Role::Bias | Role::Norm => Slot::Sgd {
                 velocity: zeros(p.len()),
             },
@@ -39,7 +58,7 @@ impl Optimiser {
                 first: zeros(p.len()),
                 second: zeros(p.len()),
             },
-            Role::Statistic => Slot::Still,
+            Role::Statistic | Role::Scale => Slot::Still,
         });
         let momentum = f64::from(config.momentum);
         let momentum = if config.nesterov {
@@ -54,6 +73,11 @@ impl Optimiser {
                 lr: 0.0,
                 momentum: Some(momentum),
                 weight_decay: Some(decay),
+            },
+            plain: SgdConfig {
+                lr: 0.0,
+                momentum: None,
+                weight_decay: None,
             },
             adam: AdamConfig {
                 lr: 0.0,
@@ -87,6 +111,10 @@ impl Optimiser {
                     self.adam
                         .try_update(self.step, &mut param.value, first, second, grad)?
                 }
+                Slot::Plain { bound, velocity } => {
+                    self.plain.lr = if *bound { self.adam.lr } else { self.sgd.lr };
+                    self.plain.try_update(&mut param.value, velocity, grad)?;
+                }
                 Slot::Still => {}
             }
         }
@@ -116,7 +144,7 @@ impl Optimiser {
                     state.push((i, "first", first.as_slice()));
                     state.push((i, "second", second.as_slice()));
                 }
-                Slot::Still => {}
+                Slot::Plain { .. } | Slot::Still => {}
             }
         }
         state

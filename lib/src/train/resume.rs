@@ -1,11 +1,65 @@
 //! The state of a run on disk: continue after an interruption as if nothing had happened.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{History, Optimiser, TrainConfig};
+use crate::data::data_folder;
+use crate::nn::StepTimes;
 use crate::nn::{Net, read_tensors, write_tensors};
+use crate::show::{Budget, budget};
 use crate::{Error, Result};
+
+/// Where the run `name` keeps its state at the budget `full`: `runs/NAME.safetensors` in
+/// [`data_folder`]. `None` at the smaller budgets, whose runs start afresh every time.
+///
+/// # Errors
+/// As [`data_folder`].
+pub fn state_file(name: &str) -> Result<Option<PathBuf>> {
+    if budget() != Budget::Full {
+        return Ok(None);
+    }
+    let file = format!("{name}.safetensors");
+    Ok(Some(data_folder()?.join("runs").join(file)))
+}
+
+/// Running sums of the epoch that is under way.
+#[derive(Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Sums {
+    pub steps: usize,
+    samples: usize,
+    right: usize,
+    /// Bits of the summed loss, which text would round.
+    loss_bits: u64,
+    pub seconds: f64,
+    pub backward: f64,
+    pub weight_grad: f64,
+}
+
+impl Sums {
+    pub fn add(&mut self, loss: f32, right: usize, samples: usize) {
+        self.steps += 1;
+        self.samples += samples;
+        self.right += right;
+        let sum = f64::from_bits(self.loss_bits) + f64::from(loss) * samples as f64;
+        self.loss_bits = sum.to_bits();
+    }
+
+    pub fn clock(&mut self, whole: Duration, parts: StepTimes) {
+        self.seconds += whole.as_secs_f64();
+        self.backward += parts.backward.as_secs_f64();
+        self.weight_grad += parts.weight_grad.as_secs_f64();
+    }
+
+    pub fn loss(&self) -> f32 {
+        (f64::from_bits(self.loss_bits) / self.samples as f64) as f32
+    }
+
+    pub fn accuracy(&self) -> f32 {
+        100.0 * self.right as f32 / self.samples as f32
+    }
+}
 
 /// Writes network, optimiser, observer state and history.
 pub(crate) fn save(
@@ -15,6 +69,7 @@ pub(crate) fn save(
     observer: Vec<(String, Vec<f32>)>,
     config: &TrainConfig,
     history: &History,
+    sums: &Sums,
 ) -> Result<()> {
     let params = net.parameters();
     let mut tensors: Vec<_> = params
@@ -36,6 +91,10 @@ pub(crate) fn save(
         ("steps".to_string(), optimiser.steps().to_string()),
         ("config".to_string(), fingerprint(config).map_err(json)?),
         (
+            "epoch".to_string(),
+            serde_json::to_string(sums).map_err(json)?,
+        ),
+        (
             "history".to_string(),
             serde_json::to_string(history).map_err(json)?,
         ),
@@ -43,8 +102,9 @@ pub(crate) fn save(
     write_tensors(path, tensors, notes)
 }
 
-/// A run found on disk: its history and the observer's tensors.
+/// A run found on disk: its history, the epoch under way and the observer's tensors.
 pub(crate) struct Found {
+    pub sums: Sums,
     pub history: History,
     pub observer: HashMap<String, Vec<f32>>,
 }
@@ -75,6 +135,7 @@ pub(crate) fn load(
         ));
     }
     let history: History = serde_json::from_str(note("history")?).map_err(bad)?;
+    let sums = serde_json::from_str(note("epoch")?).map_err(bad)?;
     let steps = note("steps")?
         .parse()
         .map_err(|e| Error::data(path, e, remedy))?;
@@ -120,13 +181,18 @@ pub(crate) fn load(
         .iter_mut()
         .flatten()
         .for_each(|q| q.ready = true);
-    Ok(Some(Found { history, observer }))
+    Ok(Some(Found {
+        sums,
+        history,
+        observer,
+    }))
 }
 
 /// What two runs must agree on to be the same run.
 fn fingerprint(config: &TrainConfig) -> serde_json::Result<String> {
     let same = TrainConfig {
         checkpoint: None,
+        checkpoint_steps: 0,
         show: false,
         label: String::new(),
         ..config.clone()

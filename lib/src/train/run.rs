@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::evaluate::{count_right, try_accuracy};
+use super::evaluate::{check_extent, count_right, try_accuracy};
+use super::resume::{self, Sums};
 use super::view::TrainingView;
-use super::{EpochRecord, History, Optimiser, TrainConfig, resume};
-use crate::data::{Batches, Dataset};
+use super::{EpochRecord, History, Optimiser, TrainConfig};
+use crate::data::{Batches, ImageSource};
 use crate::nn::{Mode, Net};
 use crate::ops::cross_entropy::CrossEntropyKernel;
 use crate::show;
@@ -57,15 +58,17 @@ impl Observer for Nobody {}
 /// Trains `net` on `train_set`, measuring on `test_set`.
 ///
 /// Runs with the same settings and seed give the same numbers. An interruption ends the run after the
-/// current step with [`crate::Error::Interrupted`]; the network keeps what it has learned, and with
-/// [`TrainConfig::checkpoint`] the next call continues from the last whole epoch.
+/// current step with [`crate::Error::Interrupted`]; the network keeps what it has learned. With
+/// [`TrainConfig::checkpoint`] the next call, in this process or another, continues to the same bits that an
+/// uninterrupted run reaches: from the interrupted step, or, after a kill, from the last state on disk (the end
+/// of an epoch, or a multiple of [`TrainConfig::checkpoint_steps`]).
 ///
 /// # Errors
 /// Settings or shapes that do not fit, files that cannot be read or written, interruption.
 pub fn try_train(
     net: &Net,
-    train_set: &Dataset,
-    test_set: &Dataset,
+    train_set: &dyn ImageSource,
+    test_set: &dyn ImageSource,
     config: &TrainConfig,
 ) -> Result<History> {
     train_with(net, train_set, test_set, config, &mut Nobody)
@@ -75,7 +78,12 @@ pub fn try_train(
 ///
 /// # Panics
 /// Where [`try_train`] returns an error.
-pub fn train(net: &Net, train_set: &Dataset, test_set: &Dataset, config: &TrainConfig) -> History {
+pub fn train(
+    net: &Net,
+    train_set: &dyn ImageSource,
+    test_set: &dyn ImageSource,
+    config: &TrainConfig,
+) -> History {
     try_train(net, train_set, test_set, config).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -85,8 +93,8 @@ pub fn train(net: &Net, train_set: &Dataset, test_set: &Dataset, config: &TrainC
 /// As [`try_train`], and whatever the observer returns.
 pub fn train_with(
     net: &Net,
-    train_set: &Dataset,
-    test_set: &Dataset,
+    train_set: &dyn ImageSource,
+    test_set: &dyn ImageSource,
     config: &TrainConfig,
     observer: &mut dyn Observer,
 ) -> Result<History> {
@@ -97,33 +105,47 @@ pub fn train_with(
     if let Some(augment) = config.augment {
         batches = batches.augmented(augment);
     }
+    if config.drop_last {
+        batches = batches.drop_last();
+    }
+    check_extent(net, train_set)?;
     let per_epoch = batches.len();
     let total = per_epoch * config.epochs;
     let mut optimiser = Optimiser::new(net, config);
     let mut history = History {
         label: config.label.clone(),
-        epochs: Vec::new(),
+        ..History::default()
     };
+    let mut sums = Sums::default();
     if let Some(path) = &config.checkpoint
         && let Some(found) = resume::load(path, net, &mut optimiser, config)?
     {
-        history.epochs = found.history.epochs;
+        history = History {
+            label: history.label,
+            ..found.history
+        };
+        sums = found.sums;
         observer.restore(&found.observer)?;
     }
-    let mut live = TrainingView::new(
-        &config.label,
-        total,
-        history.epochs.len() * per_epoch,
-        config.show,
-    );
+    let done = history.epochs.len() * per_epoch + sums.steps;
+    let mut live = TrainingView::new(&config.label, total, done, config.show);
     let mut images = Vec::new();
     for epoch in history.epochs.len()..config.epochs {
-        let mut sums = Sums::default();
         net.take_times();
-        let start = std::time::Instant::now();
         let mut batch = batches.epoch(epoch as u64);
-        while let Some(labels) = batch.fill(&mut images) {
-            show::check_interrupt()?;
+        batch.skip_batches(sums.steps);
+        loop {
+            let start = std::time::Instant::now();
+            let Some(labels) = batch.try_fill(&mut images)? else {
+                break;
+            };
+            if let Err(stop) = show::check_interrupt() {
+                if let Some(path) = &config.checkpoint {
+                    let state = observer.save();
+                    resume::save(path, net, &optimiser, state, config, &history, &sums)?;
+                }
+                return Err(stop);
+            }
             let iteration = epoch * per_epoch + sums.steps;
             let step = Step {
                 iteration,
@@ -136,11 +158,28 @@ pub fn train_with(
             optimiser.update(net, factor)?;
             observer.after_step(step, net, loss)?;
             sums.add(loss, right, labels.len());
+            sums.clock(start.elapsed(), net.take_times());
             let at = epoch as f32 + sums.steps as f32 / per_epoch as f32;
             live.step(iteration + 1, at, loss);
+            if config.eval_steps > 0
+                && sums.steps < per_epoch
+                && sums.steps.is_multiple_of(config.eval_steps)
+                && !test_set.is_empty()
+            {
+                let accuracy = try_accuracy(net, test_set, &config.normalize)?;
+                history.tests.push((at, accuracy));
+                live.test(at, accuracy);
+                net.take_times();
+            }
+            if let Some(path) = &config.checkpoint
+                && config.checkpoint_steps > 0
+                && sums.steps < per_epoch
+                && sums.steps.is_multiple_of(config.checkpoint_steps)
+            {
+                let state = observer.save();
+                resume::save(path, net, &optimiser, state, config, &history, &sums)?;
+            }
         }
-        let seconds = start.elapsed().as_secs_f32();
-        let times = net.take_times();
         let last = epoch + 1 == config.epochs;
         let measure = !test_set.is_empty() && (last || (epoch + 1) % config.eval_every == 0);
         let record = EpochRecord {
@@ -156,15 +195,20 @@ pub fn train_with(
             } else {
                 None
             },
-            seconds,
-            backward_seconds: times.backward.as_secs_f32(),
-            weight_grad_seconds: times.weight_grad.as_secs_f32(),
+            seconds: sums.seconds as f32,
+            backward_seconds: sums.backward as f32,
+            weight_grad_seconds: sums.weight_grad as f32,
         };
+        if let Some(accuracy) = record.test_accuracy {
+            history.tests.push((record.epoch as f32, accuracy));
+        }
         observer.after_epoch(&record, net)?;
         live.epoch(&record);
         history.epochs.push(record);
+        sums = Sums::default();
         if let Some(path) = &config.checkpoint {
-            resume::save(path, net, &optimiser, observer.save(), config, &history)?;
+            let state = observer.save();
+            resume::save(path, net, &optimiser, state, config, &history, &sums)?;
         }
     }
     live.finish();
@@ -189,30 +233,4 @@ fn step_once(net: &Net, images: &[f32], labels: &[u32], smoothing: f32) -> Resul
     let right = count_right(logits, classes, labels);
     inner.backward(pass, dy, false)?;
     Ok((loss, right))
-}
-
-/// Running sums of an epoch.
-#[derive(Default)]
-struct Sums {
-    steps: usize,
-    samples: usize,
-    right: usize,
-    loss: f64,
-}
-
-impl Sums {
-    fn add(&mut self, loss: f32, right: usize, samples: usize) {
-        self.steps += 1;
-        self.samples += samples;
-        self.right += right;
-        self.loss += f64::from(loss) * samples as f64;
-    }
-
-    fn loss(&self) -> f32 {
-        (self.loss / self.samples as f64) as f32
-    }
-
-    fn accuracy(&self) -> f32 {
-        100.0 * self.right as f32 / self.samples as f32
-    }
 }

@@ -35,6 +35,20 @@ impl Schedule {
         }
     }
 
+    /// Halved `times` times at equal distances.
+    ///
+    /// ```
+    /// use rebit::train::Schedule;
+    /// assert_eq!(Schedule::halved(3).factor(0.6), 0.25);
+    /// ```
+    pub fn halved(times: usize) -> Self {
+        let at = (1..=times).map(|i| i as f32 / (times + 1) as f32);
+        Schedule::Steps {
+            factor: 0.5,
+            at: at.collect(),
+        }
+    }
+
     /// The factor at progress `p`.
     ///
     /// ```

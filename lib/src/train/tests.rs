@@ -197,3 +197,149 @@ fn schedules_start_and_end_where_they_should() {
         "{steps:?}"
     );
 }
+
+#[test]
+fn the_state_within_an_epoch_continues_to_the_same_bits() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (train_set, test_set) = (shades(96, 1), shades(48, 2));
+    let whole = tiny_net(1);
+    let expected = try_train(&whole, &train_set, &test_set, &tiny_config(3))?;
+    let config = TrainConfig {
+        checkpoint: Some(folder.path().join("run.safetensors")),
+        checkpoint_steps: 2,
+        ..tiny_config(3)
+    };
+    // Step 11 is the last of the second epoch (6 steps each); the state of step 10 is on disk.
+    let mut stop = StopAfter(11);
+    assert!(train_with(&tiny_net(1), &train_set, &test_set, &config, &mut stop).is_err());
+    let mut seen = Steps(Vec::new());
+    let resumed = tiny_net(9);
+    let history = train_with(&resumed, &train_set, &test_set, &config, &mut seen)?;
+    assert_eq!(history.tests.len(), 3);
+    assert_eq!(seen.0, [10, 11, 12, 13, 14, 15, 16, 17]);
+    assert_eq!(weights(&resumed), weights(&whole));
+    let figures = |h: &History| {
+        let of = |e: &EpochRecord| (e.loss, e.train_accuracy, e.test_accuracy);
+        h.epochs.iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(figures(&history), figures(&expected));
+    Ok(())
+}
+
+/// The steps that are run.
+struct Steps(Vec<usize>);
+
+impl Observer for Steps {
+    fn before_step(&mut self, step: Step, _: &Net) -> Result<()> {
+        self.0.push(step.iteration);
+        Ok(())
+    }
+}
+
+#[test]
+fn plain_rules_move_bounds_and_batch_norm_by_the_gradient_alone() -> Result<()> {
+    use crate::nn::{QuantSpec, Role, UniformWeight};
+    let net = tiny_net(1);
+    net.quantise(|_| Some((QuantSpec { bits: 4 }, Box::new(UniformWeight))))?;
+    let config = TrainConfig {
+        bound_lr: 0.5,
+        bound_rule: BoundRule::Sgd,
+        plain_norm: true,
+        weight_decay: 0.1,
+        ..tiny_config(1)
+    };
+    let mut optimiser = Optimiser::new(&net, &config);
+    for factor in [1.0, 0.1] {
+        let before = net.parameters();
+        // Gradients of 1 everywhere: what moves is the rule alone.
+        net.lock().grads.iter_mut().for_each(|g| g.fill(1.0));
+        optimiser.update(&net, factor)?;
+        for (old, new) in before.iter().zip(net.parameters()) {
+            let moved = old.to_vec()[0] - new.to_vec()[0];
+            let expected = match old.role {
+                Role::Norm => 0.05 * factor,
+                Role::Bound => 0.5 * factor,
+                _ => continue,
+            };
+            assert!((moved - expected).abs() < 1e-6, "{}: {moved}", old.name);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn images_of_another_size_than_the_networks_are_refused() {
+    let mut wrong = shades(16, 1);
+    (wrong.height, wrong.width) = (4, 16);
+    let error = try_train(&tiny_net(1), &wrong, &shades(0, 1), &tiny_config(1)).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("3x8x8") && error.contains("3x4x16"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_network_trains_on_a_folder_of_images() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (split, count) in [("train", 24), ("val", 6)] {
+        for (class, across) in [("columns", true), ("rows", false)] {
+            let at = folder.path().join(split).join(class);
+            std::fs::create_dir_all(&at).expect("a writable folder");
+            for i in 0..count {
+                let image = image::RgbImage::from_fn(64 + i, 60, |x, y| {
+                    let along = if across { x } else { y };
+                    image::Rgb([if (along + i) / 8 % 2 == 0 { 220 } else { 30 }; 3])
+                });
+                image
+                    .save(at.join(format!("{i}.jpg")))
+                    .expect("a writable folder");
+            }
+        }
+    }
+    let part = |name: &str| crate::data::image_folder(folder.path().join(name));
+    let (train_set, test_set) = (
+        part("train")?.size(32).min_scale(0.2),
+        part("val")?.size(32),
+    );
+    let config = TrainConfig {
+        batch_size: 8,
+        lr: 0.003,
+        normalize: Normalize::IMAGENET,
+        schedule: Schedule::Constant,
+        ..tiny_config(10)
+    };
+    for net in [
+        crate::nn::imagenet_resnet(18, 32, 2, rng(1))?,
+        crate::nn::mobilenet_v2(32, 2, rng(1))?,
+    ] {
+        let history = try_train(&net, &train_set, &test_set, &config)?;
+        // Two classes: half of the answers are right by chance.
+        let last: f32 = history.epochs[7..].iter().map(|e| e.train_accuracy).sum();
+        assert!(last / 3.0 > 75.0, "{history:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn accuracy_is_measured_within_epochs_too_without_changing_the_run() -> Result<()> {
+    let (train_set, test_set) = (shades(96, 1), shades(48, 2));
+    let (plain, measured) = (tiny_net(1), tiny_net(1));
+    try_train(&plain, &train_set, &test_set, &tiny_config(2))?;
+    let config = TrainConfig {
+        eval_steps: 2,
+        ..tiny_config(2)
+    };
+    let history = try_train(&measured, &train_set, &test_set, &config)?;
+    let (at, accuracy) = history.test_curve();
+    // Six steps an epoch: after two, four and all of them.
+    let expected = [2.0 / 6.0, 4.0 / 6.0, 1.0, 8.0 / 6.0, 10.0 / 6.0, 2.0];
+    let close = at
+        .iter()
+        .zip(expected)
+        .all(|(a, e): (&f64, f64)| (a - e).abs() < 1e-6);
+    assert!(at.len() == 6 && close, "{at:?}");
+    assert_eq!(accuracy[5] as f32, history.final_accuracy());
+    assert_eq!(weights(&plain), weights(&measured));
+    Ok(())
+}

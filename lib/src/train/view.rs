@@ -65,6 +65,13 @@ impl TrainingView {
         }
     }
 
+    /// After a measurement within an epoch.
+    pub fn test(&mut self, epoch: f32, accuracy: f32) {
+        if let Some(curves) = self.face.as_mut().and_then(|f| f.curves.as_mut()) {
+            curves.push_to(1, "test", epoch, accuracy);
+        }
+    }
+
     /// After an epoch.
     pub fn epoch(&mut self, r: &EpochRecord) {
         let Some(face) = &mut self.face else { return };

@@ -150,6 +150,58 @@ impl FakeQuant {
         })
     }
 
+    /// Weights `k / 2^(bits-1)` of `w / scale`, `k = -2^(bits-1) ..= 2^(bits-1) - 1`: a signed grid with one
+    /// level more below 0 than above, `{-1, -1/2, 0, 1/2}` at 2 bits. One bit gives the signs `{-1, 1}`.
+    ///
+    /// With `h = 2^(bits-1)` this is the quantiser of the module at `l = -scale`, `u = scale (h - 1) / h` and the
+    /// result `(N/h) q - 1`. Source: the LTS code of 2022.
+    ///
+    /// # Errors
+    /// As [`Bounds::check`] and [`levels`]; a scale must be above 0.
+    ///
+    /// ```
+    /// use rebit::ops::fake_quant::FakeQuant;
+    /// let f = FakeQuant::signed(2.0, 2)?;
+    /// assert_eq!([-9.0, -1.1, 0.4, 9.0].map(|w| f.quantise(w)), [-1.0, -0.5, 0.0, 0.5]);
+    /// # Ok::<(), rebit::Error>(())
+    /// ```
+    pub fn signed(scale: f32, bits: u32) -> Result<Self> {
+        let bounds = Bounds::new(-scale, signed_share(bits) * scale);
+        let top = levels(bits)? as f32;
+        Ok(FakeQuant {
+            scale: top
+                / if bits == 1 {
+                    0.5
+                } else {
+                    2f32.powi(bits as i32 - 1)
+                },
+            offset: -1.0,
+            ..Self::activation(bounds, bits)?
+        })
+    }
+
+    /// Activations `k / 2^bits` of `x / scale`, `k = 0 ..= 2^bits - 1`: `{0, 1/4, 1/2, 3/4}` at 2 bits.
+    ///
+    /// This is the quantiser of the module at `l = 0`, `u = scale N / 2^bits` and the result `(N / 2^bits) q`.
+    /// Source: the LTS code of 2022.
+    ///
+    /// # Errors
+    /// As [`signed`](Self::signed).
+    ///
+    /// ```
+    /// use rebit::ops::fake_quant::FakeQuant;
+    /// let f = FakeQuant::unsigned(2.0, 2)?;
+    /// assert_eq!([-1.0, 0.6, 1.0, 9.0].map(|x| f.quantise(x)), [0.0, 0.25, 0.5, 0.75]);
+    /// # Ok::<(), rebit::Error>(())
+    /// ```
+    pub fn unsigned(scale: f32, bits: u32) -> Result<Self> {
+        let share = unsigned_share(bits);
+        Ok(FakeQuant {
+            scale: share,
+            ..Self::activation(Bounds::new(0.0, share * scale), bits)?
+        })
+    }
+
     /// One level step `Delta = 1/N`, in units of `n`.
     pub fn step(self) -> f32 {
         1.0 / self.levels as f32
@@ -193,6 +245,19 @@ impl FakeQuant {
         }
         Bounds::new(self.lower, self.upper).check().map(drop)
     }
+}
+
+/// `u / scale` of [`FakeQuant::signed`].
+pub(crate) fn signed_share(bits: u32) -> f32 {
+    match bits {
+        1 => 1.0,
+        _ => 1.0 - 2f32.powi(1 - bits as i32),
+    }
+}
+
+/// `u / scale` of [`FakeQuant::unsigned`], which is also the factor of its results.
+pub(crate) fn unsigned_share(bits: u32) -> f32 {
+    1.0 - 2f32.powi(-(bits as i32))
 }
 
 /// Gradient of the bounds.

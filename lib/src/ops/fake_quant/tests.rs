@@ -172,3 +172,28 @@ fn the_bounds_own_tapes_are_followed() {
     let grads = y.sum::<(), _>().backward();
     assert_eq!(read(&grads.get(&v)), [-0.25]);
 }
+
+#[test]
+fn signed_and_unsigned_grids_are_those_of_the_code_of_2022() {
+    // The formulas as that code has them: q = round(clamp(2^(b-1) w/s, -2^(b-1), 2^(b-1)-1)) / 2^(b-1) for
+    // weights, q = round(clamp(2^b x/s, 0, 2^b-1)) / 2^b for inputs.
+    let s = 0.8f32;
+    for bits in 2..=8 {
+        let half = 2f32.powi(bits as i32 - 1);
+        let signed = FakeQuant::signed(s, bits).unwrap();
+        let unsigned = FakeQuant::unsigned(s, bits).unwrap();
+        for x in crate::ops::wave(500) {
+            let w = (half * x / s).clamp(-half, half - 1.0).round_ties_even() / half;
+            assert!((signed.quantise(x) - w).abs() < 1e-6, "{bits} bits, {x}");
+            let a = (2.0 * half * x / s).clamp(0.0, 2.0 * half - 1.0);
+            let a = a.round_ties_even() / (2.0 * half);
+            assert!((unsigned.quantise(x) - a).abs() < 1e-6, "{bits} bits, {x}");
+        }
+    }
+    let signs = FakeQuant::signed(s, 1).unwrap();
+    assert_eq!(
+        [-3.0, -0.1, 0.1].map(|w| signs.quantise(w)),
+        [-1.0, -1.0, 1.0]
+    );
+    assert!(FakeQuant::signed(0.0, 2).is_err() && FakeQuant::unsigned(-1.0, 2).is_err());
+}

@@ -2,7 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::nn::{Grid, LayerSpec, TensorSpec};
 use crate::{Error, Result};
+
+/// Where a layer stands in its network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    First,
+    Inner,
+    Last,
+}
 
 /// How the freezing threshold `r(t)`, in level steps, grows with progress after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +41,16 @@ impl Threshold {
     }
 }
 
+impl std::fmt::Display for Threshold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Threshold::Constant(r) => write!(f, "constant {r}"),
+            Threshold::Linear => f.write_str("linear"),
+            Threshold::Sine => f.write_str("sine"),
+        }
+    }
+}
+
 /// Which of the free weights are frozen when the threshold asks for some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Selection {
@@ -41,6 +60,31 @@ pub enum Selection {
     Random,
     /// As many, those farthest from their level: the adversary.
     Farthest,
+}
+
+/// Which generation of the authors' quantiser rounds weights and inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Quantiser {
+    /// Code of 2023 (versions 3 and 4 of the paper): trained bounds for weights and inputs, levels spread evenly
+    /// between them. The level of a frozen weight can still move with its bounds.
+    TrainedBounds,
+    /// Code of 2022 (versions 1 and 2): weights at multiples of a scale of three standard deviations that is
+    /// set once and never trained, on a signed grid with one level more below 0 than above; inputs at multiples
+    /// of a trained scale. The level of a frozen weight is fixed.
+    FixedScale,
+}
+
+/// How the first convolution and the last layer are quantised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ends {
+    /// As every other layer, the image included (code of 2023).
+    Quantised,
+    /// First convolution: 8-bit weights, image in full precision. Last layer: 8-bit weights with a trained scale,
+    /// 8-bit input (code of 2022 on CIFAR). Neither is ever frozen; for the first convolution that is this
+    /// library's choice.
+    EightBit,
+    /// Both in full precision (code of 2022 on ImageNet).
+    FullPrecision,
 }
 
 /// Settings of LTS; the defaults are the paper's main runs at a memory that suits short trainings.
@@ -61,8 +105,10 @@ pub struct LtsConfig {
     /// Whether gradients of frozen weights are left uncomputed. The bounds of a layer then learn from its
     /// free weights only; in the authors' code, which computes everything, from all.
     pub masked: bool,
-    /// Whether the first convolution and the last layer are quantised too.
-    pub first_and_last: bool,
+    /// Generation of the quantiser.
+    pub quantiser: Quantiser,
+    /// First convolution and last layer.
+    pub ends: Ends,
     /// Seed of random selection.
     pub seed: u64,
 }
@@ -77,7 +123,8 @@ impl Default for LtsConfig {
             selection: Selection::Nearest,
             freeze: true,
             masked: true,
-            first_and_last: true,
+            quantiser: Quantiser::TrainedBounds,
+            ends: Ends::Quantised,
             seed: 0,
         }
     }
@@ -92,8 +139,50 @@ impl LtsConfig {
         }
     }
 
+    /// The quantisers of the authors' code of 2022 on CIFAR: fixed weight scales, first and last layer at 8 bits.
+    pub fn code_2022() -> Self {
+        LtsConfig {
+            quantiser: Quantiser::FixedScale,
+            ends: Ends::EightBit,
+            ..LtsConfig::default()
+        }
+    }
+
+    /// Quantisers of the layer at `place`, and whether its weights may freeze; `None` for full precision.
+    pub(crate) fn layer(&self, place: Place) -> Option<(LayerSpec, bool)> {
+        let grid = |trained| match self.quantiser {
+            Quantiser::TrainedBounds => Grid::Bounds,
+            Quantiser::FixedScale => Grid::Scale { trained },
+        };
+        let spec = |bits, grid| TensorSpec { bits, grid };
+        match (place, self.ends) {
+            (Place::Inner, _) | (_, Ends::Quantised) => {
+                let (weight, input) = (spec(self.bits, grid(false)), spec(self.bits, grid(true)));
+                let input = Some(input);
+                Some((LayerSpec { weight, input }, true))
+            }
+            (Place::First, Ends::EightBit) => {
+                let (weight, input) = (spec(8, grid(false)), None);
+                Some((LayerSpec { weight, input }, false))
+            }
+            (Place::Last, Ends::EightBit) => {
+                let (weight, input) = (spec(8, grid(true)), Some(spec(8, grid(true))));
+                Some((LayerSpec { weight, input }, false))
+            }
+            (_, Ends::FullPrecision) => None,
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         crate::ops::fake_quant::levels(self.bits)?;
+        if let Threshold::Constant(r) = self.threshold
+            && !(r >= 0.0 && r.is_finite())
+        {
+            return Err(Error::invalid(
+                format!("constant threshold {r}"),
+                "is a number of level steps, 0 or more",
+            ));
+        }
         if !(0.0..1.0).contains(&self.warmup) {
             return Err(Error::invalid(
                 format!("warmup {}", self.warmup),
@@ -111,8 +200,18 @@ impl LtsConfig {
 
     /// Threshold of the step that follows `done` of `total` steps; `None` during the warm-up.
     pub fn rate(&self, done: usize, total: usize) -> Option<f32> {
-        let (t, end) = ((done + 1) as f32, total as f32);
-        let start = self.warmup * end;
-        (t > start).then(|| self.threshold.rate((t - start) / (end - start)))
+        rate_after(self.threshold, self.warmup, done, total)
     }
+}
+
+/// Threshold of the step that follows `done` of `total` steps, of which a share `warmup` freezes nothing.
+pub(crate) fn rate_after(
+    threshold: Threshold,
+    warmup: f32,
+    done: usize,
+    total: usize,
+) -> Option<f32> {
+    let (t, end) = ((done + 1) as f32, total as f32);
+    let start = warmup * end;
+    (t > start).then(|| threshold.rate((t - start) / (end - start)))
 }

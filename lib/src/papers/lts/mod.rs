@@ -11,13 +11,21 @@
 mod config;
 mod layer;
 mod observer;
+mod plan;
+mod recipe;
 mod record;
 mod select;
 mod shadow;
 #[cfg(test)]
 mod tests;
+mod timing;
+mod trial;
 
-pub use config::{LtsConfig, Selection, Threshold};
+pub use config::{Ends, LtsConfig, Quantiser, Selection, Threshold};
 pub use observer::{Lts, quantise};
+pub use plan::Plan;
+pub use recipe::Recipe;
 pub use record::{LayerShare, LtsReport, expected_share};
 pub use shadow::WrongFreeze;
+pub use timing::{BackwardTime, time_backward};
+pub use trial::{Trial, train};

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use super::LtsConfig;
+use super::config::Place;
 use super::layer::{Handle, LtsLayer, lock};
+use super::plan::{Plan, PlanMasks};
 use super::record::{LayerShare, LtsReport};
 use super::shadow::Shadow;
-use crate::nn::{Net, QuantSpec};
+use super::{LtsConfig, Threshold};
+use crate::nn::{Net, UniformWeight};
 use crate::ops::lts_weight::LtsState;
 use crate::train::{EpochRecord, Observer, Step};
 use crate::{Error, Result, dev};
+use rayon::prelude::*;
 
 /// Bins of the distance histograms.
 const BINS: usize = 50;
@@ -27,12 +30,17 @@ pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
     let last = infos.len().saturating_sub(1);
     let mut layers = Vec::new();
     let mut failed = None;
-    let mut at = 0;
-    net.quantise(|info| {
-        let index = at;
-        at += 1;
-        if !config.first_and_last && (index == 0 || index == last) {
-            return None;
+    let mut index = 0;
+    net.quantise_layers(|info| {
+        let place = match index {
+            0 => Place::First,
+            i if i == last => Place::Last,
+            _ => Place::Inner,
+        };
+        index += 1;
+        let (spec, freezes) = config.layer(place)?;
+        if !freezes {
+            return Some((spec, Box::new(UniformWeight) as _));
         }
         let state = LtsState::new(&dev(), info.weights)
             .map_err(|e| failed = Some(e))
@@ -42,7 +50,7 @@ pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
             macs: info.macs,
             state,
             config,
-            index: index as u64,
+            index: index as u64 - 1,
             rate: None,
             iteration: 0,
             flipped: 0,
@@ -52,10 +60,7 @@ pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
         };
         let layer = Arc::new(Mutex::new(layer));
         layers.push(layer.clone());
-        Some((
-            QuantSpec { bits: config.bits },
-            Box::new(Handle::new(layer)) as _,
-        ))
+        Some((spec, Box::new(Handle::new(layer)) as _))
     })?;
     if let Some(e) = failed {
         return Err(e);
@@ -66,12 +71,15 @@ pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
     };
     let sums = vec![0.0; layers.len()];
     let parameters = net.parameter_count();
+    let macs = infos.iter().map(|l| l.macs).sum();
     Ok(Lts {
         config,
         layers,
         shadows,
+        plans: Vec::new(),
         sums,
         parameters,
+        macs,
         report: LtsReport::default(),
         cost: 0.0,
     })
@@ -80,11 +88,15 @@ pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
 /// Steers and records a run; pass it to [`crate::train::train_with`].
 pub struct Lts {
     config: LtsConfig,
-    layers: Vec<Arc<Mutex<LtsLayer>>>,
+    pub(super) layers: Vec<Arc<Mutex<LtsLayer>>>,
     shadows: Vec<Shadow>,
+    /// Other schedules whose masks are recorded along the way.
+    plans: Vec<PlanMasks>,
     /// Sum over iterations of each layer's frozen share.
     sums: Vec<f64>,
     parameters: usize,
+    /// Multiply-accumulates of one sample's forward pass, all layers.
+    macs: usize,
     report: LtsReport,
     /// Sum over iterations of frozen weights / trainable parameters.
     cost: f64,
@@ -94,6 +106,28 @@ impl Lts {
     /// The settings.
     pub fn config(&self) -> &LtsConfig {
         &self.config
+    }
+
+    /// Also records, without acting on them, the masks that other schedules would draw on this very run: what
+    /// they would save and how often they would be wrong is in [`LtsReport::plans`].
+    ///
+    /// Meant for a run that freezes nothing; on one that freezes, a frozen weight can no longer prove a plan wrong.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a warm-up outside 0 to below 1.
+    pub fn also_record(&mut self, schedules: &[(Threshold, f32)]) -> Result<()> {
+        for &(threshold, warmup) in schedules {
+            LtsConfig {
+                threshold,
+                warmup,
+                ..self.config
+            }
+            .check()?;
+            let lengths = self.layers.iter().map(|l| lock(l).len());
+            let masks = PlanMasks::new(threshold, warmup, lengths.collect());
+            self.plans.push(masks);
+        }
+        Ok(())
     }
 
     /// Smoothed distances of all weights in level steps, `D/Delta`.
@@ -153,15 +187,15 @@ impl Lts {
                 }
             })
             .collect();
-        let flops = |f: &dyn Fn(&LayerShare) -> f64| {
-            layers.iter().map(|l| l.macs as f64 * f(l)).sum::<f64>()
-        };
-        let exact = 50.0 * flops(&|l| l.frozen) / flops(&|_| 1.0).max(1.0);
+        let skipped: f64 = layers.iter().map(|l| l.macs as f64 * l.frozen).sum();
+        let exact = 50.0 * skipped / (self.macs as f64).max(1.0);
         LtsReport {
             updates_eliminated: updates,
             backward_flops_eliminated: updates / 2.0,
             backward_flops_exact: exact,
-            settled: self.settled(),
+            settled: self.settled_at_epochs(),
+            settled_course: self.settled_course(),
+            plans: self.plans(),
             wrong_freeze: self.wrong_freeze(),
             layers,
             ..self.report.clone()
@@ -177,22 +211,47 @@ impl Lts {
         each.fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
     }
 
-    /// Share of weights whose last flip lies at or before each epoch's end.
-    fn settled(&self) -> Vec<f32> {
-        let epochs = self.report.distance.len();
-        let per_epoch = self
-            .report
-            .frozen_share
-            .len()
-            .checked_div(epochs)
-            .unwrap_or(0);
-        let guards: Vec<_> = self.layers.iter().map(|l| lock(l)).collect();
-        let all: usize = guards.iter().map(|l| l.len()).sum();
-        let share = |end: usize| {
-            let flips = guards.iter().flat_map(|l| l.last_flip.iter());
-            flips.filter(|f| **f as usize <= end).count() as f32 / all.max(1) as f32
-        };
-        (1..=epochs).map(|e| share(e * per_epoch)).collect()
+    /// Share of weights whose last flip lies at or before each iteration.
+    fn settled_course(&self) -> Vec<f32> {
+        let iterations = self.report.frozen_share.len();
+        let mut flips = vec![0usize; iterations + 1];
+        let mut all = 0;
+        for layer in &self.layers {
+            let layer = lock(layer);
+            all += layer.len();
+            for last in &layer.last_flip {
+                flips[(*last as usize).min(iterations)] += 1;
+            }
+        }
+        let mut settled = flips[0];
+        flips[1..]
+            .iter()
+            .map(|flips| {
+                settled += flips;
+                settled as f32 / all.max(1) as f32
+            })
+            .collect()
+    }
+
+    fn settled_at_epochs(&self) -> Vec<f32> {
+        let course = self.settled_course();
+        match course.len().checked_div(self.report.distance.len()) {
+            Some(per_epoch) if per_epoch > 0 => course
+                .chunks_exact(per_epoch)
+                .map(|epoch| epoch[per_epoch - 1])
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn plans(&self) -> Vec<Plan> {
+        let iterations = self.report.frozen_share.len();
+        let levels: Vec<_> = self.layers.iter().map(|l| lock(l)).collect();
+        let levels: Vec<&[f32]> = levels.iter().map(|l| l.state.previous.as_slice()).collect();
+        self.plans
+            .iter()
+            .map(|p| p.result(&levels, iterations, self.parameters))
+            .collect()
     }
 
     fn wrong_freeze(&self) -> Option<super::WrongFreeze> {
@@ -245,6 +304,13 @@ impl Observer for Lts {
                 shadow.observe(&layer, rate);
             }
         }
+        if !self.plans.is_empty() {
+            let guards: Vec<_> = self.layers.iter().map(|l| lock(l)).collect();
+            let layers: Vec<&LtsLayer> = guards.iter().map(|g| &**g).collect();
+            self.plans.par_iter_mut().for_each(|plan| {
+                plan.observe(&layers, step.iteration, step.total);
+            });
+        }
         self.cost += frozen as f64 / self.parameters as f64;
         self.report.frozen_share.push(frozen as f32 / all as f32);
         self.report.flip_rate.push(flipped as f32 / all as f32);
@@ -276,6 +342,9 @@ impl Observer for Lts {
             if let Some(shadow) = self.shadows.get(i) {
                 state.push((format!("{i}.shadow"), shadow.save()));
             }
+        }
+        for (i, plan) in self.plans.iter().enumerate() {
+            state.push((format!("plan.{i}"), plan.save()));
         }
         let r = &self.report;
         state.push(("frozen_share".into(), r.frozen_share.clone()));
@@ -326,6 +395,14 @@ impl Observer for Lts {
                 ));
             }
         }
+        for (i, plan) in self.plans.iter_mut().enumerate() {
+            if !plan.restore(get(&format!("plan.{i}"), None)?) {
+                return Err(Error::invalid(
+                    "checkpoint plans",
+                    "are of another length; start afresh",
+                ));
+            }
+        }
         let r = &mut self.report;
         r.frozen_share = get("frozen_share", None)?.clone();
         r.flip_rate = get("flip_rate", None)?.clone();
@@ -345,7 +422,7 @@ impl Observer for Lts {
     }
 }
 
-fn halves(x: f64) -> [f32; 2] {
+pub(super) fn halves(x: f64) -> [f32; 2] {
     let bits = x.to_bits();
     [
         f32::from_bits((bits >> 32) as u32),
@@ -353,6 +430,6 @@ fn halves(x: f64) -> [f32; 2] {
     ]
 }
 
-fn joined([high, low]: [f32; 2]) -> f64 {
+pub(super) fn joined([high, low]: [f32; 2]) -> f64 {
     f64::from_bits(u64::from(high.to_bits()) << 32 | u64::from(low.to_bits()))
 }

@@ -34,15 +34,26 @@ pub struct LtsReport {
     pub flip_rate: Vec<f32>,
     /// Share of weights that already have their final level and never leave it again, at each epoch's end.
     pub settled: Vec<f32>,
+    /// The same after each iteration.
+    pub settled_course: Vec<f32>,
     /// Histograms of `D/Delta` over `[0, 1)` in 50 bins, one an epoch, as shares.
     pub distance: Vec<Vec<f32>>,
     /// Layer by layer.
     pub layers: Vec<LayerShare>,
     /// Shadow masks of a run that does not freeze.
     pub wrong_freeze: Option<super::WrongFreeze>,
+    /// What other schedules would have done, see [`super::Lts::also_record`].
+    pub plans: Vec<super::Plan>,
 }
 
 impl LtsReport {
+    /// Share of weights that have settled for good when a share `p` of the training is over.
+    pub fn settled_after(&self, p: f64) -> f32 {
+        let at = (p * self.settled_course.len() as f64).round() as usize;
+        let course = self.settled_course.get(at.saturating_sub(1));
+        course.copied().unwrap_or(f32::NAN)
+    }
+
     /// Progress `(i + 1) / n` of the iterations, for the x axis of figures.
     pub fn progress(&self) -> Vec<f64> {
         let n = self.frozen_share.len() as f64;

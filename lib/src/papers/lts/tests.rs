@@ -154,18 +154,222 @@ fn shadow_masks_freeze_nothing_and_rates_are_shares() -> Result<()> {
 }
 
 #[test]
-fn first_and_last_layer_can_stay_in_full_precision() -> Result<()> {
+fn first_and_last_layer_follow_their_own_policy() -> Result<()> {
+    let bits = |ends| -> Result<Vec<Option<u32>>> {
+        let net = tiny_net(1);
+        quantise(
+            &net,
+            LtsConfig {
+                ends,
+                ..LtsConfig::default()
+            },
+        )?;
+        Ok(net.layers().iter().map(|l| l.bits).collect())
+    };
+    for (ends, expected) in [
+        (Ends::Quantised, Some(2)),
+        (Ends::EightBit, Some(8)),
+        (Ends::FullPrecision, None),
+    ] {
+        let bits = bits(ends)?;
+        let last = bits.len() - 1;
+        assert_eq!((bits[0], bits[last]), (expected, expected), "{ends:?}");
+        assert!(bits[1..last].iter().all(|b| *b == Some(2)), "{ends:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_quantisers_of_2022_leave_the_image_and_both_ends_free() -> Result<()> {
+    let (net, lts, _) = run(LtsConfig::code_2022(), tiny_config(6))?;
+    assert!(lts.report().frozen_share.last() > Some(&0.9));
+    let names: Vec<String> = lts.report().layers.into_iter().map(|l| l.name).collect();
+    assert!(!names.contains(&"conv1".into()) && !names.contains(&"fc".into()));
+    assert!(
+        net.parameter("conv1.act_scale").is_err(),
+        "an image in full precision"
+    );
+    // Six layers inside and the last have a trained input scale, the last a trained weight scale too.
+    let trained = |p: &&crate::nn::Param| p.role == crate::nn::Role::Bound;
+    assert_eq!(
+        net.parameters().iter().filter(trained).count(),
+        names.len() + 2
+    );
+    Ok(())
+}
+
+#[test]
+fn with_a_fixed_scale_a_frozen_weight_keeps_its_level_to_the_end() -> Result<()> {
+    let config = LtsConfig {
+        bits: 3,
+        ..LtsConfig::code_2022()
+    };
     let net = tiny_net(1);
-    quantise(
+    let mut watch = Levels(quantise(&net, config)?, Vec::new(), 0);
+    train_with(
         &net,
-        LtsConfig {
-            first_and_last: false,
-            ..LtsConfig::default()
-        },
+        &shades(96, 1),
+        &shades(0, 2),
+        &tiny_config(6),
+        &mut watch,
     )?;
-    let bits: Vec<Option<u32>> = net.layers().iter().map(|l| l.bits).collect();
-    assert_eq!((bits[0], bits[bits.len() - 1]), (None, None));
-    assert!(bits[1..bits.len() - 1].iter().all(|b| *b == Some(2)));
+    assert!(watch.2 > 500, "{} frozen weights were compared", watch.2);
+    Ok(())
+}
+
+/// Fails when a weight that was frozen after some step is free or on another level after a later one.
+struct Levels(Lts, Vec<Vec<Option<f32>>>, usize);
+
+impl crate::train::Observer for Levels {
+    fn before_step(&mut self, step: crate::train::Step, net: &Net) -> Result<()> {
+        self.0.before_step(step, net)
+    }
+
+    fn after_step(&mut self, step: crate::train::Step, net: &Net, loss: f32) -> Result<()> {
+        self.0.after_step(step, net, loss)?;
+        let layers = self.0.layers.iter();
+        let now: Vec<Vec<Option<f32>>> = layers
+            .map(|layer| {
+                let layer = super::layer::lock(layer);
+                let levels = layer.state.frozen.iter().zip(layer.state.previous.iter());
+                levels.map(|(f, q)| f.then_some(*q)).collect()
+            })
+            .collect();
+        let before = self.1.iter().flatten();
+        for (old, new) in before.zip(now.iter().flatten()) {
+            if old.is_some() {
+                assert_eq!(old, new, "step {}", step.iteration);
+                self.2 += 1;
+            }
+        }
+        self.1 = now;
+        Ok(())
+    }
+}
+
+#[test]
+fn frozen_weights_have_no_gradient() -> Result<()> {
+    for masked in [true, false] {
+        let config = LtsConfig {
+            masked,
+            ..LtsConfig::default()
+        };
+        let (net, lts, _) = run(config, tiny_config(5))?;
+        assert!(lts.frozen_share() > 0.9);
+        let inner = net.lock();
+        for layer in &lts.layers {
+            let layer = super::layer::lock(layer);
+            let at = inner.find(&format!("{}.weight", layer.name))?;
+            let grads = layer.state.frozen.iter().zip(inner.grads[at].iter());
+            assert!(grads.clone().count() == layer.len());
+            assert!(
+                grads.filter(|(f, _)| **f).all(|(_, g)| *g == 0.0),
+                "{}",
+                layer.name
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn on_one_trajectory_sine_freezes_no_less_than_linear_and_earlier_no_less_than_later() -> Result<()>
+{
+    let net = tiny_net(1);
+    let mut lts = quantise(&net, LtsConfig::baseline())?;
+    let plans = [Threshold::Sine, Threshold::Linear].map(|t| [0.0, 0.2, 0.5].map(|w| (t, w)));
+    lts.also_record(&plans.concat())?;
+    let mut course = Course(lts, Vec::new());
+    train_with(
+        &net,
+        &shades(96, 1),
+        &shades(0, 2),
+        &tiny_config(6),
+        &mut course,
+    )?;
+    for saved in &course.1 {
+        let (sine, linear) = saved.split_at(3);
+        assert!(sine.iter().zip(linear).all(|(s, l)| s >= l), "{saved:?}");
+        assert!(sine.is_sorted_by(|a, b| a >= b) && linear.is_sorted_by(|a, b| a >= b));
+    }
+    assert!(course.1.last().is_some_and(|s| s[3] > 0.0 && s[0] > s[3]));
+    Ok(())
+}
+
+/// What each plan has saved after every step.
+struct Course(Lts, Vec<Vec<f64>>);
+
+impl crate::train::Observer for Course {
+    fn before_step(&mut self, step: crate::train::Step, net: &Net) -> Result<()> {
+        self.0.before_step(step, net)
+    }
+
+    fn after_step(&mut self, step: crate::train::Step, net: &Net, loss: f32) -> Result<()> {
+        self.0.after_step(step, net, loss)?;
+        let plans = self.0.report().plans;
+        self.1
+            .push(plans.iter().map(|p| p.updates_eliminated).collect());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_plan_foresees_what_its_schedule_saves() -> Result<()> {
+    // Distances hardly depend on whether frozen weights stop: the plan on the free run predicts the real one.
+    let schedule = (Threshold::Linear, 0.2);
+    let net = tiny_net(1);
+    let mut watch = quantise(&net, LtsConfig::baseline())?;
+    watch.also_record(&[schedule])?;
+    let config = tiny_config(8);
+    train_with(&net, &shades(96, 1), &shades(0, 2), &config, &mut watch)?;
+    let plan = watch.report().plans[0];
+    let (_, lts, _) = run(LtsConfig::default(), config)?;
+    let real = lts.report().updates_eliminated;
+    assert!(
+        (plan.updates_eliminated - real).abs() < 5.0,
+        "{plan:?} {real}"
+    );
+    // The shadow mask of the nearest rule is the same plan.
+    let shadow = watch.report().wrong_freeze.expect("a run without freezing");
+    assert!((plan.wrong_freeze - shadow.nearest).abs() < 1e-9);
+    Ok(())
+}
+
+#[test]
+fn the_frozen_share_follows_twice_the_threshold() -> Result<()> {
+    // Soft: near-uniform distances. 0.12 covers the coarse steps of 36 iterations.
+    let (_, lts, _) = run(LtsConfig::default(), tiny_config(20))?;
+    let report = lts.report();
+    let (mut worst, mut at) = (0.0f32, 0);
+    for (i, (share, rate)) in report.frozen_share.iter().zip(&report.rate).enumerate() {
+        let off = (share - expected_share(*rate)).abs();
+        (worst, at) = if off > worst { (off, i) } else { (worst, at) };
+    }
+    assert!(worst < 0.12, "{worst} at iteration {at}");
+    Ok(())
+}
+
+#[test]
+fn settled_shares_rise_to_one() -> Result<()> {
+    let (_, lts, _) = run(LtsConfig::baseline(), tiny_config(4))?;
+    let report = lts.report();
+    assert_eq!(report.settled_course.len(), report.frozen_share.len());
+    assert!(report.settled_course.is_sorted());
+    assert_eq!(report.settled_course.last(), Some(&1.0));
+    assert_eq!(report.settled.len(), 4);
+    assert_eq!(report.settled_after(1.0), 1.0);
+    assert_eq!(report.settled_after(0.25), report.settled[0]);
+    Ok(())
+}
+
+#[test]
+fn backward_passes_are_timed_for_each_share() -> Result<()> {
+    let times = time_backward(&tiny_net(1), 4, &[0.0, 0.5, 1.0], 2)?;
+    let shares: Vec<f32> = times.iter().map(|t| t.frozen).collect();
+    assert_eq!(shares, [0.0, 0.5, 1.0]);
+    for t in times {
+        assert!(t.weight_grad > 0.0 && t.weight_grad < t.seconds, "{t:?}");
+    }
     Ok(())
 }
 
@@ -182,6 +386,10 @@ fn settings_out_of_range_are_refused() {
         },
         LtsConfig {
             momentum: 1.0,
+            ..LtsConfig::default()
+        },
+        LtsConfig {
+            threshold: Threshold::Constant(-0.1),
             ..LtsConfig::default()
         },
     ] {

@@ -1,61 +1,16 @@
 //! Frames of the supervisor as [`Output`]s: text whole in UTF-8, forms of one value together, messages
 //! of the library decoded.
 
-use rebit_wire::Message;
+mod message;
+mod panic;
+mod text;
 
-use crate::output::{Bundle, Claim, Finding, Output, Progress, StreamName};
+use message::Decoded;
+pub use panic::PanicReport;
+use text::take_whole;
+
+use crate::output::{Bundle, Output, StreamName};
 use crate::supervisor::frame::Frame;
-
-/// A panic as the library reports it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-pub struct PanicReport {
-    /// Its message.
-    pub message: String,
-    /// Source file.
-    #[serde(default)]
-    pub file: String,
-    /// Line, from 1.
-    #[serde(default)]
-    pub line: usize,
-    /// Column, from 1.
-    #[serde(default)]
-    pub column: usize,
-}
-
-impl PanicReport {
-    /// Line and column in the user's cell, found by the text of the compiled line.
-    pub fn place_in(&self, generated: &str, cell: &str) -> Option<(usize, usize)> {
-        if self.file != "src/lib.rs" {
-            return None;
-        }
-        let compiled = generated.lines().nth(self.line.checked_sub(1)?)?;
-        let wanted = compiled.trim();
-        if wanted.is_empty() {
-            return None;
-        }
-        let same = |line: &&str| line.trim() == wanted;
-        let holds = |line: &&str| !line.trim().is_empty() && line.contains(wanted);
-        let lines: Vec<&str> = cell.lines().collect();
-        let at = lines
-            .iter()
-            .position(same)
-            .or_else(|| lines.iter().position(holds))?;
-        let start = compiled.len() - compiled.trim_start().len();
-        let inside = lines[at].find(wanted)?;
-        let column = (self.column.saturating_sub(1)).saturating_sub(start) + inside;
-        Some((at + 1, column + 1))
-    }
-
-    fn text(&self) -> String {
-        let PanicReport {
-            message,
-            file,
-            line,
-            column,
-        } = self;
-        format!("thread panicked at {file}:{line}:{column}:\n{message}\n")
-    }
-}
 
 /// Turns frames into outputs; one for a session's whole life.
 #[derive(Default)]
@@ -142,65 +97,12 @@ impl Translator {
     }
 
     fn message(&mut self, line: &str, sink: &mut dyn FnMut(Output)) {
-        // The supervisor has taken the session's prefix off; any will do here.
-        let message = rebit_wire::decode("-", &format!("-{line}"));
-        sink(match message {
-            Some(Message::Display { id, data, metadata }) => {
-                return self.show(id, data, metadata, sink);
-            }
-            Some(Message::UpdateDisplay { id, data, metadata }) => {
-                Output::UpdateDisplay { id, data, metadata }
-            }
-            Some(Message::ClearOutput { wait }) => Output::ClearOutput { wait },
-            Some(Message::Progress {
-                id,
-                label,
-                done,
-                total,
-                rate,
-                eta_seconds,
-                message,
-                finished,
-            }) => Output::Progress(Progress {
-                id,
-                label,
-                done,
-                total,
-                rate,
-                eta_seconds,
-                note: message.unwrap_or_default(),
-                finished,
-            }),
-            Some(Message::Claim {
-                text,
-                holds,
-                ours,
-                paper,
-            }) => Output::Claim(Claim {
-                text,
-                holds,
-                ours,
-                paper,
-            }),
-            Some(Message::Finding {
-                text,
-                ours,
-                paper,
-                why,
-            }) => Output::Finding(Finding {
-                text,
-                ours,
-                paper,
-                why,
-            }),
-            Some(Message::Interrupted) => {
-                self.interrupted = true;
-                return;
-            }
-            // A newer library has more to say than we understand.
-            Some(Message::Unknown) => return,
-            None => Output::stdout(format!("{line}\n")),
-        });
+        match message::decode(line) {
+            Decoded::Display { id, data, metadata } => self.show(id, data, metadata, sink),
+            Decoded::Output(output) => sink(output),
+            Decoded::Interrupted => self.interrupted = true,
+            Decoded::Nothing => {}
+        }
     }
 
     fn text(&mut self, name: StreamName, bytes: &[u8], sink: &mut dyn FnMut(Output)) {
@@ -290,26 +192,6 @@ fn content(mime: &str, text: String) -> serde_json::Value {
         return value;
     }
     serde_json::Value::String(text)
-}
-
-/// Takes all whole characters; an unfinished one at the end stays, bytes that are none are replaced.
-fn take_whole(held: &mut Vec<u8>) -> String {
-    let unfinished = match std::str::from_utf8(held) {
-        Ok(_) => 0,
-        Err(error) if error.error_len().is_none() => held.len() - error.valid_up_to(),
-        Err(_) => {
-            let tail = &held[held.len().saturating_sub(3)..];
-            (1..=tail.len())
-                .find(|n| {
-                    let end = &tail[tail.len() - n..];
-                    end[0] >= 0xc0
-                        && std::str::from_utf8(end).is_err_and(|e| e.error_len().is_none())
-                })
-                .unwrap_or(0)
-        }
-    };
-    let whole: Vec<u8> = held.drain(..held.len() - unfinished).collect();
-    String::from_utf8_lossy(&whole).into_owned()
 }
 
 #[cfg(test)]
@@ -405,19 +287,5 @@ mod tests {
         }
         assert_eq!(translator.take_panic().unwrap().message, "boom");
         assert!(outputs.is_empty());
-    }
-
-    #[test]
-    fn a_panic_is_found_in_the_cell() {
-        let panic = PanicReport {
-            message: "boom".into(),
-            file: "src/lib.rs".into(),
-            line: 2,
-            column: 7,
-        };
-        let generated = "fn run() {\nx = 1; panic!(\"boom\");\n}";
-        let cell = "let y = 2;\n  x = 1; panic!(\"boom\");";
-        assert_eq!(panic.place_in(generated, cell), Some((2, 9)));
-        assert_eq!(panic.place_in(generated, "other"), None);
     }
 }

@@ -1,0 +1,119 @@
+//! One cell from its source to its reply.
+
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use super::build_log::BuildLog;
+use super::child::{Event, Phase};
+use super::rewrite::Cell;
+use super::verdict::Ending;
+use super::worker::{Job, Outcome};
+use super::{Reader, Session, errors};
+use crate::output::{Output, Reply};
+use crate::supervisor::{command, frame::Frame};
+
+impl Session {
+    /// Runs one cell; `sink` gets what it says while it runs.
+    pub fn execute(&mut self, code: &str, sink: &mut dyn FnMut(Output)) -> Reply {
+        self.execute_with_input(code, sink, &|_| None)
+    }
+
+    /// Runs one cell that may ask its reader for input. Without an answer the cell gets an empty line and
+    /// is interrupted.
+    pub fn execute_with_input(
+        &mut self,
+        code: &str,
+        sink: &mut dyn FnMut(Output),
+        reader: Reader<'_>,
+    ) -> Reply {
+        if code.trim().is_empty() {
+            return Reply::Ok { value: None };
+        }
+        let cell = Cell::new(code);
+        let (events, inbox) = sync_channel(64);
+        let (idle_sink, kept) = self.shared.begin_cell(events.clone());
+        let job = Job {
+            cell: cell.clone(),
+            user: code.to_string(),
+            events,
+        };
+        if self
+            .jobs
+            .as_ref()
+            .is_none_or(|jobs| jobs.send(job).is_err())
+        {
+            self.shared.end_cell(idle_sink);
+            return Reply::Error(errors::plain("crashed", "the session has ended"));
+        }
+        let translator = self.translator.clone();
+        let mut translator = translator.lock().unwrap_or_else(|e| e.into_inner());
+        let was_idle = std::mem::replace(&mut self.has_run, true);
+        for frame in kept.into_iter().filter(|_| was_idle) {
+            translator.frame(&frame, sink);
+        }
+        translator.begin_cell();
+        let mut ending = Ending::default();
+        let mut log = BuildLog::new(&self.folder.path);
+        let mut done: Option<Outcome> = None;
+        let mut waiting_for = None;
+        loop {
+            let patience = if done.is_some() {
+                Duration::from_secs(2)
+            } else if translator.has_pending() {
+                Duration::from_millis(2)
+            } else {
+                Duration::from_millis(100)
+            };
+            match inbox.recv_timeout(patience) {
+                Ok(Event::Frame(Frame::Sync(n))) if Some(n) == waiting_for => break,
+                Ok(Event::Frame(frame)) => {
+                    match &frame {
+                        Frame::Panic => ending.panicked = true,
+                        Frame::UserError(text) => ending.user_error = Some(text.clone()),
+                        Frame::Exited { code, signal, note } => {
+                            ending.exited = Some((*code, *signal, note.clone()));
+                        }
+                        _ => {}
+                    }
+                    translator.frame(&frame, sink);
+                }
+                Ok(Event::Gone) => {}
+                Ok(Event::Input(request, answer)) => {
+                    translator.flush(sink);
+                    let line = reader(request).unwrap_or_else(|| {
+                        // An interrupt is no answer either, but needs no second one.
+                        if !self.shared.interrupted() {
+                            ending.unanswered = true;
+                            self.shared.interrupt();
+                        }
+                        String::new()
+                    });
+                    let _ = answer.send(line);
+                }
+                Ok(Event::Done(outcome)) => {
+                    done = Some(outcome);
+                    // Everything that was said before this is on its way.
+                    self.syncs = self.syncs.wrapping_add(1);
+                    waiting_for = Some(self.syncs);
+                    if !self.shared.send(&[command::SYNC, self.syncs]) {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) if done.is_some() => break,
+                Err(RecvTimeoutError::Timeout) => translator.flush(sink),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if done.is_none() && self.shared.phase() == Phase::Compiling {
+                log.show(sink);
+            }
+        }
+        log.show(sink);
+        translator.flush(sink);
+        let reply = match done {
+            Some(outcome) => self.reply(outcome, ending, &cell, code, &mut translator, sink),
+            None => Reply::Error(errors::plain("crashed", "the session has ended")),
+        };
+        self.shared.end_cell(idle_sink);
+        reply
+    }
+}

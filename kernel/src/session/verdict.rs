@@ -1,0 +1,178 @@
+//! How a cell ended, in the words of its reply.
+
+use std::fs;
+
+use super::rewrite::Cell;
+use super::stream::{PanicReport, Translator};
+use super::worker::{Ended, Outcome};
+use super::{Session, errors};
+use crate::output::{Failure, Output, Reply};
+
+/// What the frames of a cell said about its end.
+#[derive(Default)]
+pub struct Ending {
+    /// The cell panicked.
+    pub panicked: bool,
+    /// A `?` ended the cell.
+    pub user_error: Option<String>,
+    /// It asked for input, and there was nobody to answer.
+    pub unanswered: bool,
+    /// The runtime is gone: exit status, signal, last words.
+    pub exited: Option<(Option<i32>, Option<i32>, String)>,
+}
+
+impl Session {
+    /// The answer to a cell that evcxr has finished with.
+    pub(super) fn reply(
+        &mut self,
+        outcome: Outcome,
+        ending: Ending,
+        cell: &Cell,
+        code: &str,
+        translator: &mut Translator,
+        sink: &mut dyn FnMut(Output),
+    ) -> Reply {
+        let before = std::mem::replace(&mut self.variables, outcome.variables);
+        let lost = |now: &[(String, String)]| -> Vec<String> {
+            before
+                .iter()
+                .map(|(name, _)| name.clone())
+                .filter(|name| !now.iter().any(|(n, _)| n == name))
+                .collect()
+        };
+        let interrupted = self.shared.interrupted() || translator.interrupted();
+        let failure = match outcome.result {
+            Err(Ended::ChildGone) => {
+                let failure = self.crash(&ending, translator.take_panic());
+                Some(errors::with_lost(failure, lost(&self.variables)))
+            }
+            Err(Ended::Refused(_)) if interrupted => Some(errors::plain(
+                "interrupted",
+                "interrupted while the cell was being compiled",
+            )),
+            Err(Ended::Refused(failure)) => Some(failure),
+            Ok(_) if ending.panicked => {
+                let failure = self.panic(translator, code);
+                Some(errors::with_lost(failure, lost(&self.variables)))
+            }
+            Ok(_) if ending.user_error.is_some() => {
+                let text = ending.user_error.unwrap_or_default();
+                Some(errors::with_lost(
+                    errors::plain("error", &text),
+                    lost(&self.variables),
+                ))
+            }
+            Ok(bundles) => {
+                self.remember(cell);
+                for data in bundles {
+                    translator.command_value(data, sink);
+                }
+                None
+            }
+        };
+        let failure = match failure {
+            // Whatever it did with the empty line that it got instead.
+            failed @ Some(_) if !ending.unanswered => failed,
+            None if !ending.unanswered => None,
+            _ => Some(errors::with_lost(
+                errors::plain(
+                    "error",
+                    "the cell asked for input, but nobody can be asked here\n\
+                     It got an empty line and was interrupted.",
+                ),
+                lost(&self.variables),
+            )),
+        };
+        match failure {
+            Some(mut failure) => {
+                if interrupted
+                    && !ending.unanswered
+                    && matches!(failure.ename.as_str(), "panic" | "error")
+                    // Another failure that came after the request stays what it is.
+                    && failure.evalue.to_lowercase().contains("interrupted")
+                {
+                    // Where in the library it stopped, and how it unwound, is of no use to anybody.
+                    let lost = std::mem::take(&mut failure.lost);
+                    let plain = errors::plain("interrupted", "the cell was interrupted");
+                    failure = errors::with_lost(plain, lost);
+                }
+                Reply::Error(failure)
+            }
+            None => Reply::Ok {
+                value: translator.take_value(),
+            },
+        }
+    }
+
+    fn remember(&mut self, cell: &Cell) {
+        self.items.extend(cell.items.iter().cloned());
+        self.dependencies.extend(cell.dependencies.iter().cloned());
+    }
+
+    fn panic(&self, translator: &mut Translator, code: &str) -> Failure {
+        let Some(panic) = translator.take_panic() else {
+            // A loop of the library that was interrupted unwinds without a report.
+            return match self.shared.interrupted() || translator.interrupted() {
+                true => errors::plain("interrupted", "the cell was interrupted"),
+                false => errors::plain("panic", "the cell panicked"),
+            };
+        };
+        let generated = fs::read_to_string(self.folder.path.join("src/lib.rs"));
+        let generated = generated.unwrap_or_default();
+        match panic.place_in(&generated, code) {
+            Some(place) => errors::panic(&panic.message, Some(place), code),
+            None => {
+                let mut failure = errors::panic(&panic.message, None, code);
+                if !panic.file.is_empty() && panic.file != "src/lib.rs" {
+                    failure.traceback.push(format!(
+                        "  at {}:{}:{}",
+                        panic.file, panic.line, panic.column
+                    ));
+                }
+                failure
+            }
+        }
+    }
+
+    /// What happened to the child, in words.
+    fn crash(&self, ending: &Ending, panic: Option<PanicReport>) -> Failure {
+        if self.shared.killed() {
+            return errors::plain(
+                "interrupted",
+                "the cell did not react to the interrupt and was killed",
+            );
+        }
+        let (code, signal, note) = ending.exited.clone().unwrap_or_default();
+        let what = match (code, signal) {
+            (_, Some(libc::SIGSEGV)) => {
+                "signal 11 (SIGSEGV): stack overflow, usually a recursion without end".to_string()
+            }
+            (_, Some(libc::SIGABRT)) if note.starts_with("memory") => {
+                format!("out of memory: {note}")
+            }
+            (_, Some(libc::SIGABRT)) if !note.is_empty() => {
+                format!(
+                    "{} (signal 11, SIGSEGV)",
+                    note.trim_end_matches('.').to_lowercase()
+                )
+            }
+            (_, Some(libc::SIGABRT)) => "aborted (signal 6, SIGABRT)".to_string(),
+            (_, Some(libc::SIGKILL)) => {
+                "killed (signal 9, SIGKILL): probably out of memory".to_string()
+            }
+            (_, Some(signal)) => format!("ended by signal {signal}"),
+            (Some(code), None) => format!("the cell ended the process: exit status {code}"),
+            (None, None) => "the process that runs the cells is gone".to_string(),
+        };
+        let mut failure = errors::plain("crashed", &what);
+        if let Some(panic) = panic {
+            failure
+                .traceback
+                .push(format!("panic before it: {}", panic.message));
+        }
+        failure
+            .traceback
+            .push("A new process has been started; the library is loaded.".to_string());
+        failure
+    }
+}

@@ -1,0 +1,156 @@
+//! `cargo build` and `cargo check` of a session: one call of rustc, or the real cargo for more dependencies.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::questions::{read_manifest, restore_lock};
+use super::recipe::{Capture, Recipe};
+use super::seed::seed;
+use super::{BUILD_LOG, CAPTURE, FULL_TYPES, NO_CHECK, OWN_LOCK, SO_PATH, Settings, failed};
+use crate::workshop::build;
+
+fn out_folder(session: &Path, settings: &Settings) -> PathBuf {
+    let host = settings.tools.host();
+    session.join("target").join(host).join("debug/deps")
+}
+
+/// Compiles the cell crate of a session, or only checks it; returns the exit status.
+pub fn compile(session: &Path, settings: &Settings, args: &[String], check: bool) -> i32 {
+    if check && session.join(NO_CHECK).exists() {
+        return 0;
+    }
+    let (dependencies, opt_level) = read_manifest(session);
+    let own = session.join("recipe.json");
+    let of_master = settings.master.join("recipe.json");
+    let recipe = [&own, &of_master]
+        .into_iter()
+        .filter_map(|path| Recipe::read(path))
+        // Before the library is loaded nothing is: any recipe will do.
+        .find(|recipe| dependencies.is_empty() || recipe.dependencies == dependencies);
+    let Some(recipe) = recipe else {
+        return compile_with_cargo(session, settings, args, &dependencies);
+    };
+    let out = out_folder(session, settings);
+    if let Err(error) = fs::create_dir_all(&out) {
+        return failed(error);
+    }
+    if let Some(path) = std::env::var_os(SO_PATH).filter(|_| !check) {
+        let so = out.join("libctx.so");
+        if let Err(error) = fs::write(path, so.as_os_str().as_encoded_bytes()) {
+            return failed(error);
+        }
+    }
+    let mut command = Command::new(&settings.tools.rustc);
+    command
+        .args(recipe.arguments(&settings.master, &out, &opt_level, check))
+        .envs(recipe.env);
+    if check && session.join(FULL_TYPES).exists() {
+        // A shortened type cannot be written into the cell; this option is not stable yet.
+        command
+            .args(["--verbose", "-Ztrim-diagnostic-paths=no"])
+            .env("RUSTC_BOOTSTRAP", "1");
+    }
+    failed(command.exec())
+}
+
+/// A session with further dependencies: the real cargo, beginning from the finished library.
+fn compile_with_cargo(
+    session: &Path,
+    settings: &Settings,
+    args: &[String],
+    dependencies: &[String],
+) -> i32 {
+    if let Err(error) = seed(session, settings).and_then(|()| restore_lock(session, settings)) {
+        eprintln!("error: {error}");
+        return 1;
+    }
+    let capture = session.join("capture.json");
+    let _ = fs::remove_file(&capture);
+    // One kind of artefact is enough: `check` is answered by a build.
+    let args: Vec<&str> = args
+        .iter()
+        .map(String::as_str)
+        .filter(|arg| *arg != "--offline")
+        .map(|arg| if arg == "check" { "build" } else { arg })
+        .collect();
+    let Ok(exe) = crate::executable() else {
+        return 1;
+    };
+    let log = session.join(BUILD_LOG);
+    let mut code = 1;
+    for offline in [true, false] {
+        let mut command = build::cargo(&settings.tools, session);
+        command
+            .args(&args)
+            .args([
+                "--config",
+                if offline {
+                    "net.offline=true"
+                } else {
+                    "net.offline=false"
+                },
+            ])
+            .env("RUSTC_WRAPPER", &exe)
+            .env(CAPTURE, &capture)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let output = match run_and_log(command, &log) {
+            Ok(output) => output,
+            Err(error) => return failed(error),
+        };
+        let lost = !output.status.success() && !capture.exists();
+        if offline && lost {
+            continue;
+        }
+        use std::io::Write;
+        let _ = std::io::stdout().write_all(&output.stdout);
+        let _ = std::io::stderr().write_all(&output.stderr);
+        code = output.status.code().unwrap_or(1);
+        break;
+    }
+    if let Some(capture) = Capture::read(&capture) {
+        let _ = fs::copy(session.join("Cargo.lock"), session.join(OWN_LOCK));
+        let recipe = Recipe::new(capture, &dependencies.join("\n"), &settings.master);
+        if let Err(error) = recipe.write(&session.join("recipe.json")) {
+            eprintln!("{error}");
+        }
+    }
+    code
+}
+
+/// Runs a command; its `Compiling` and `Downloading` lines go to the log instead of the caller.
+fn run_and_log(mut command: Command, log: &Path) -> std::io::Result<std::process::Output> {
+    use std::io::{BufRead, Read, Write};
+    let mut log = fs::OpenOptions::new().create(true).append(true).open(log)?;
+    let mut child = command.spawn()?;
+    let mut stdout = child.stdout.take().expect("piped");
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stdout.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let mut rest = Vec::new();
+    for line in std::io::BufReader::new(child.stderr.take().expect("piped")).split(b'\n') {
+        let line = line?;
+        let text = String::from_utf8_lossy(&line);
+        let word = text.trim_start();
+        if ["Compiling ", "Downloading ", "Downloaded ", "Updating "]
+            .iter()
+            .any(|start| word.starts_with(start))
+        {
+            if !word.starts_with("Compiling ctx ") {
+                log.write_all(&line)?;
+                log.write_all(b"\n")?;
+            }
+        } else {
+            rest.extend_from_slice(&line);
+            rest.push(b'\n');
+        }
+    }
+    Ok(std::process::Output {
+        status: child.wait()?,
+        stdout: reader.join().unwrap_or_else(|_| Ok(Vec::new()))?,
+        stderr: rest,
+    })
+}

@@ -1,0 +1,63 @@
+//! How well an image was restored: PSNR and SSIM on the luminance, as super-resolution papers measure them.
+//!
+//! The luminance of ITU-R BT.601 in 8 bits, not rounded, with `r`, `g`, `b` from 0 to 255:
+//!
+//! ```text
+//! Y = 16 + (65.481 r + 128.553 g + 24.966 b) / 255
+//! ```
+//!
+//! A border is cut off on each side before measuring, `scale` pixels by custom.
+
+mod psnr;
+mod ssim;
+
+pub use psnr::{psnr, psnr_y};
+pub use ssim::{ssim, ssim_y};
+
+use crate::data::Photo;
+use crate::error::{Error, Result};
+
+/// A plane of numbers, from 0 to 255.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plane {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// `height * width` numbers, row by row.
+    pub values: Vec<f32>,
+}
+
+impl Plane {
+    /// The luminance of a photograph, without `border` pixels on each side.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when nothing is left.
+    pub fn luma(photo: &Photo, border: usize) -> Result<Plane> {
+        let (h, w) = (photo.height, photo.width);
+        if h.min(w) <= 2 * border {
+            return Err(Error::invalid(
+                format!("a border of {border} pixels"),
+                format!("leaves nothing of {h}x{w}"),
+            ));
+        }
+        let inner = photo.crop(border, border, h - 2 * border, w - 2 * border)?;
+        let luma = |p: &[u8]| {
+            let [r, g, b] = [0, 1, 2].map(|i| f32::from(p[i]));
+            16.0 + (65.481 * r + 128.553 * g + 24.966 * b) / 255.0
+        };
+        Ok(Plane {
+            height: inner.height,
+            width: inner.width,
+            values: inner.rgb.chunks_exact(3).map(luma).collect(),
+        })
+    }
+
+    fn check_same(&self, op: &'static str, other: &Plane) -> Result<()> {
+        let size = |p: &Plane| format!("{}x{} pixels", p.height, p.width);
+        if (self.height, self.width) != (other.height, other.width) {
+            return Err(Error::shape(op, size(self), size(other)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! Structured knowledge transfer: the student's spatial attention is to look like the teacher's.
+//!
+//! For features `F` of `(N, C, H, W)`, per sample,
+//!
+//! ```text
+//! S[p] = mean_c F[c, p]^2        A = S / |S|_2        L = mean over N, p of (A_student - A_teacher)^2
+//! ```
+//!
+//! Gradient, with `g = 2 (A_s - A_t) / (N H W)`: `dL/dS = (g - A_s (A_s . g)) / |S|`, `dL/dF = dL/dS * 2 F / C`.
+//!
+//! Source: Li et al. (PAMS), arXiv:2011.04212, the structured knowledge transfer loss as in the authors' code.
+
+use dfdx::prelude::{HasShape, PutTape, Tape};
+
+use crate::error::{Error, Result};
+use crate::ops::or_panic;
+use crate::ops::tape::{add_gradient, channels_first, load_images, split, with_gradient, zeros};
+use crate::tensors::{Dev, Images, Scalar, from_vec};
+
+/// Below this an attention map counts as empty, as in PyTorch's `normalize`.
+const SMALLEST: f64 = 1e-12;
+
+/// Loss on `(N, pixels, channels)` buffers; `d` becomes the gradient of the student's features times `factor`.
+pub(super) fn attention_loss_grad(
+    (batch, channels): (usize, usize),
+    student: &[f32],
+    teacher: &[f32],
+    factor: f32,
+    d: &mut [f32],
+) -> f32 {
+    let sample = student.len() / batch;
+    let pixels = sample / channels;
+    let total = (batch * pixels) as f64;
+    let map = |features: &[f32]| -> (Vec<f64>, f64) {
+        let square = |f: &[f32]| -> f64 {
+            let sum: f64 = f.iter().map(|v| f64::from(*v).powi(2)).sum();
+            sum / channels as f64
+        };
+        let s: Vec<f64> = features.chunks_exact(channels).map(square).collect();
+        let norm = s.iter().map(|v| v * v).sum::<f64>().sqrt().max(SMALLEST);
+        (s.iter().map(|v| v / norm).collect(), norm)
+    };
+    let mut loss = 0.0;
+    let samples = student
+        .chunks_exact(sample)
+        .zip(teacher.chunks_exact(sample));
+    for ((student, teacher), d) in samples.zip(d.chunks_exact_mut(sample)) {
+        let ((a, norm), (t, _)) = (map(student), map(teacher));
+        loss += a.iter().zip(&t).map(|(a, t)| (a - t).powi(2)).sum::<f64>();
+        let g: Vec<f64> = a
+            .iter()
+            .zip(&t)
+            .map(|(a, t)| 2.0 * (a - t) / total)
+            .collect();
+        let along: f64 = a.iter().zip(&g).map(|(a, g)| a * g).sum();
+        let pixels = d
+            .chunks_exact_mut(channels)
+            .zip(student.chunks_exact(channels));
+        for ((d, f), (a, g)) in pixels.zip(a.iter().zip(&g)) {
+            let ds = (g - a * along) / norm;
+            let slope = f64::from(factor) * ds * 2.0 / channels as f64;
+            d.iter_mut().zip(f).for_each(|(d, f)| *d = slope as f32 * f);
+        }
+    }
+    (loss / total) as f32
+}
+
+/// The loss between two networks' features; the teacher gets no gradient. See the module's formula.
+///
+/// ```
+/// use rebit::papers::ddtb::attention_loss;
+/// use rebit::prelude::*;
+/// let bright_left: Images = from_vec(vec![1.0, 0.0], (1, 1, 1, 2))?;
+/// let bright_right: Images = from_vec(vec![0.0, 5.0], (1, 1, 1, 2))?;
+/// assert_eq!(read(&attention_loss(bright_left, &bright_right)), [1.0]);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Panics
+/// Where [`try_attention_loss`] fails.
+#[track_caller]
+pub fn attention_loss<T: Tape<f32, Dev>>(student: Images<T>, teacher: &Images) -> Scalar<T> {
+    or_panic(try_attention_loss(student, teacher))
+}
+
+/// See [`attention_loss`].
+///
+/// # Errors
+/// [`Error::Shape`] for features of different shapes or without elements.
+pub fn try_attention_loss<T: Tape<f32, Dev>>(
+    student: Images<T>,
+    teacher: &Images,
+) -> Result<Scalar<T>> {
+    let (x, mut tape) = split(student)?;
+    let (n, c, h, w) = *x.shape();
+    if x.shape() != teacher.shape() || n * c * h * w == 0 {
+        return Err(Error::shape(
+            "attention_loss",
+            format!("features of the student's shape {:?}, not empty", x.shape()),
+            format!("{:?}", teacher.shape()),
+        ));
+    }
+    let (values, target) = (load_images(&x)?, load_images(teacher)?);
+    let mut slope = zeros(values.len())?;
+    let loss = attention_loss_grad((n, c), &values, &target, 1.0, &mut slope);
+    let loss: Scalar = from_vec(vec![loss], ())?;
+    let out = loss.clone();
+    tape.add_backward_op(move |grads| {
+        with_gradient(grads, &out, |grads, dy| {
+            slope.iter_mut().for_each(|s| *s *= dy[0]);
+            add_gradient(grads, &x, &channels_first(*x.shape(), &slope)?)
+        })
+    });
+    Ok(loss.put_tape(tape))
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::prelude::{Backward, Trace};
+
+    use super::*;
+    use crate::ops::{assert_close, numeric_gradient, wave};
+    use crate::tensors::read;
+
+    #[test]
+    fn scale_does_not_matter_and_place_does() {
+        let map = |v: Vec<f32>| -> Images { from_vec(v, (1, 2, 1, 2)).unwrap() };
+        let a = map(vec![1.0, 2.0, 3.0, 4.0]);
+        let louder = map(vec![3.0, 6.0, 9.0, 12.0]);
+        assert!(read(&attention_loss(a.clone(), &louder))[0] < 1e-12);
+        // S = (5, 10) and (10, 5): A differs by 1/sqrt(5) in both places.
+        let swapped = map(vec![2.0, 1.0, 4.0, 3.0]);
+        assert_close(&read(&attention_loss(a, &swapped)), &[0.2], 1e-6);
+    }
+
+    #[test]
+    fn gradient_is_that_of_finite_differences() {
+        let shape = (2, 3, 2, 2);
+        let values = wave(24);
+        let teacher: Vec<f32> = wave(24).into_iter().rev().collect();
+        let teacher: Images = from_vec(teacher, shape).unwrap();
+        let loss = |v: &[f32]| {
+            read(&attention_loss(
+                from_vec(v.to_vec(), shape).unwrap(),
+                &teacher,
+            ))[0]
+                * 10.0
+        };
+        let x: Images = from_vec(values.clone(), shape).unwrap();
+        let grads = (attention_loss(x.leaky_trace(), &teacher) * 10.0).backward();
+        let numeric = numeric_gradient(&values, 1e-2, loss);
+        assert_close(&read(&grads.get(&x)), &numeric, 2e-3);
+    }
+
+    #[test]
+    fn shapes_that_differ_are_named() {
+        let a: Images = from_vec(vec![0.0; 4], (1, 1, 2, 2)).unwrap();
+        let b: Images = from_vec(vec![0.0; 4], (1, 2, 2, 1)).unwrap();
+        let error = try_attention_loss(a, &b).err().unwrap().to_string();
+        assert!(
+            error.contains("(1, 1, 2, 2)") && error.contains("(1, 2, 2, 1)"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,260 @@
+//! Quantisers on a network, and the hand that leads them through their phases.
+
+use std::sync::{Arc, Mutex};
+
+use rand::seq::SliceRandom as _;
+
+use super::gate::{self, Gate};
+use super::site::{Site, SiteState};
+use super::{Bounding, DdtbConfig, Gates, SiteRecord};
+use crate::data::{Patches, Photo};
+use crate::nn::{DataQuant, LayerInfo, Mode, Net, Param, Role, SiteInfo};
+use crate::{Error, Result, Rng, rng};
+
+/// What the quantisers do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing: the full-precision network.
+    Off,
+    /// Nothing, but the range of each batch is noted.
+    Calibration,
+    /// Quantise between the trained bounds; gates are computed and pulled towards 1, but not applied.
+    Static,
+    /// Quantise between bounds that the gates rescale for each image.
+    Active,
+}
+
+/// Steers the quantisers of one network.
+pub struct Ddtb {
+    config: DdtbConfig,
+    sites: Vec<(SiteInfo, Site)>,
+    gated: Vec<usize>,
+}
+
+/// Puts a quantiser at every site of `net`, which must have been built with sites. Nothing is quantised until
+/// [`Ddtb::begin`].
+///
+/// # Errors
+/// [`Error::Invalid`] for a network without sites or with quantisers, and for settings that contradict each other.
+pub fn quantise(net: &Net, config: &DdtbConfig) -> Result<Ddtb> {
+    config.check()?;
+    let sites = net.sites();
+    if sites.is_empty() {
+        return Err(Error::invalid(
+            "a network without sites",
+            "cannot be given activation quantisers; build it with `sites: true`",
+        ));
+    }
+    let mut controlled = Vec::new();
+    for info in sites {
+        let start = match config.bounding {
+            Bounding::Dual => vec![-10.0, 10.0],
+            Bounding::Symmetric => vec![10.0],
+        };
+        let name = format!("{}.bounds", info.name);
+        let bounds = Param::new(name, vec![start.len()], Role::Bound, start)?;
+        let mut made = None;
+        net.attach(&info, vec![bounds], |ids| {
+            let state = SiteState {
+                name: info.name.clone(),
+                bounds: ids[0],
+                config: config.clone(),
+                phase: Phase::Off,
+                gate: None,
+                gated_sites: 0,
+                ready: false,
+                seen: Vec::new(),
+                mean_max: 0.0,
+                gate_loss: 0.0,
+                watch: None,
+            };
+            let site = Site(Arc::new(Mutex::new(state)));
+            made = Some(site.clone());
+            Box::new(site)
+        })?;
+        controlled.push((info, made.expect("attach makes the quantiser")));
+    }
+    Ok(Ddtb {
+        config: config.clone(),
+        sites: controlled,
+        gated: Vec::new(),
+    })
+}
+
+/// Whether a layer's weights are quantised: the convolutions of the body, not those of head, tail and long skip.
+pub(super) fn in_body(layer: &LayerInfo) -> bool {
+    layer.name.starts_with("body.") && layer.name != "body.last"
+}
+
+impl Ddtb {
+    /// Runs `calibration` batches through the full-precision network and notes each site's ranges.
+    ///
+    /// # Errors
+    /// Sizes that do not fit.
+    pub fn calibrate(&mut self, net: &Net, patches: &Patches, rng: &mut Rng) -> Result<()> {
+        self.set_phase(Phase::Calibration);
+        let size = patches.size();
+        for _ in 0..self.config.calibration {
+            crate::show::check_interrupt()?;
+            let batch = patches.draw(self.config.batch, rng);
+            let mut inner = net.lock();
+            inner.fit(size, size)?;
+            let pass = inner.forward(&batch.low, Mode::Eval, false)?;
+            inner.recycle(pass);
+        }
+        self.set_phase(Phase::Off);
+        Ok(())
+    }
+
+    /// Starts to quantise: weights from now on, activations from the next training batch, which sets their bounds;
+    /// gates go to the sites that [`Gates`] says.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when called twice, or for gates by dynamic intensity without calibration.
+    pub fn begin(&mut self, net: &Net) -> Result<()> {
+        let quant = DataQuant {
+            bits: self.config.bits,
+            range: self.config.weights,
+        };
+        net.quantise_weights(|layer| in_body(layer).then_some(quant))?;
+        self.gated = self.choose_sites()?;
+        for &index in &self.gated {
+            let (info, site) = &self.sites[index];
+            let mut rng = rng(self.config.seed ^ ((index as u64 + 1) << 32));
+            let params = gate::parameters(&info.name, info.channels, &mut rng)?;
+            let mut inner = net.lock();
+            let ids: Vec<_> = params.into_iter().map(|p| inner.add_param(p)).collect();
+            drop(inner);
+            let mut state = site.lock();
+            state.gate = Some(Gate::new(info.channels, &ids));
+            state.gated_sites = self.gated.len();
+        }
+        self.set_phase(Phase::Static);
+        Ok(())
+    }
+
+    fn choose_sites(&self) -> Result<Vec<usize>> {
+        let count = self.config.gates.count(self.sites.len());
+        let mut order: Vec<usize> = (0..self.sites.len()).collect();
+        match self.config.gates {
+            Gates::None => return Ok(Vec::new()),
+            Gates::Random(_) => order.shuffle(&mut rng(self.config.seed.wrapping_add(77))),
+            Gates::DynamicIntensity(_) => {
+                let intensity = self.dynamic_intensity();
+                if count > 0 && intensity.iter().any(|i| i.is_nan()) {
+                    return Err(Error::invalid(
+                        "gates by dynamic intensity",
+                        "need calibration batches first: call `calibrate`",
+                    ));
+                }
+                order.sort_by(|&a, &b| intensity[b].total_cmp(&intensity[a]));
+            }
+        }
+        order.truncate(count);
+        order.sort_unstable();
+        Ok(order)
+    }
+
+    /// Variance of the batches' largest values plus that of their smallest, for each site; NaN before calibration.
+    pub fn dynamic_intensity(&self) -> Vec<f32> {
+        let variance = |values: Vec<f32>| {
+            let n = values.len() as f32;
+            let mean = values.iter().sum::<f32>() / n;
+            values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / n
+        };
+        let of = |(_, site): &(SiteInfo, Site)| {
+            let seen = &site.lock().seen;
+            let (high, low) = seen.iter().copied().unzip();
+            variance(high) + variance(low)
+        };
+        self.sites.iter().map(of).collect()
+    }
+
+    /// What the quantisers do from now on.
+    pub fn set_phase(&mut self, phase: Phase) {
+        self.sites
+            .iter()
+            .for_each(|(_, site)| site.lock().phase = phase);
+    }
+
+    /// Names of all sites in the order they run.
+    pub fn site_names(&self) -> Vec<String> {
+        self.sites
+            .iter()
+            .map(|(info, _)| info.name.clone())
+            .collect()
+    }
+
+    /// Names of the gated sites.
+    pub fn gated(&self) -> Vec<String> {
+        self.gated
+            .iter()
+            .map(|&i| self.sites[i].0.name.clone())
+            .collect()
+    }
+
+    /// `[lower, upper]` of each site; a symmetric bound on either side.
+    pub fn bounds(&self, net: &Net) -> Result<Vec<[f32; 2]>> {
+        let of = |info: &SiteInfo| {
+            let found = net.parameter(&format!("{}.bounds", info.name))?.to_vec();
+            Ok(match found[..] {
+                [bound] => [-bound, bound],
+                _ => [found[0], found[1]],
+            })
+        };
+        self.sites.iter().map(|(info, _)| of(info)).collect()
+    }
+
+    /// Mean squared logit of the gates in the last training batch: what is added to the loss in the static phase.
+    pub fn gate_loss(&self) -> f32 {
+        let sum: f32 = self
+            .gated
+            .iter()
+            .map(|&i| self.sites[i].1.lock().gate_loss)
+            .sum();
+        sum / self.gated.len().max(1) as f32
+    }
+
+    /// Bits that the gates' weights take, and bits of all parameters of the network without them.
+    pub fn storage_bits(&self, net: &Net) -> (usize, usize) {
+        let gates = self
+            .gated
+            .iter()
+            .filter_map(|&i| self.sites[i].1.lock().gate);
+        let gates: usize = gates.map(Gate::weight_bits).sum();
+        let mut rest = 0;
+        let layers = net.layers();
+        let parameters = net.parameters();
+        for p in parameters.iter().filter(|p| !p.name.contains(".gate.")) {
+            let layer = layers.iter().find(|l| parameters[l.weight].name == p.name);
+            let bits = layer.and_then(|l| l.bits).unwrap_or(32);
+            rest += p.len() * bits as usize;
+        }
+        (gates, rest)
+    }
+
+    /// Runs photographs through the network, one at a time, and returns what each site saw.
+    ///
+    /// # Errors
+    /// As [`Net::predict_images`].
+    pub fn watch(&mut self, net: &Net, photos: &[Photo]) -> Result<Vec<SiteRecord>> {
+        for (info, site) in &self.sites {
+            site.lock().watch = Some(SiteRecord {
+                name: info.name.clone(),
+                ..SiteRecord::default()
+            });
+        }
+        let run = || {
+            photos
+                .iter()
+                .try_for_each(|p| net.predict_images(&p.to_images()).map(drop))
+        };
+        let done = run();
+        let taken = self
+            .sites
+            .iter()
+            .filter_map(|(_, site)| site.lock().watch.take());
+        let records = taken.collect();
+        done.map(|()| records)
+    }
+}

@@ -1,0 +1,257 @@
+//! The quantiser of one site.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::gate::{Gate, GateMemo, extremes, factor};
+use super::record::SiteRecord;
+use super::{BoundStart, Bounding, DdtbConfig, Phase};
+use crate::nn::{Memo, Mode, ParamId, SiteBatch, SiteParams, SiteQuantiser};
+use crate::ops::bound_quant::{BoundQuant, BoundQuantKernel};
+use crate::ops::pool::PoolKernel;
+use crate::ops::relu::ActivationKernel;
+use crate::quant::{Bounds, Range};
+use crate::{Buffer, Error, Result, dev};
+
+/// Bounds are never closer than this.
+const CLOSEST: f32 = 1e-3;
+
+/// State of a site, shared between the network that runs it and the controller that steers it.
+pub(super) struct SiteState {
+    pub name: String,
+    /// `[lower, upper]` or `[bound]`.
+    pub bounds: ParamId,
+    pub config: DdtbConfig,
+    pub phase: Phase,
+    pub gate: Option<Gate>,
+    /// Number of gated sites, the denominator of the gate loss.
+    pub gated_sites: usize,
+    /// Bounds are set from the first training batch.
+    pub ready: bool,
+    /// Largest and smallest value of each calibration batch.
+    pub seen: Vec<(f32, f32)>,
+    /// Mean over samples of the largest magnitude, of the last calibration batch.
+    pub mean_max: f32,
+    /// Mean squared logit of the last training batch.
+    pub gate_loss: f32,
+    pub watch: Option<SiteRecord>,
+}
+
+/// What the backward pass needs: the quantiser of each sample and the gate's memo.
+struct Kept {
+    /// One for each sample, or one for all; `None` while nothing is quantised.
+    quantisers: Option<Vec<BoundQuant>>,
+    gate: Option<GateMemo>,
+    active: bool,
+}
+
+/// The network's half of a [`SiteState`].
+#[derive(Clone)]
+pub(super) struct Site(pub Arc<Mutex<SiteState>>);
+
+impl Site {
+    pub fn lock(&self) -> MutexGuard<'_, SiteState> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl SiteState {
+    fn calibrate(&mut self, x: &[f32], at: SiteBatch) {
+        let (low, high) = extremes(x);
+        self.seen.push((high, low));
+        let largest = |s: &[f32]| s.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let sum: f32 = x.chunks_exact(x.len() / at.batch).map(largest).sum();
+        self.mean_max = sum / at.batch as f32;
+    }
+
+    /// Bounds from the first training batch.
+    fn start(&mut self, x: &[f32], p: &mut SiteParams) -> Result<()> {
+        let pair = match self.config.start {
+            BoundStart::Percentile(m) => percentiles(x, m / 100.0)?,
+            BoundStart::MeanMax => Bounds::new(-self.mean_max, self.mean_max),
+            BoundStart::Constant(c) => Bounds::new(-c, c),
+        };
+        match self.config.bounding {
+            Bounding::Dual => p.set(self.bounds, &[pair.lower, pair.upper]),
+            Bounding::Symmetric => p.set(self.bounds, &[pair.upper.max(-pair.lower)]),
+        }
+        self.ready = true;
+        Ok(())
+    }
+
+    /// The quantiser for given factors of the bounds.
+    fn quantiser(&self, bounds: &[f32], [upper, lower]: [f32; 2]) -> Result<BoundQuant> {
+        match self.config.bounding {
+            Bounding::Dual => {
+                let (l, u) = (lower * bounds[0], upper * bounds[1]);
+                let b = Bounds::new(l, u.max(l + CLOSEST));
+                BoundQuant::dual(b, self.config.bits).map_err(|e| self.named(e))
+            }
+            Bounding::Symmetric => {
+                let bound = bounds[0].max(CLOSEST / 2.0);
+                BoundQuant::symmetric(bound, self.config.bits).map_err(|e| self.named(e))
+            }
+        }
+    }
+
+    fn named(&self, error: Error) -> Error {
+        Error::invalid(format!("site {}", self.name), error)
+    }
+}
+
+/// Percentiles `1 - m` and `m`, at least [`CLOSEST`] apart: a dead channel's activations are all alike.
+fn percentiles(x: &[f32], m: f32) -> Result<Bounds> {
+    let (low, high) = extremes(x);
+    if high - low < CLOSEST {
+        return Ok(Bounds::new(low, low + CLOSEST));
+    }
+    let found = Range::Percentile(m).bounds(x)?;
+    Ok(Bounds::new(
+        found.lower,
+        found.upper.max(found.lower + CLOSEST),
+    ))
+}
+
+impl SiteQuantiser for Site {
+    fn forward(
+        &mut self,
+        x: &Buffer,
+        at: SiteBatch,
+        p: &mut SiteParams,
+        y: &mut Buffer,
+    ) -> Result<Memo> {
+        let mut site = self.lock();
+        let site = &mut *site;
+        let sample = x.len() / at.batch;
+        if let Some(watch) = &mut site.watch {
+            x.chunks_exact(sample).for_each(|s| watch.see(s));
+        }
+        if matches!(site.phase, Phase::Off | Phase::Calibration) {
+            if site.phase == Phase::Calibration {
+                site.calibrate(x, at);
+            }
+            y.copy_from_slice(x);
+            return Ok(Box::new(Kept {
+                quantisers: None,
+                gate: None,
+                active: false,
+            }));
+        }
+        let train = at.mode == Mode::Train;
+        if !site.ready {
+            if !train {
+                let why = "has no bounds yet: they come from the first training batch";
+                return Err(Error::invalid(format!("site {}", site.name), why));
+            }
+            site.start(x, p)?;
+        }
+        let active = site.phase == Phase::Active;
+        let gate = match site.gate {
+            // Outside training a gate that is not applied has nothing to do.
+            Some(gate) if active || train => {
+                let mut pooled = buffer_like(at.batch * at.channels)?;
+                dev().global_avg_pool_forward(at.batch, at.pixels, at.channels, x, &mut pooled)?;
+                Some(gate.forward(pooled.to_vec(), p, train))
+            }
+            _ => None,
+        };
+        let bounds = p.values(site.bounds);
+        let quantisers = match &gate {
+            Some(memo) if active => {
+                let factors: Vec<[f32; 2]> = memo.logits.iter().map(|c| c.map(factor)).collect();
+                if let Some(watch) = &mut site.watch {
+                    watch.factors.extend(&factors);
+                }
+                let each = factors.iter().map(|f| site.quantiser(bounds, *f));
+                each.collect::<Result<Vec<_>>>()?
+            }
+            _ => vec![site.quantiser(bounds, [1.0, 1.0])?],
+        };
+        if let (Some(memo), true) = (&gate, train) {
+            let squares: f32 = memo.logits.iter().flatten().map(|c| c * c).sum();
+            site.gate_loss = squares / (2 * memo.logits.len()) as f32;
+        }
+        if let Some(watch) = &mut site.watch {
+            let shared = quantisers.len() == 1;
+            for (n, s) in x.chunks_exact(sample).enumerate() {
+                watch
+                    .levels
+                    .count(s, quantisers[if shared { 0 } else { n }]);
+            }
+        }
+        dev().bound_quant_forward(x, &quantisers, y)?;
+        Ok(Box::new(Kept {
+            quantisers: Some(quantisers),
+            gate,
+            active,
+        }))
+    }
+
+    fn backward(
+        &mut self,
+        x: &Buffer,
+        _: SiteBatch,
+        memo: &Memo,
+        dy: &Buffer,
+        p: &mut SiteParams,
+        dx: &mut Buffer,
+        accumulate: bool,
+    ) -> Result<()> {
+        let site = self.lock();
+        let kept: &Kept = memo
+            .downcast_ref()
+            .expect("the memo of this site's forward pass");
+        let Some(quantisers) = &kept.quantisers else {
+            match accumulate {
+                true => dev().accumulate(dy, dx)?,
+                false => dx.copy_from_slice(dy),
+            }
+            return Ok(());
+        };
+        let grads = dev().bound_quant_grad(x, quantisers, dy, dx, accumulate)?;
+        let gate = kept.gate.as_ref().zip(site.gate);
+        let factors = match &gate {
+            Some((memo, _)) if kept.active => memo.logits.iter().map(|c| c.map(factor)).collect(),
+            _ => vec![[1.0, 1.0]; grads.len()],
+        };
+        match site.config.bounding {
+            Bounding::Dual => {
+                let [mut lower, mut upper] = [0.0, 0.0];
+                for (g, [fu, fl]) in grads.iter().zip(&factors) {
+                    upper += fu * g.upper;
+                    lower += fl * g.lower;
+                }
+                p.set_grad(site.bounds, &[lower, upper]);
+            }
+            Bounding::Symmetric => p.set_grad(site.bounds, &[grads[0].upper - grads[0].lower]),
+        }
+        if let Some((memo, gate)) = gate {
+            let bounds = [p.values(site.bounds)[0], p.values(site.bounds)[1]];
+            let dlogits: Vec<[f32; 2]> = if kept.active {
+                // d(2 sigmoid)/dc = beta (1 - beta/2).
+                let slope = |beta: f32| beta * (1.0 - beta / 2.0);
+                let each = grads.iter().zip(&factors);
+                each.map(|(g, [fu, fl])| {
+                    [
+                        bounds[1] * g.upper * slope(*fu),
+                        bounds[0] * g.lower * slope(*fl),
+                    ]
+                })
+                .collect()
+            } else {
+                // The mean of c^2 over samples, factors and gated sites.
+                let share = (2 * memo.logits.len() * site.gated_sites.max(1)) as f32;
+                memo.logits
+                    .iter()
+                    .map(|c| c.map(|c| 2.0 * c / share))
+                    .collect()
+            };
+            gate.backward(memo, &dlogits, site.config.gate_gradient, p);
+        }
+        Ok(())
+    }
+}
+
+fn buffer_like(len: usize) -> Result<Buffer> {
+    use dfdx::tensor::Storage;
+    Ok(<crate::Dev as Storage<f32>>::try_alloc_len(&dev(), len)?)
+}

@@ -1,0 +1,595 @@
+//! What the specification promises of sites, gates and phases.
+
+use rand::Rng as _;
+
+use super::gate::{self, Gate, HIDDEN};
+use super::*;
+use crate::data::{Patches, Photo, SrPair};
+use crate::nn::{EdsrConfig, Mode, Net, RdnConfig, SrresnetConfig, edsr, rdn, srresnet};
+use crate::{Images, Result, from_vec, read, rng};
+
+const TINY: EdsrConfig = EdsrConfig {
+    scale: 2,
+    blocks: 2,
+    channels: 16,
+    res_scale: 1.0,
+    sites: true,
+    strict: false,
+};
+
+fn photo(seed: u64) -> Photo {
+    let mut rng = rng(seed);
+    let mut rgb = Vec::new();
+    for i in 0..40 * 40 * 3 {
+        let (row, column) = (i / 3 / 40, i / 3 % 40);
+        let wave = 120.0 + 70.0 * ((row as f32 + seed as f32 * column as f32) * 0.4).sin();
+        rgb.push((wave + rng.random_range(-20.0..20.0)) as u8);
+    }
+    Photo {
+        name: format!("photo {seed}"),
+        height: 40,
+        width: 40,
+        rgb,
+    }
+}
+
+fn patches() -> Patches {
+    Patches::new(&[photo(1), photo(2), photo(3)], 2, 8).unwrap()
+}
+
+/// Two different images, so that gates have something to tell apart.
+fn batch() -> Images {
+    let [a, b] = [1, 5].map(|seed| photo(seed).shrunk(4).unwrap());
+    let both = [read(&a.to_images()), read(&b.to_images())].concat();
+    from_vec(both, (2, 3, 10, 10)).unwrap()
+}
+
+/// A calibrated, quantised network whose bounds are set.
+fn started(config: &DdtbConfig) -> Result<(Net, Ddtb)> {
+    let net = edsr(&TINY, rng(1))?;
+    let mut ddtb = quantise(&net, config)?;
+    ddtb.calibrate(&net, &patches(), &mut rng(2))?;
+    ddtb.begin(&net)?;
+    step(&net)?;
+    Ok((net, ddtb))
+}
+
+/// A training pass forwards and backwards on [`batch`]; gradients stay in the network.
+fn step(net: &Net) -> Result<()> {
+    use dfdx::prelude::{Backward, SumTo, Trace};
+    let y = net.forward_images(batch().leaky_trace(), Mode::Train)?;
+    (y.square().sum::<(), _>() / 1e4).backward();
+    Ok(())
+}
+
+fn gradient(net: &Net, name: &str) -> Vec<f32> {
+    let inner = net.lock();
+    let id = inner.find(name).unwrap();
+    inner.grads[id].to_vec()
+}
+
+fn all_gated(phase_config: DdtbConfig) -> DdtbConfig {
+    DdtbConfig {
+        gates: Gates::DynamicIntensity(1.0),
+        calibration: 3,
+        ..phase_config
+    }
+}
+
+#[test]
+fn nothing_is_quantised_before_the_first_training_batch_sets_the_bounds() -> Result<()> {
+    let net = edsr(&TINY, rng(1))?;
+    let plain = edsr(
+        &EdsrConfig {
+            sites: false,
+            ..TINY
+        },
+        rng(1),
+    )?;
+    let mut ddtb = quantise(&net, &DdtbConfig::dual(2))?;
+    assert_eq!(
+        read(&net.predict_images(&batch())?),
+        read(&plain.predict_images(&batch())?)
+    );
+    ddtb.begin(&net)?;
+    let error = net.predict_images(&batch()).unwrap_err().to_string();
+    assert!(
+        error.contains("body.0.identity") && error.contains("first training batch"),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[test]
+fn bounds_start_at_the_percentiles_of_the_first_batch() -> Result<()> {
+    // Only the first site sees what the full-precision head says: later ones read quantised inputs.
+    let net = edsr(&TINY, rng(1))?;
+    let config = DdtbConfig {
+        start: BoundStart::Percentile(95.0),
+        ..DdtbConfig::dual(2)
+    };
+    let mut ddtb = quantise(&net, &config)?;
+    ddtb.begin(&net)?;
+    let mut seen = {
+        let (mut inner, x) = (net.lock(), batch());
+        inner.fit(10, 10)?;
+        let head = inner.node("head.0")?;
+        let mut nhwc = vec![0.0; 600];
+        crate::ops::layout::nchw_to_nhwc(&read(&x), 3, 100, &mut nhwc);
+        let pass = inner.forward(&nhwc, Mode::Train, true)?;
+        pass.activation(head).unwrap().to_vec()
+    };
+    let [lower, upper] = ddtb.bounds(&net)?[0];
+    seen.sort_by(f32::total_cmp);
+    let percentile = |p: f64| {
+        let at = p * (seen.len() - 1) as f64;
+        let (low, high) = (seen[at.floor() as usize], seen[at.ceil() as usize]);
+        f64::from(low) + at.fract() * f64::from(high - low)
+    };
+    assert!((f64::from(lower) - percentile(0.05)).abs() < 1e-4);
+    assert!((f64::from(upper) - percentile(0.95)).abs() < 1e-4);
+    Ok(())
+}
+
+#[test]
+fn symmetric_bounds_take_the_larger_percentile_and_pams_the_mean_maximum() -> Result<()> {
+    let (net, ddtb) = started(&DdtbConfig {
+        calibration: 2,
+        ..DdtbConfig::pams(2)
+    })?;
+    let [low, high] = ddtb.bounds(&net)?[0];
+    assert_eq!(low, -high);
+    let mean_max = high;
+    let (net, ddtb) = started(&DdtbConfig::symmetric(2))?;
+    let (dual_net, dual) = started(&DdtbConfig::dual(2))?;
+    let [_, bound] = ddtb.bounds(&net)?[0];
+    let [l, u] = dual.bounds(&dual_net)?[0];
+    assert_eq!(bound, u.max(-l));
+    assert!(
+        mean_max > bound,
+        "a mean of maxima lies above a 99th percentile"
+    );
+    Ok(())
+}
+
+#[test]
+fn exactly_the_floor_of_the_share_is_gated_and_it_is_the_most_intense() -> Result<()> {
+    for (share, count) in [(0.0, 0), (0.3, 1), (0.5, 3), (0.67, 4), (1.0, 6)] {
+        let config = DdtbConfig {
+            gates: Gates::DynamicIntensity(share),
+            calibration: 4,
+            ..DdtbConfig::ddtb(2)
+        };
+        let (_, ddtb) = started(&config)?;
+        let (names, gated) = (ddtb.site_names(), ddtb.gated());
+        assert_eq!((names.len(), gated.len()), (6, count));
+        let intensity = ddtb.dynamic_intensity();
+        let gated = &gated;
+        let of = |inside: bool| {
+            let chosen = names.iter().zip(&intensity);
+            let chosen = chosen.filter(move |(n, _)| gated.contains(n) == inside);
+            chosen.map(|(_, i)| *i).collect::<Vec<f32>>()
+        };
+        let lowest_in = of(true).into_iter().fold(f32::INFINITY, f32::min);
+        assert!(of(false).iter().all(|i| *i <= lowest_in));
+    }
+    // The paper's counts: EDSR 48 sites, RDN 145, SRResNet 32.
+    assert_eq!(Gates::DynamicIntensity(0.3).count(48), 14);
+    assert_eq!(Gates::DynamicIntensity(0.5).count(145), 72);
+    assert_eq!(Gates::DynamicIntensity(0.1).count(32), 3);
+    assert_eq!(Gates::DynamicIntensity(0.3).count(10), 3);
+    Ok(())
+}
+
+#[test]
+fn a_gate_at_one_is_the_static_quantiser_bit_for_bit() -> Result<()> {
+    let (net, mut ddtb) = started(&all_gated(DdtbConfig::ddtb(2)))?;
+    let at_rest = read(&net.predict_images(&batch())?);
+    for site in ddtb.gated() {
+        net.set_parameter(&format!("{site}.gate.conv2.weight"), &[0.0; 2 * HIDDEN])?;
+    }
+    ddtb.set_phase(Phase::Active);
+    assert_eq!(read(&net.predict_images(&batch())?), at_rest);
+    Ok(())
+}
+
+#[test]
+fn the_static_phase_does_not_depend_on_the_gates_and_the_active_one_does() -> Result<()> {
+    let (net, mut ddtb) = started(&all_gated(DdtbConfig::ddtb(2)))?;
+    let both = |ddtb: &mut Ddtb| -> Result<[Vec<f32>; 2]> {
+        let answers = [Phase::Static, Phase::Active].map(|phase| {
+            ddtb.set_phase(phase);
+            net.predict_images(&batch()).map(|y| read(&y))
+        });
+        let [a, b] = answers;
+        Ok([a?, b?])
+    };
+    let before = both(&mut ddtb)?;
+    for site in ddtb.gated() {
+        let weights: Vec<f32> = (0..2 * HIDDEN)
+            .map(|i| ((i % 7) as f32 - 3.0) * 0.1)
+            .collect();
+        net.set_parameter(&format!("{site}.gate.conv2.weight"), &weights)?;
+    }
+    let after = both(&mut ddtb)?;
+    assert_eq!(before[0], after[0]);
+    assert_ne!(before[1], after[1]);
+    Ok(())
+}
+
+#[test]
+fn two_images_of_a_batch_get_different_factors_within_zero_and_two() -> Result<()> {
+    let (net, mut ddtb) = started(&all_gated(DdtbConfig::ddtb(2)))?;
+    ddtb.set_phase(Phase::Active);
+    let records = ddtb.watch(&net, &[photo(1), photo(5)])?;
+    assert!(
+        records
+            .iter()
+            .all(|r| r.factors.len() == 2 && r.highest.len() == 2)
+    );
+    let flat = records.iter().flat_map(|r| r.factors.iter().flatten());
+    assert!(flat.clone().all(|f| (0.0..2.0).contains(f)));
+    assert!(records.iter().any(|r| r.factors[0] != r.factors[1]));
+    Ok(())
+}
+
+#[test]
+fn as_published_only_the_last_layer_of_a_gate_learns() -> Result<()> {
+    let moved = |how, phase| -> Result<[bool; 3]> {
+        let config = DdtbConfig {
+            gate_gradient: how,
+            ..all_gated(DdtbConfig::ddtb(2))
+        };
+        let (net, mut ddtb) = started(&config)?;
+        ddtb.set_phase(phase);
+        step(&net)?;
+        let any = |part: &str| {
+            let sites = ddtb.gated();
+            let mut all = sites
+                .iter()
+                .flat_map(|s| gradient(&net, &format!("{s}.gate.{part}")));
+            all.any(|g| g != 0.0)
+        };
+        Ok([any("conv1.weight"), any("bn.weight"), any("conv2.weight")])
+    };
+    for phase in [Phase::Static, Phase::Active] {
+        assert_eq!(moved(GateGradient::Detached, phase)?, [false, false, true]);
+        assert_eq!(moved(GateGradient::StraightThrough, phase)?, [true; 3]);
+    }
+    Ok(())
+}
+
+#[test]
+fn ternary_weights_take_at_most_three_values() {
+    let w: Vec<f32> = (0..100).map(|i| (i as f32 * 0.37).sin() * 0.4).collect();
+    let largest = w.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let mut seen: Vec<f32> = gate::ternary(&w);
+    seen.iter_mut().for_each(|v| *v += 0.0);
+    seen.sort_by(f32::total_cmp);
+    seen.dedup();
+    assert_eq!(seen, [-largest, 0.0, largest]);
+    assert_eq!(gate::ternary(&[0.0, 0.0]), [0.0, 0.0]);
+}
+
+#[test]
+fn a_gates_last_layer_has_the_gradient_of_its_own_formula() -> Result<()> {
+    // The logits are linear in the ternary weights, which count as the weights themselves: dL/dw = d^T h.
+    let (net, _) = started(&all_gated(DdtbConfig::ddtb(2)))?;
+    let (mut inner, channels) = (net.lock(), 16);
+    let first = inner.find("body.0.identity.gate.conv1.weight")?;
+    let ids: Vec<usize> = (first..first + 6).collect();
+    let gate = Gate::new(channels, &ids);
+    let pooled: Vec<f32> = (0..3 * channels).map(|i| ((i * 5) % 11) as f32).collect();
+    let memo = {
+        let mut p = inner.lend();
+        let memo = gate.forward(pooled, &mut p, true);
+        let d = [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]];
+        gate.backward(&memo, &d, GateGradient::Detached, &mut p);
+        memo
+    };
+    let g = &inner.grads[ids[5]];
+    let w2 = gate::ternary(&inner.mirror[ids[5]]);
+    let logit: f32 = g.iter().zip(&w2[..HIDDEN]).map(|(h, w)| h * w).sum();
+    assert!((logit - memo.logits[0][0]).abs() < 1e-5);
+    assert!(g[HIDDEN..].iter().all(|g| *g == 0.0));
+    Ok(())
+}
+
+#[test]
+fn constant_inputs_leave_gates_finite() -> Result<()> {
+    let (net, _) = started(&all_gated(DdtbConfig::ddtb(2)))?;
+    let mut inner = net.lock();
+    let first = inner.find("body.0.identity.gate.conv1.weight")?;
+    let gate = Gate::new(16, &(first..first + 6).collect::<Vec<_>>());
+    for value in [0.0, 3.5] {
+        let memo = gate.forward(vec![value; 32], &mut inner.lend(), true);
+        assert!(memo.logits.iter().flatten().all(|c| c.is_finite()));
+    }
+    Ok(())
+}
+
+/// The chain rule through the factors: bounds and logits against finite differences of the quantised network's loss
+/// would see the steps, so the gradient of one site is compared with the closed form instead.
+#[test]
+fn bounds_get_the_sum_of_their_samples_gradients() -> Result<()> {
+    use crate::nn::{SiteBatch, SiteQuantiser};
+    let (net, ddtb) = started(&DdtbConfig::dual(2))?;
+    let [l, u] = ddtb.bounds(&net)?[0];
+    let mut inner = net.lock();
+    let site = inner
+        .nodes
+        .iter()
+        .position(|n| n.name == "body.0.identity")
+        .unwrap();
+    let mut quantiser: Box<dyn SiteQuantiser> = inner.sites[site].take().unwrap();
+    let values: Vec<f32> = (0..64)
+        .map(|i| 1.5 * l + (1.5 * u - 1.5 * l) * i as f32 / 63.0)
+        .collect();
+    let x = crate::ops::buffer(&values);
+    let dy = crate::ops::buffer(&crate::ops::wave(64));
+    let at = SiteBatch {
+        batch: 2,
+        pixels: 2,
+        channels: 16,
+        mode: Mode::Train,
+    };
+    let (mut y, mut dx) = (
+        crate::ops::buffer(&[0.0; 64]),
+        crate::ops::buffer(&[0.0; 64]),
+    );
+    let memo = quantiser.forward(&x, at, &mut inner.lend(), &mut y)?;
+    quantiser.backward(&x, at, &memo, &dy, &mut inner.lend(), &mut dx, false)?;
+    let (mut dl, mut du) = (0.0, 0.0);
+    for i in 0..64 {
+        let r = (y[i] - x[i].clamp(l, u)) / (u - l);
+        du += dy[i] * (f32::from(u8::from(x[i] > u)) + r);
+        dl += dy[i] * (f32::from(u8::from(x[i] < l)) - r);
+        assert_eq!(dx[i], if x[i] > l && x[i] < u { dy[i] } else { 0.0 });
+    }
+    let id = inner.find("body.0.identity.bounds")?;
+    crate::ops::assert_close(&inner.grads[id], &[dl, du], 1e-4);
+    Ok(())
+}
+
+#[test]
+fn two_bits_after_a_relu_are_four_levels_with_dual_bounds_and_two_with_a_symmetric_one()
+-> Result<()> {
+    for (config, most) in [(DdtbConfig::dual(2), 4), (DdtbConfig::symmetric(2), 2)] {
+        let (net, mut ddtb) = started(&config)?;
+        let records = ddtb.watch(&net, &[photo(4)])?;
+        let behind_relu: Vec<usize> = records
+            .iter()
+            .filter(|r| r.name.ends_with("relu"))
+            .map(|r| r.levels.used())
+            .collect();
+        assert_eq!(behind_relu, [most, most]);
+        assert!(
+            records
+                .iter()
+                .all(|r| r.levels.used() <= 4 && r.levels.entropy() <= 2.0)
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn strict_feeds_the_first_convolution_what_the_quantiser_made() -> Result<()> {
+    let outputs = [false, true].map(|strict| -> Result<Vec<f32>> {
+        let net = edsr(&EdsrConfig { strict, ..TINY }, rng(1))?;
+        let mut ddtb = quantise(&net, &DdtbConfig::dual(2))?;
+        ddtb.begin(&net)?;
+        step(&net)?;
+        Ok(read(&net.predict_images(&batch())?))
+    });
+    let [loose, strict] = outputs;
+    assert_ne!(loose?, strict?);
+    Ok(())
+}
+
+#[test]
+fn the_networks_have_the_sizes_and_sites_of_their_references() -> Result<()> {
+    let edsr4 = edsr(
+        &EdsrConfig {
+            scale: 4,
+            sites: true,
+            ..EdsrConfig::default()
+        },
+        rng(0),
+    )?;
+    assert_eq!(
+        (edsr4.parameter_count(), edsr4.sites().len()),
+        (1_517_571, 48)
+    );
+    let sites = SrresnetConfig {
+        sites: true,
+        ..SrresnetConfig::default()
+    };
+    let net = srresnet(&sites, rng(0))?;
+    let block = 2 * 36_864 + 2 * 128 + 1;
+    let count = 15_552 + 1 + 16 * block + 36_864 + 128 + 2 * (147_456 + 1) + 15_552;
+    assert_eq!((net.parameter_count(), net.sites().len()), (count, 32));
+    let net = rdn(
+        &RdnConfig {
+            sites: true,
+            ..RdnConfig::default()
+        },
+        rng(0),
+    )?;
+    assert_eq!(
+        (net.parameter_count(), net.sites().len()),
+        (22_123_395, 145)
+    );
+    Ok(())
+}
+
+#[test]
+fn every_network_trains_a_step_in_two_bits() -> Result<()> {
+    let small_rdn = RdnConfig {
+        blocks: 2,
+        convs: 2,
+        channels: 16,
+        sites: true,
+        scale: 2,
+    };
+    let small_srresnet = SrresnetConfig {
+        blocks: 2,
+        channels: 16,
+        sites: true,
+        scale: 2,
+    };
+    let nets = [
+        edsr(&TINY, rng(1))?,
+        rdn(&small_rdn, rng(1))?,
+        srresnet(&small_srresnet, rng(1))?,
+    ];
+    for net in nets {
+        let config = all_gated(DdtbConfig::ddtb(2));
+        let mut ddtb = quantise(&net, &config)?;
+        ddtb.calibrate(&net, &patches(), &mut rng(2))?;
+        ddtb.begin(&net)?;
+        step(&net)?;
+        ddtb.set_phase(Phase::Active);
+        step(&net)?;
+        assert!(
+            read(&net.predict_images(&batch())?)
+                .iter()
+                .all(|v| v.is_finite())
+        );
+        let bits: Vec<_> = net
+            .layers()
+            .iter()
+            .map(|l| (l.name.clone(), l.bits))
+            .collect();
+        for (name, bits) in bits {
+            let body = name.starts_with("body.") && name != "body.last";
+            assert_eq!(bits, body.then_some(2), "{name}");
+        }
+        let names = ddtb.site_names();
+        assert!(names.iter().all(|s| {
+            gradient(&net, &format!("{s}.bounds"))
+                .iter()
+                .all(|g| g.is_finite())
+        }));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_quantised_run_is_the_same_twice_and_reports_what_happened() -> Result<()> {
+    let plain = EdsrConfig {
+        sites: false,
+        ..TINY
+    };
+    let teacher = edsr(&plain, rng(1))?;
+    let test = [SrPair::new(&photo(7), 2)?];
+    let config = DdtbConfig {
+        batch: 2,
+        calibration: 2,
+        ..DdtbConfig::ddtb(2).iterations(20)
+    };
+    let run = || {
+        let student = quantised_edsr(&teacher, &plain)?;
+        train(&student, &teacher, &patches(), &test, &config)
+    };
+    let (a, b) = (run()?, run()?);
+    assert_eq!((a.loss.clone(), a.score), (b.loss, b.score));
+    assert_eq!((a.loss.len(), a.bounds.len()), (20, 20));
+    assert_eq!(a.quantisers.gated().len(), 1);
+    assert!(a.quantisers.gate_loss() >= 0.0);
+    let (first, last) = (&a.bounds[0].1, &a.bounds[19].1);
+    assert!(
+        first.iter().zip(last).all(|(f, l)| f != l),
+        "all bounds are trained"
+    );
+    let (gates, rest) = a.quantisers.storage_bits(&a.net);
+    assert_eq!(gates, 2 * (16 * 32 + 64));
+    assert!(rest > 32 * 16 * 9 * 16);
+    Ok(())
+}
+
+#[test]
+fn a_workbench_averages_over_seeds_and_names_what_it_lacks() -> Result<()> {
+    let size = EdsrConfig {
+        sites: false,
+        ..TINY
+    };
+    let mut bench = Workbench {
+        teacher: edsr(&size, rng(1))?,
+        size,
+        patches: patches(),
+        test: vec![SrPair::new(&photo(7), 2)?],
+        benchmark: vec![SrPair::new(&photo(8), 2)?],
+        trials: Vec::new(),
+    };
+    for seed in 1..=2 {
+        let config = DdtbConfig {
+            batch: 2,
+            ..DdtbConfig::dual(2).iterations(2).seeded(seed)
+        };
+        bench.run("dual", config)?;
+    }
+    let scores: Vec<f32> = bench
+        .of("dual", 2)
+        .iter()
+        .map(|t| t.held_out.psnr)
+        .collect();
+    assert_eq!(scores.len(), 2);
+    let spread = bench.spread("dual", 2)?;
+    assert!((spread.mean - f64::from(scores[0] + scores[1]) / 2.0).abs() < 1e-5);
+    let deviation = f64::from((scores[0] - scores[1]).abs()) / 2f64.sqrt();
+    assert!((spread.spread - deviation).abs() < 1e-5);
+    assert!(bench.benchmark_psnr("dual", 2).is_some() && bench.benchmark_psnr("dual", 3).is_none());
+    let error = bench.psnr("DDTB", 2).unwrap_err().to_string();
+    assert!(error.contains("\"DDTB\" at 2 bits"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() -> Result<()> {
+    let refused = |config: DdtbConfig| {
+        let net = edsr(&TINY, rng(1)).unwrap();
+        quantise(&net, &config)
+            .err()
+            .map(|e| e.to_string())
+            .unwrap_or_default()
+    };
+    let gated = DdtbConfig {
+        gates: Gates::Random(0.5),
+        ..DdtbConfig::symmetric(2)
+    };
+    assert!(refused(gated).contains("dual bounds"));
+    let low = DdtbConfig {
+        start: BoundStart::Percentile(0.99),
+        ..DdtbConfig::dual(2)
+    };
+    assert!(refused(low).contains("percentile 0.99"));
+    let mean = DdtbConfig {
+        start: BoundStart::MeanMax,
+        ..DdtbConfig::dual(2)
+    };
+    assert!(refused(mean).contains("percentile"));
+    assert!(refused(DdtbConfig::dual(0)).contains("bits"));
+    let plain = edsr(
+        &EdsrConfig {
+            sites: false,
+            ..TINY
+        },
+        rng(1),
+    )?;
+    assert!(
+        quantise(&plain, &DdtbConfig::dual(2))
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("sites: true")
+    );
+    let net = edsr(&TINY, rng(1))?;
+    let mut ddtb = quantise(&net, &DdtbConfig::ddtb(2))?;
+    assert!(
+        ddtb.begin(&net)
+            .unwrap_err()
+            .to_string()
+            .contains("calibrate")
+    );
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! One teacher, one set of patches, one set of test photographs, many quantised runs.
+
+use super::{DdtbConfig, DdtbRun, quantised_edsr, train};
+use crate::data::{Patches, SrPair};
+use crate::nn::{EdsrConfig, Net};
+use crate::show::{Spread, spread};
+use crate::train::{SrScore, evaluate_sr};
+use crate::{Error, Result};
+
+/// The outcome of one run.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// What was tried.
+    pub method: String,
+    /// Its settings.
+    pub config: DdtbConfig,
+    /// Score on the photographs held out.
+    pub held_out: SrScore,
+    /// Score on the benchmark, where there is one.
+    pub benchmark: Option<SrScore>,
+}
+
+/// Trains quantised networks from one teacher and remembers their scores.
+pub struct Workbench {
+    /// The full-precision network.
+    pub teacher: Net,
+    /// Its size.
+    pub size: EdsrConfig,
+    /// What is trained on.
+    pub patches: Patches,
+    /// Photographs held out.
+    pub test: Vec<SrPair>,
+    /// A benchmark such as Set5; may be empty.
+    pub benchmark: Vec<SrPair>,
+    /// Every run so far.
+    pub trials: Vec<Trial>,
+}
+
+impl Workbench {
+    /// Trains one quantised network and notes its scores under `method`.
+    ///
+    /// # Errors
+    /// As [`train`].
+    pub fn run(&mut self, method: &str, config: DdtbConfig) -> Result<DdtbRun> {
+        let student = quantised_edsr(&self.teacher, &self.size)?;
+        let run = train(&student, &self.teacher, &self.patches, &self.test, &config)?;
+        let benchmark = match self.benchmark.is_empty() {
+            true => None,
+            false => Some(evaluate_sr(&student, &self.benchmark)?),
+        };
+        self.trials.push(Trial {
+            method: method.to_string(),
+            config,
+            held_out: run.score,
+            benchmark,
+        });
+        Ok(run)
+    }
+
+    /// The trials of a method at a bit width, in the order they ran.
+    pub fn of(&self, method: &str, bits: u32) -> Vec<&Trial> {
+        let wanted = |t: &&Trial| t.method == method && t.config.bits == bits;
+        self.trials.iter().filter(wanted).collect()
+    }
+
+    /// Mean PSNR on the photographs held out.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when nothing of that name was run.
+    pub fn psnr(&self, method: &str, bits: u32) -> Result<f32> {
+        Ok(self.spread(method, bits)?.mean as f32)
+    }
+
+    /// Mean PSNR on the benchmark; `None` without one.
+    pub fn benchmark_psnr(&self, method: &str, bits: u32) -> Option<f32> {
+        let scores = self.of(method, bits).into_iter().map(|t| t.benchmark);
+        let psnr: Vec<f32> = scores
+            .collect::<Option<Vec<_>>>()?
+            .iter()
+            .map(|s| s.psnr)
+            .collect();
+        (!psnr.is_empty()).then(|| psnr.iter().sum::<f32>() / psnr.len() as f32)
+    }
+
+    /// Mean SSIM on the photographs held out.
+    ///
+    /// # Errors
+    /// As [`psnr`](Self::psnr).
+    pub fn ssim(&self, method: &str, bits: u32) -> Result<f32> {
+        let trials = self.some(method, bits)?;
+        Ok(trials.iter().map(|t| t.held_out.ssim).sum::<f32>() / trials.len() as f32)
+    }
+
+    /// Mean PSNR and its standard deviation over the seeds (0 for one).
+    ///
+    /// # Errors
+    /// As [`psnr`](Self::psnr).
+    pub fn spread(&self, method: &str, bits: u32) -> Result<Spread> {
+        let trials = self.some(method, bits)?;
+        let n = trials.len() as f64;
+        let psnr = || trials.iter().map(|t| f64::from(t.held_out.psnr));
+        let mean = psnr().sum::<f64>() / n;
+        let squares: f64 = psnr().map(|p| (p - mean).powi(2)).sum();
+        Ok(spread(mean, (squares / (n - 1.0).max(1.0)).sqrt()))
+    }
+
+    fn some(&self, method: &str, bits: u32) -> Result<Vec<&Trial>> {
+        let trials = self.of(method, bits);
+        if trials.is_empty() {
+            let what = format!("{method:?} at {bits} bits");
+            return Err(Error::invalid(what, "has not been run on this workbench"));
+        }
+        Ok(trials)
+    }
+}

@@ -1,0 +1,35 @@
+//! One row of a comparison.
+
+use super::{LtsConfig, LtsReport, quantise};
+use crate::Result;
+use crate::data::ImageSource;
+use crate::nn::Net;
+use crate::train::{History, TrainConfig, train_with};
+
+/// A finished training under LTS.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Losses, accuracies and times.
+    pub history: History,
+    /// Savings and masks.
+    pub report: LtsReport,
+}
+
+/// Quantises `net` as `lts` says and trains it: [`quantise`], then [`train_with`].
+///
+/// # Errors
+/// As these two.
+pub fn train(
+    net: &Net,
+    train_set: &dyn ImageSource,
+    test_set: &dyn ImageSource,
+    config: &TrainConfig,
+    lts: LtsConfig,
+) -> Result<Trial> {
+    let mut observer = quantise(net, lts)?;
+    let history = train_with(net, train_set, test_set, config, &mut observer)?;
+    Ok(Trial {
+        history,
+        report: observer.report(),
+    })
+}

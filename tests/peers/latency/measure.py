@@ -1,0 +1,184 @@
+"""Measures both kernels side by side, prints a table and writes the rows; bars are shown, not asserted."""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+
+import cells
+from kernel import Kernel, stock_environment
+
+PEER = "evcxr_jupyter 0.22.0"
+PARTS = ("cells", "start", "cached")
+
+
+class Row:
+    """One line of the table: samples of both sides, each a (wall seconds, CPU seconds) or a megabyte figure."""
+
+    def __init__(self, work, bar, unit="s"):
+        self.work, self.bar, self.unit = work, bar, unit
+        self.ours, self.theirs = [], []
+
+    def finished(self):
+        def middle(samples, i):
+            return statistics.median(s[i] if isinstance(s, tuple) else s for s in samples)
+
+        ours, theirs = middle(self.ours, 0), middle(self.theirs, 0)
+        row = {
+            "work": self.work,
+            "peer": PEER,
+            "unit": self.unit,
+            "ours": round(ours, 4),
+            "theirs": round(theirs, 4),
+            "ratio": round(ours / theirs, 3),
+            "bar": self.bar,
+            "holds": ours / theirs <= self.bar,
+            "samples": [len(self.ours), len(self.theirs)],
+        }
+        if self.unit == "s":
+            row["ours_cpu"] = round(middle(self.ours, 1), 4)
+            row["theirs_cpu"] = round(middle(self.theirs, 1), 4)
+            row["ratio_cpu"] = round(row["ours_cpu"] / row["theirs_cpu"], 3)
+        return row
+
+
+class Bench:
+    def __init__(self, options):
+        self.options = options
+        self.folder = tempfile.mkdtemp(prefix="latency-")
+        self.samples = 3 if options.quick else options.samples
+        self.stock_env = stock_environment(self.folder)
+
+    def ours(self):
+        return Kernel([self.options.ours, "kernel", "{connection_file}"])
+
+    def theirs(self):
+        return Kernel([self.options.theirs, "--control_file", "{connection_file}"], self.stock_env)
+
+    def fetch(self):
+        """What the peer compiles is on the machine before anything is timed."""
+        crate = os.path.join(self.folder, "fetch")
+        os.makedirs(os.path.join(crate, "src"))
+        open(os.path.join(crate, "src/lib.rs"), "w").close()
+        with open(os.path.join(crate, "Cargo.toml"), "w") as file:
+            file.write('[package]\nname = "fetch"\nedition = "2024"\n[dependencies]\ndfdx = "0.13"\n[workspace]\n')
+        subprocess.run(["cargo", "fetch", "--quiet"], cwd=crate, check=True)
+
+    def prepare_ours(self):
+        """Our library is compiled once, when the kernel is installed."""
+        kernel = self.ours()
+        kernel.run(cells.ADD)
+        kernel.close()
+
+    def cells(self):
+        """Both kernels live with their library loaded; samples alternate between them."""
+        ours, theirs = self.ours(), self.theirs()
+        rows = []
+        try:
+            theirs.run(cells.LOAD)
+            for work, bar, our_code, their_code, expect in (
+                ("1 + 1, library loaded", 0.7, cells.ADD, cells.ADD, "2"),
+                ("make a tensor, multiply, print", 0.6, cells.TENSOR_OURS, cells.TENSOR_THEIRS, "product"),
+                ("two-layer network, optimiser, 10 steps", 0.25, cells.TRAIN_OURS, cells.TRAIN_THEIRS, "step 9"),
+                ("20,000 printed lines", 0.2, cells.LINES, cells.LINES, "line 19999"),
+            ):
+                row = Row(work, bar)
+                # Both do the work once before it is timed.
+                ours.run(our_code, expect)
+                theirs.run(their_code, expect)
+                for _ in range(self.samples):
+                    row.ours.append(ours.run(our_code, expect))
+                    row.theirs.append(theirs.run(their_code, expect))
+                rows.append(self.said(row))
+                if work.startswith("make"):
+                    memory = Row("memory after the library cell", 0.8, "MB")
+                    memory.ours.append(ours.memory())
+                    memory.theirs.append(theirs.memory())
+                    rows.append(self.said(memory))
+        finally:
+            ours.close()
+            theirs.close()
+        return rows
+
+    def first_cell(self, work, bar, code, samples):
+        row = Row(work, bar)
+        for i in range(self.samples):
+            kernel = self.ours()
+            row.ours.append(kernel.run(cells.FIRST_OURS, "value 4096", since=kernel.started))
+            kernel.close()
+            if i < samples:
+                kernel = self.theirs()
+                row.theirs.append(kernel.run(code, "value 4096", since=kernel.started))
+                kernel.close()
+        return self.said(row)
+
+    def start(self):
+        """Nothing is remembered from session to session: each of the peer's compiles dfdx, so few are taken."""
+        code = cells.LOAD + cells.FIRST_THEIRS
+        return [self.first_cell("process start to the first library value, no cache", 0.25, code, 3)]
+
+    def cached(self):
+        code = cells.CACHE + cells.LOAD + cells.FIRST_THEIRS
+        kernel = self.theirs()
+        kernel.run(code)
+        kernel.close()
+        work = "process start to the first library value, the peer's cache filled"
+        return [self.first_cell(work, 0.5, code, self.samples)]
+
+    def said(self, row):
+        done = row.finished()
+        cpu = f"CPU {done['ours_cpu']:.2f} / {done['theirs_cpu']:.2f}" if "ours_cpu" in done else ""
+        print(
+            f"{'holds' if done['holds'] else 'FAILS':6}{done['work']:66}"
+            f"{done['ours']:9.3f} / {done['theirs']:8.3f} {done['unit']:3}"
+            f" {done['ratio']:6.3f} x (at most {done['bar']})  {cpu}",
+            flush=True,
+        )
+        return done
+
+
+def write(path, rows, parts):
+    """Writes the rows; those of parts that were not measured this time stay."""
+    if len(parts) < len(PARTS) and os.path.exists(path):
+        with open(path) as file:
+            old = json.load(file)
+        measured = {row["work"] for row in rows}
+        rows = [row for row in old if row["work"] not in measured] + rows
+    with open(path + ".new", "w") as file:
+        json.dump(rows, file, indent=1)
+        file.write("\n")
+    os.replace(path + ".new", path)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="tests/peers/run latency", description=__doc__)
+    for name in ("--ours", "--theirs", "--root"):
+        parser.add_argument(name, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--json", metavar="FILE", help="where the rows go")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
+    parser.add_argument("--samples", type=int, default=10, help="timings of each kind (10)")
+    parser.add_argument("--quick", action="store_true", help="three samples: a look, not a measurement")
+    options = parser.parse_args()
+    parts = options.only.split(",")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"no part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
+
+    sysroot = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True).stdout.strip()
+    sources = os.path.isdir(f"{sysroot}/lib/rustlib/src/rust/library")
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, rust-src {'present' if sources else 'absent'}")
+    bench = Bench(options)
+    try:
+        bench.fetch()
+        bench.prepare_ours()
+        rows = [row for part in parts for row in getattr(bench, part)()]
+    finally:
+        shutil.rmtree(bench.folder, ignore_errors=True)
+    if options.json:
+        write(options.json, rows, parts)
+
+
+if __name__ == "__main__":
+    main()
