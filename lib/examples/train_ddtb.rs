@@ -18,7 +18,7 @@ fn main() -> Result<()> {
         .collect();
     let iterations = args.first().copied().unwrap_or(400);
     let seeds = args.get(1).copied().unwrap_or(1) as u64;
-    let lr = args.get(2).map_or(2e-4, |lr| *lr as f32 * 1e-5);
+    let lr = args.get(2).map_or(1e-3, |lr| *lr as f32 * 1e-5);
     let bits = match args.get(3..) {
         Some(bits) if !bits.is_empty() => bits.to_vec(),
         _ => vec![2],

@@ -8,6 +8,9 @@ pub use crate::nn::{
     Conv, Mode, Net, NetBuilder, QuantSpec, UniformWeight, pretrained_resnet20, resnet20,
 };
 pub use crate::ops::batch_norm2d::{BatchNormState, batch_norm2d, try_batch_norm2d};
+pub use crate::ops::bound_quant::{
+    BoundQuant, bound_quant, symmetric_quant, try_bound_quant, try_symmetric_quant,
+};
 pub use crate::ops::conv2d::{Conv2dOptions, conv2d, try_conv2d};
 pub use crate::ops::cross_entropy::{cross_entropy, try_cross_entropy};
 pub use crate::ops::fake_quant::{
@@ -15,6 +18,7 @@ pub use crate::ops::fake_quant::{
 };
 pub use crate::ops::linear::{linear, try_linear};
 pub use crate::ops::lts_weight::{LtsState, LtsStep, lts_weight, try_lts_weight};
+pub use crate::ops::pixel_shuffle::{pixel_shuffle, try_pixel_shuffle};
 pub use crate::ops::pool::{global_avg_pool, max_pool2d, try_global_avg_pool, try_max_pool2d};
 pub use crate::ops::relu::{Activation, relu, relu6, try_relu, try_relu6};
 pub use crate::papers;

@@ -8,10 +8,10 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 
-THREADS = 2
+from table import THREADS, Table, call
+
 # The first steps fault in memory, and PyTorch chooses its kernels.
 WARM_UP = 3
 
@@ -28,27 +28,6 @@ def arguments():
     parser.add_argument("--rust", required=True, help="the folder of the Rust peers' programs")
     parser.add_argument("--exchange", required=True, help="a folder for weights and batches")
     return parser.parse_args()
-
-
-def call(*command):
-    environment = dict(os.environ, OMP_NUM_THREADS=str(THREADS), RAYON_NUM_THREADS=str(THREADS), REBIT_THREADS=str(THREADS))
-    done = subprocess.run([str(c) for c in command], env=environment, stdout=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{command[0]} ended with status {done.returncode}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-class Table:
-    def __init__(self):
-        self.rows = []
-
-    def add(self, work, peer, unit, ours, theirs, bar, **more):
-        ratio = ours / theirs
-        row = {"work": work, "peer": peer, "unit": unit, "ours": ours, "theirs": theirs, "ratio": ratio, "bar": bar}
-        row["holds"] = None if bar is None else ratio <= bar
-        self.rows.append(row | more)
-        verdict = "" if bar is None else f"{bar:5.2f}  {'holds' if ratio <= bar else 'MISSED'}"
-        print(f"{work:<44}{peer:<24}{ours:>9.2f}{theirs:>10.2f} {unit:<3}{ratio:>7.3f}  {verdict}", flush=True)
 
 
 class Sides:
@@ -113,6 +92,8 @@ def rust_peers(sides, table, ours, first):
 
 def convs(sides, table):
     o = sides.options
+    peak = sides.rebit("peak")["gflops"]
+    print(f"multiply-adds in registers: {peak:.0f} GFLOP/s")
     cases = sides.rebit("cases")
     path = os.path.join(o.exchange, "cases.json")
     with open(path, "w") as file:
@@ -128,7 +109,8 @@ def convs(sides, table):
             return 1e3 * statistics.median(s for run in runs for s in run[name][part])
         mine = median(ours, "default")
         parts = {part: median(ours, part) for part in ("forward", "grad_input", "grad_weight")}
-        more = {"gflops": 6e-6 * case["macs"] / mine, "parts_ms": parts}
+        rate = 6e-6 * case["macs"] / mine
+        more = {"gflops": rate, "of_peak": rate / peak, "parts_ms": parts}
         table.add(name, "PyTorch", "ms", mine, median(theirs, "default"), 1.2, **more)
         table.add(name, "PyTorch, channels last", "ms", mine, median(theirs, "channels_last"), None)
 
@@ -139,17 +121,13 @@ def main():
     table = Table()
     sides.rebit("prepare", options.exchange)
     wanted = set(options.only.split(",")) - {""} or {"convs", "steps", "rust"}
-    print(f"{'work':<44}{'peer':<24}{'ours':>9}{'theirs':>10}    {'ratio':>7}    bar")
     if "steps" in wanted:
         ours, first = steps(sides, table)
         if "rust" in wanted:
             rust_peers(sides, table, ours, first)
     if "convs" in wanted:
         convs(sides, table)
-    if options.json:
-        with open(options.json + ".part", "w") as file:
-            json.dump(table.rows, file, indent=1)
-        os.replace(options.json + ".part", options.json)
+    table.write(options.json)
 
 
 if __name__ == "__main__":

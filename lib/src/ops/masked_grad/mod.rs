@@ -19,7 +19,7 @@
 use super::conv2d::{ActQuant, Conv2dKernel, ConvShape};
 use crate::error::Result;
 
-mod cpu;
+pub(crate) mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod mask;

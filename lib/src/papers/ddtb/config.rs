@@ -81,7 +81,7 @@ pub struct DdtbConfig {
     pub warmup: f32,
     /// Patches of an update.
     pub batch: usize,
-    /// Adam's learning rate.
+    /// Adam's learning rate. The authors use 1e-4; short runs need more.
     pub lr: f32,
     /// Adam's learning rate for the bounds. The authors use 0.01 over 59,000 updates; short runs need about 0.1.
     pub bound_lr: f32,
@@ -106,7 +106,7 @@ impl Default for DdtbConfig {
             calibration: 40,
             warmup: 0.1,
             batch: 8,
-            lr: 2e-4,
+            lr: 1e-3,
             bound_lr: 0.1,
             halvings: 3,
             attention: 1000.0,

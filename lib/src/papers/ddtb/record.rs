@@ -68,7 +68,7 @@ impl SiteRecord {
     pub fn asymmetry(&self) -> f32 {
         let high = self.highest.iter().copied().fold(0.0, f32::max);
         let low = self.lowest.iter().copied().fold(0.0, f32::min);
-        high / -low
+        high / low.abs()
     }
 
     pub(super) fn see(&mut self, sample: &[f32]) {
@@ -78,5 +78,35 @@ impl SiteRecord {
         // An odd step does not stay on one channel.
         let step = (sample.len() / KEPT) | 1;
         self.values.extend(sample.iter().step_by(step));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asymmetry_is_infinite_without_negative_values_and_one_for_balanced_ones() {
+        let record = |values: &[f32]| {
+            let mut record = SiteRecord::default();
+            record.see(values);
+            record.asymmetry()
+        };
+        assert_eq!(record(&[0.0, 3.0]), f32::INFINITY);
+        assert_eq!(record(&[-2.0, 2.0]), 1.0);
+        assert_eq!(record(&[-2.0, 6.0]), 3.0);
+    }
+
+    #[test]
+    fn levels_are_counted_by_their_distance_from_zero() {
+        let q = BoundQuant {
+            lower: -1.0,
+            upper: 2.0,
+            steps: 3,
+        };
+        let mut levels = LevelUse::default();
+        levels.count(&[-7.0, -1.0, 0.2, 0.9, 1.1, 9.0], q);
+        assert_eq!(levels.counts, [(-1, 2), (0, 1), (1, 2), (2, 1)].into());
+        assert!((levels.entropy() - 1.9183).abs() < 1e-4);
     }
 }

@@ -280,11 +280,13 @@ fn a_gates_last_layer_has_the_gradient_of_its_own_formula() -> Result<()> {
     let ids: Vec<usize> = (first..first + 6).collect();
     let gate = Gate::new(channels, &ids);
     let pooled: Vec<f32> = (0..3 * channels).map(|i| ((i * 5) % 11) as f32).collect();
-    let mut p = inner.lend();
-    let memo = gate.forward(pooled, &mut p, true);
-    let d = [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]];
-    gate.backward(&memo, &d, GateGradient::Detached, &mut p);
-    drop(p);
+    let memo = {
+        let mut p = inner.lend();
+        let memo = gate.forward(pooled, &mut p, true);
+        let d = [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]];
+        gate.backward(&memo, &d, GateGradient::Detached, &mut p);
+        memo
+    };
     let g = &inner.grads[ids[5]];
     let w2 = gate::ternary(&inner.mirror[ids[5]]);
     let logit: f32 = g.iter().zip(&w2[..HIDDEN]).map(|(h, w)| h * w).sum();
