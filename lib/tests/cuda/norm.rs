@@ -69,7 +69,9 @@ fn statistics_values_and_gradients_of_a_batch() {
             );
             for batch_statistics in [true, false] {
                 let case = format!("gradients, {s:?}, {act:?}, batch {batch_statistics}");
-                compare!(Agree::Within(3e-5), case, |d| {
+                // The CPU sums a chunk of rows in `f32`, the GPU in `f64`.
+                let tolerance = 1.5e-6 * (s.pixels as f32).sqrt().max(20.0);
+                compare!(Agree::Within(tolerance), case, |d| {
                     let (z, gamma, beta) = (d.put(&z), d.put(&gamma), d.put(&beta));
                     let (mean, var, mut y) = (d.put(&mean), d.put(&var), d.blank(n));
                     d.batch_norm_infer(s, &z, &gamma, &beta, &mean, &var, EPS, None, act, &mut y)

@@ -42,8 +42,9 @@ rebit_moments_end(size_t pixels, unsigned channels, unsigned chunks, const float
             sum += partial[((size_t)k * 2) * channels + c];
             square += partial[((size_t)k * 2 + 1) * channels + c];
         }
-        mean[c] = (float)(z[c] + sum / pixels);
         double v = (square - sum * sum / pixels) / pixels;
+        // As on the CPU, a channel with an infinity has neither mean nor variance.
+        mean[c] = v != v ? (float)v : (float)(z[c] + sum / pixels);
         // Rounding may leave a constant channel a hair below 0; NaN stays.
         var[c] = v < 0 ? 0.0f : (float)v;
     }
