@@ -185,7 +185,7 @@ impl BatchNormKernel for Cuda {
         )?;
         let n = s.pixels * s.channels;
         let (low, high) = act.bounds();
-        let residual = residual.map_or(0, |r| address(r));
+        let residual = residual.map_or(0, address);
         let channels = s.channels as u32;
         let arguments = (
             n, channels, z, gamma, beta, mean, var, eps, residual, low, high, y,

@@ -252,7 +252,7 @@ pub(crate) fn grad_weight(
     };
     let mask = frozen.map(|f| frozen_bytes(&device, f)).transpose()?;
     let n = s.weight_len();
-    let mask = mask.as_ref().map_or(0, |m| address(m));
+    let mask = mask.as_ref().map_or(0, address);
     let arguments = (n, chunks as u32, &partial, mask, dw);
     // SAFETY: as above; the mask has the weight's length.
     unsafe { MODULE.launch(&device, "rebit_conv_add_chunks", each(n), arguments) }
@@ -282,7 +282,7 @@ impl Conv2dKernel for Cuda {
         if let Some(b) = bias {
             check_len("conv2d bias", s.out_channels, b.len())?;
         }
-        let (device, bias) = (x.device(), bias.map_or(0, |b| address(b)));
+        let (device, bias) = (x.device(), bias.map_or(0, address));
         if depthwise(s) {
             let n = s.output_len();
             let arguments = (n, conv, q, x, w, bias, y);
