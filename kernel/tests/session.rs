@@ -376,7 +376,7 @@ fn the_analyser_completes_and_explains() {
     drop(b);
     let prepared = workshop::prepare(&mut |_| {}).unwrap();
     let mut analyser = Analyser::start(&prepared).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_secs(600);
     while !analyser.ready() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(50));
     }
