@@ -40,7 +40,11 @@ fn main() -> ExitCode {
     workshop::shim::roles();
     supervisor::roles();
     analyser::roles();
-    let outcome = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    if let Command::Install(_) | Command::Uninstall(_) | Command::Doctor = command {
+        end_with_the_reader();
+    }
+    let outcome = match command {
         Command::Run(options) => notebook::run(&options),
         Command::Kernel { connection_file } => {
             let start = evaluator::start_session(Options::default());
@@ -59,4 +63,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A reader that has seen enough (`rebit doctor | head -3`) ends the program without complaint. Not where
+/// there are sockets: a peer that is gone must not end a session.
+fn end_with_the_reader() {
+    // SAFETY: sets a disposition, with no handler of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }

@@ -155,7 +155,7 @@ fn values_and_outputs() {
         "println!(\"EVCXR_INPUT_REQUEST:name?\"); let mut line = String::new(); \
          std::io::stdin().read_line(&mut line).unwrap(); print!(\"<{}>\", line.trim());",
         &mut |output| asked_cell.borrow_mut().push(format!("{output:?}")),
-        &|request| format!("{}-{}", request.prompt, request.password),
+        &|request| Some(format!("{}-{}", request.prompt, request.password)),
     );
     assert!(
         asked.iter().any(|o| o.contains("<name?-false>")),

@@ -89,6 +89,17 @@ impl Error {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl From<dfdx::tensor::CudaError> for Error {
+    fn from(e: dfdx::tensor::CudaError) -> Self {
+        match e {
+            dfdx::tensor::CudaError::Driver(e) => crate::ops::cuda::driver_error(e),
+            dfdx::tensor::CudaError::Cpu(e) => e.into(),
+            e => Error::Device(e.to_string()),
+        }
+    }
+}
+
 impl From<dfdx::tensor::CpuError> for Error {
     fn from(e: dfdx::tensor::CpuError) -> Self {
         Error::Device(e.to_string())

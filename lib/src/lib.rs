@@ -7,6 +7,7 @@ pub mod cell;
 pub mod data;
 pub mod error;
 mod files;
+pub mod gpu;
 pub mod metrics;
 pub mod nn;
 pub mod ops;
@@ -17,6 +18,9 @@ pub mod quant;
 pub mod show;
 mod tensors;
 pub mod train;
+
+#[cfg(feature = "_emu")]
+use rebit_cuda_emulator as _;
 
 pub use error::{Error, Result};
 pub use tensors::*;

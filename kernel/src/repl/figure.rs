@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use icy_sixel::SixelImage;
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::fontdb::Database;
 use resvg::usvg::{Options, Tree};
@@ -70,7 +71,7 @@ pub fn draw(bundle: &Bundle, protocol: Protocol, columns: usize) -> Option<Strin
     Some(match protocol {
         Protocol::Kitty => kitty(&picture.encode_png().ok()?),
         Protocol::Iterm => iterm(&picture.encode_png().ok()?),
-        Protocol::Sixel => sixel(&picture),
+        Protocol::Sixel => sixel(&picture)?,
         Protocol::Blocks | Protocol::Text => blocks(&picture, columns.clamp(8, 100)),
     })
 }
@@ -163,44 +164,15 @@ fn pixel(picture: &Pixmap, x: u32, y: u32) -> [u8; 3] {
     }
 }
 
-/// Six rows a band, one pass for each colour of a 6 x 6 x 6 cube that occurs in it.
-fn sixel(picture: &Pixmap) -> String {
+fn sixel(picture: &Pixmap) -> Option<String> {
     let (width, height) = (picture.width(), picture.height());
-    let level = |v: u8| (usize::from(v) * 5 + 127) / 255;
-    let colour = |x, y| {
-        let [r, g, b] = pixel(picture, x, y).map(level);
-        36 * r + 6 * g + b
-    };
-    let mut out = format!("\x1bPq\"1;1;{width};{height}");
-    for c in 0..216 {
-        let [r, g, b] = [c / 36, c / 6 % 6, c % 6].map(|level| level * 20);
-        out.push_str(&format!("#{c};2;{r};{g};{b}"));
-    }
-    for top in (0..height).step_by(6) {
-        let mut rows = vec![vec![0u8; width as usize]; 216];
-        let mut used = [false; 216];
-        for y in top..height.min(top + 6) {
-            for x in 0..width {
-                let c = colour(x, y);
-                rows[c][x as usize] |= 1 << (y - top);
-                used[c] = true;
-            }
-        }
-        for c in (0..216).filter(|&c| used[c]) {
-            out.push_str(&format!("#{c}"));
-            let mut x = 0;
-            while x < rows[c].len() {
-                let bits = rows[c][x];
-                let run = rows[c][x..].iter().take_while(|&&b| b == bits).count();
-                out.push_str(&format!("!{run}{}", char::from(63 + bits)));
-                x += run;
-            }
-            out.push('$');
-        }
-        out.push('-');
-    }
-    out.push_str("\x1b\\\n");
-    out
+    let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    let rgba = places
+        .map(|(x, y)| pixel(picture, x, y))
+        .flat_map(|[r, g, b]| [r, g, b, 255])
+        .collect();
+    let image = SixelImage::try_from_rgba(rgba, width as usize, height as usize).ok()?;
+    Some(image.encode().ok()? + "\n")
 }
 
 /// The upper half of a character cell in its foreground, the lower in its background colour.
@@ -258,7 +230,9 @@ mod tests {
         assert_eq!(blocks.matches('▀').count(), 36);
         assert!(blocks.contains("38;2;255;0;0m\x1b[48;2;255;0;0m"));
         let sixel = draw(&figure, Protocol::Sixel, 12).unwrap();
-        assert!(sixel.starts_with("\x1bPq\"1;1;24;12") && sixel.contains("#180!24~$-"));
+        let shown = SixelImage::decode(sixel.trim_end().as_bytes()).unwrap();
+        assert_eq!((shown.width, shown.height), (24, 12));
+        assert!(shown.pixels.chunks(4).all(|p| p == [255, 0, 0, 255]));
         let kitty = draw(&figure, Protocol::Kitty, 12).unwrap();
         assert!(kitty.starts_with("\x1b_Ga=T,f=100,m=0;iVBOR"));
         assert!(

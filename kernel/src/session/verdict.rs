@@ -88,8 +88,13 @@ impl Session {
                 if interrupted
                     && !ending.unanswered
                     && matches!(failure.ename.as_str(), "panic" | "error")
+                    // Another failure that came after the request stays what it is.
+                    && failure.evalue.to_lowercase().contains("interrupted")
                 {
-                    failure.ename = "interrupted".to_string();
+                    // Where in the library it stopped, and how it unwound, is of no use to anybody.
+                    let lost = std::mem::take(&mut failure.lost);
+                    let plain = errors::plain("interrupted", "the cell was interrupted");
+                    failure = errors::with_lost(plain, lost);
                 }
                 Reply::Error(failure)
             }

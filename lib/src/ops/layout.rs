@@ -2,6 +2,11 @@
 
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "cuda")]
+pub use cuda::LayoutKernel;
+
 /// Side of the square that is turned at once: two of them fit the first-level cache.
 const SIDE: usize = 16;
 /// Output rows of one piece of parallel work.

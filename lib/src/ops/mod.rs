@@ -23,6 +23,8 @@ pub mod relu;
 pub mod resize;
 
 mod columns;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 pub(crate) mod parallel;
 pub(crate) mod tape;
 

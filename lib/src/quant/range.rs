@@ -12,6 +12,9 @@ use crate::quant::Bounds;
 /// | `LtsActivation` | smallest | `3 s / sqrt(1 - 2/pi)` | the same |
 /// | `Percentile(p)` | quantile `1 - p` | quantile `p` | |
 ///
+/// Where the upper bound of `LtsActivation` does not lie above the smallest value (a narrow distribution far from 0,
+/// as behind the pooling of an untrained network), it is the largest value: the authors' rule would cross its bounds.
+///
 /// The factor `1 / sqrt(1 - 2/pi)` turns the deviation of a half-normal variable (a rectified one) into that
 /// of the normal variable behind it; the upper bound is then `4.977 s`. Quantiles lie on straight lines
 /// between the sorted values.
@@ -142,7 +145,16 @@ impl RangeObserver {
         let bounds = match self.range {
             Range::MinMax => Bounds::new(self.smallest, self.largest),
             Range::LtsWeight => Bounds::new(-3.0 * std, 3.0 * std),
-            Range::LtsActivation => Bounds::new(self.smallest, 3.0 * std / half_normal),
+            Range::LtsActivation => {
+                let upper = 3.0 * std / half_normal;
+                // The rule takes the values for rectified ones that begin at 0; far from 0 it would cross.
+                let upper = if upper > self.smallest {
+                    upper
+                } else {
+                    self.largest
+                };
+                Bounds::new(self.smallest, upper)
+            }
             Range::Percentile(_) => Bounds::new(self.quantiles[0] as f32, self.quantiles[1] as f32),
         };
         bounds.check()
@@ -176,6 +188,9 @@ mod tests {
         assert_eq!(pair(bounds), [-6.0, 6.0]);
         let bounds = Range::LtsActivation.bounds(&[1.0, 3.0, 5.0]).unwrap();
         assert_close(&pair(bounds), &[1.0, 2.0 * 4.976_677], 1e-5);
+        // A deviation of 1: 4.98 lies below the smallest value.
+        let bounds = Range::LtsActivation.bounds(&[9.0, 10.0, 11.0]).unwrap();
+        assert_eq!(pair(bounds), [9.0, 11.0]);
     }
 
     #[test]

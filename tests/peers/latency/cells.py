@@ -4,7 +4,7 @@ Types of variables are written out for the stock kernel: without the sources of 
 infer them.
 """
 
-LOAD = ':dep dfdx = "0.13"\nuse dfdx::prelude::*;\n'
+LOAD = ':dep dfdx = "0.13"\nuse dfdx::{optim::*, prelude::*};\n'
 CACHE = ":cache 2000\n"
 
 ADD = "1 + 1"
@@ -18,29 +18,29 @@ FIRST_THEIRS = (
 
 TENSOR_OURS = (
     "let a = randn(64, 64, &mut rng(0));\n"
-    "let b = a.clone().matmul(a);\n"
-    'println!("product {}", read(&b)[0]);'
+    'println!("product {}", read(&a.clone().matmul(a.clone()))[0]);'
 )
 TENSOR_THEIRS = (
     "let a: Tensor<Rank2<64, 64>, f32, Cpu> = Cpu::default().sample_normal();\n"
-    "let b: Tensor<Rank2<64, 64>, f32, Cpu> = a.clone().matmul(a);\n"
-    'println!("product {}", b.as_vec()[0]);'
+    'println!("product {}", a.clone().matmul(a.clone()).as_vec()[0]);'
 )
 
 TRAIN_OURS = """
-let mut builder = NetBuilder::new(64, 1, 1, rng(0));
-let hidden = builder.linear("hidden", builder.input(), 128)?;
-let hidden = builder.activation("relu", hidden, Activation::Relu)?;
-let output = builder.linear("output", hidden, 10)?;
-let net = builder.build(output)?;
-let mut optimiser = train::Optimiser::new(&net, &TrainConfig::default());
-let x = images(32, 64, 1, 1, &mut rng(1));
-let labels: [usize; 32] = std::array::from_fn(|i| i % 10);
-for step in 0..10 {
-    let loss = cross_entropy(net.forward(x.leaky_trace(), Mode::Train)?, &labels);
-    println!("step {step}: {}", read(&loss)[0]);
-    loss.backward();
-    optimiser.update(&net, 1.0)?;
+{
+    let mut builder = NetBuilder::new(64, 1, 1, rng(0));
+    let hidden = builder.linear("hidden", builder.input(), 128)?;
+    let hidden = builder.activation("relu", hidden, Activation::Relu)?;
+    let output = builder.linear("output", hidden, 10)?;
+    let net = builder.build(output)?;
+    let mut optimiser = rebit::train::Optimiser::new(&net, &TrainConfig::default());
+    let x = images(32, 64, 1, 1, &mut rng(1));
+    let labels: [usize; 32] = std::array::from_fn(|i| i % 10);
+    for step in 0..10 {
+        let loss = cross_entropy(net.forward(x.leaky_trace(), Mode::Train)?, &labels);
+        println!("step {step}: {}", read(&loss)[0]);
+        loss.backward();
+        optimiser.update(&net, 1.0)?;
+    }
 }
 """
 

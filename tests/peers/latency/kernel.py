@@ -36,6 +36,24 @@ def stat(pid):
         return None
 
 
+def stock_environment(folder):
+    """For the stock kernel: a cache of its own, and a rustup that changes no toolchain.
+
+    Its start asks rustup to add the standard library's sources.
+    """
+    shims = os.path.join(folder, "bin")
+    os.makedirs(shims)
+    rustup = shutil.which("rustup")
+    with open(os.path.join(shims, "rustup"), "w") as file:
+        file.write('#!/bin/sh\n[ "$1" = component ] && exit 1\n')
+        file.write(f'exec {rustup} "$@"\n' if rustup else "exit 127\n")
+    os.chmod(file.name, 0o755)
+    return {
+        "PATH": shims + os.pathsep + os.environ["PATH"],
+        "XDG_CACHE_HOME": os.path.join(folder, "cache"),
+    }
+
+
 class Kernel:
     """One kernel, from the start of its process."""
 
@@ -79,37 +97,49 @@ class Kernel:
         before = 0.0 if since is not None else self.cpu()
         begun = time.perf_counter() if since is None else since
         request = self.client.execute(code)
-        reply = self.reply(request)
+        # Outputs first: a kernel whose outputs nobody takes may wait with its reply.
         text = self.output(request)
+        reply = self.reply(request)
         wall = time.perf_counter() - begun
         if reply["status"] != "ok" or (expect is not None and expect not in text):
             raise SystemExit(f"{code}\n{json.dumps(reply, indent=1)}\n{text}")
         return wall, self.cpu() - before
 
-    def reply(self, request):
-        deadline = time.monotonic() + PATIENCE
+    def next_message(self, get, deadline):
+        """The next message of a channel; ends everything when the kernel is gone or silent for too long."""
         while time.monotonic() < deadline:
             try:
-                message = self.client.get_shell_msg(timeout=1)
+                return get(timeout=1)
             except queue.Empty:
                 if self.process.poll() is not None:
                     raise SystemExit(f"the kernel ended: {open(self.log.name).read()}") from None
-                continue
+        raise SystemExit(f"the kernel says nothing; its log: {open(self.log.name).read()}")
+
+    def reply(self, request):
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            message = self.next_message(self.client.get_shell_msg, deadline)
             if message["parent_header"]["msg_id"] == request:
                 return message["content"]
-        raise SystemExit("no reply")
 
-    def output(self, request):
-        """What the cell printed and showed, up to its idle status."""
-        text = []
+    def said(self, request):
+        """Everything published for the cell, up to its idle status."""
+        deadline = time.monotonic() + PATIENCE
         while True:
-            message = self.client.get_iopub_msg(timeout=60)
+            message = self.next_message(self.client.get_iopub_msg, deadline)
             if message["parent_header"].get("msg_id") != request:
                 continue
-            content = message["content"]
-            if content.get("execution_state") == "idle":
-                return "".join(text)
-            text.append(content.get("text") or content.get("data", {}).get("text/plain", ""))
+            if message["content"].get("execution_state") == "idle":
+                return
+            yield message["content"]
+
+    def output(self, request):
+        """What the cell printed and showed, as text."""
+        text = []
+        for content in self.said(request):
+            shown = content.get("text") or content.get("data", {}).get("text/plain", "")
+            text.append(shown or "\n".join(content.get("traceback", [])))
+        return "".join(text)
 
     def close(self):
         below = family(self.process.pid)[1:]

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 
 import cells
-from kernel import Kernel
+from kernel import Kernel, stock_environment
 
 PEER = "evcxr_jupyter 0.22.0"
 PARTS = ("cells", "start", "cached")
@@ -50,18 +50,7 @@ class Bench:
         self.options = options
         self.folder = tempfile.mkdtemp(prefix="latency-")
         self.samples = 3 if options.quick else options.samples
-        # Its start asks rustup for the standard library's sources; a measurement changes no toolchain.
-        shims = os.path.join(self.folder, "bin")
-        os.mkdir(shims)
-        rustup = shutil.which("rustup")
-        with open(os.path.join(shims, "rustup"), "w") as file:
-            file.write('#!/bin/sh\n[ "$1" = component ] && exit 1\n')
-            file.write(f'exec {rustup} "$@"\n' if rustup else "exit 127\n")
-        os.chmod(file.name, 0o755)
-        self.stock_env = {
-            "PATH": shims + os.pathsep + os.environ["PATH"],
-            "XDG_CACHE_HOME": os.path.join(self.folder, "cache"),
-        }
+        self.stock_env = stock_environment(self.folder)
 
     def ours(self):
         return Kernel([self.options.ours, "kernel", "{connection_file}"])

@@ -315,7 +315,11 @@ fn gradient(
 }
 
 /// Shape errors of all buffers of a call at once: those per pixel, then those per channel.
-fn check(s: NormShape, pixels: &[(&str, usize)], channels: &[(&str, usize)]) -> Result<()> {
+pub(super) fn check(
+    s: NormShape,
+    pixels: &[(&str, usize)],
+    channels: &[(&str, usize)],
+) -> Result<()> {
     if s.pixels == 0 || s.channels == 0 {
         return Err(Error::invalid(
             format!(

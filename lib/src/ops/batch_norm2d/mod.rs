@@ -24,6 +24,8 @@ use crate::error::Result;
 use crate::ops::relu::Activation;
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod tape;
 #[cfg(test)]
 mod tests;

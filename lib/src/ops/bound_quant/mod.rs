@@ -30,6 +30,8 @@ use crate::error::{Error, Result};
 use crate::ops::fake_quant::{BoundGrad, Bounds, levels};
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod tape;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ mod correlate;
 mod depthwise;
 pub(crate) mod grad_weight;
 mod mask;
-mod outer;
+pub(crate) mod outer;
 mod packed;
 pub(crate) mod plan;
 pub(crate) mod scratch;

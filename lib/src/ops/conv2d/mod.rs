@@ -22,6 +22,8 @@ use dfdx::tensor::Storage;
 use crate::error::{Error, Result};
 
 pub(crate) mod cpu;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 mod tape;
 
 pub use tape::{Conv2dOptions, conv2d, try_conv2d};

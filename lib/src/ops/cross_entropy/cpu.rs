@@ -36,6 +36,41 @@ fn sample(
     hit + uniform as f64 * all
 }
 
+/// What every device asks of its arguments; lengths of the logits and of their gradient.
+pub(super) fn check(
+    samples: usize,
+    classes: usize,
+    logits: usize,
+    labels: &[u32],
+    smoothing: f32,
+    gradient: Option<usize>,
+) -> Result<()> {
+    if samples == 0 || classes == 0 {
+        return Err(Error::invalid(
+            format!("cross_entropy of {samples} samples x {classes} classes"),
+            "the mean needs at least one sample and one class",
+        ));
+    }
+    expect_len("cross_entropy", "logits", samples * classes, logits)?;
+    expect_len("cross_entropy", "labels", samples, labels.len())?;
+    if let Some(found) = gradient {
+        expect_len("cross_entropy", "dlogits", samples * classes, found)?;
+    }
+    if !(0.0..1.0).contains(&smoothing) {
+        return Err(Error::invalid(
+            format!("label smoothing {smoothing}"),
+            "it lies in [0, 1); 0 switches it off",
+        ));
+    }
+    if let Some(i) = labels.iter().position(|&k| k as usize >= classes) {
+        return Err(Error::invalid(
+            format!("label {} of sample {i}", labels[i]),
+            format!("labels lie in 0..{classes}, the number of logits of a sample"),
+        ));
+    }
+    Ok(())
+}
+
 impl CrossEntropyKernel for Cpu {
     fn cross_entropy(
         &self,
@@ -46,29 +81,15 @@ impl CrossEntropyKernel for Cpu {
         smoothing: f32,
         mut dlogits: Option<&mut Buffer>,
     ) -> Result<f32> {
-        if samples == 0 || classes == 0 {
-            return Err(Error::invalid(
-                format!("cross_entropy of {samples} samples x {classes} classes"),
-                "the mean needs at least one sample and one class",
-            ));
-        }
-        expect_len("cross_entropy", "logits", samples * classes, logits.len())?;
-        expect_len("cross_entropy", "labels", samples, labels.len())?;
-        if let Some(d) = &dlogits {
-            expect_len("cross_entropy", "dlogits", samples * classes, d.len())?;
-        }
-        if !(0.0..1.0).contains(&smoothing) {
-            return Err(Error::invalid(
-                format!("label smoothing {smoothing}"),
-                "it lies in [0, 1); 0 switches it off",
-            ));
-        }
-        if let Some(i) = labels.iter().position(|&k| k as usize >= classes) {
-            return Err(Error::invalid(
-                format!("label {} of sample {i}", labels[i]),
-                format!("labels lie in 0..{classes}, the number of logits of a sample"),
-            ));
-        }
+        let gradient_len = dlogits.as_ref().map(|d| d.len());
+        check(
+            samples,
+            classes,
+            logits.len(),
+            labels,
+            smoothing,
+            gradient_len,
+        )?;
         let weight = 1.0 / samples as f32;
         let rows = logits.par_chunks(classes).zip(labels);
         let losses: Vec<f64> = match dlogits.take() {

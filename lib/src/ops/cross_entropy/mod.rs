@@ -20,6 +20,8 @@ use crate::ops::tape::{load, split, store, with_gradient, zeros};
 use crate::tensors::{Buffer, Dev, Matrix, Scalar, dev};
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 /// Kernel on `(samples, classes)` buffers.
 pub trait CrossEntropyKernel: Storage<f32> {

@@ -25,6 +25,8 @@ use dfdx::prelude::Storage;
 use crate::error::{Error, Result};
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 mod tape;
 #[cfg(test)]
 mod tests;

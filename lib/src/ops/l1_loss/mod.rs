@@ -8,6 +8,8 @@ use crate::ops::tape::{load, split, with_gradient, zeros};
 use crate::tensors::{Dev, Scalar, dev, from_vec};
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 /// Kernels on buffers; their layout does not matter.
 pub trait L1LossKernel: Storage<f32> {

@@ -26,6 +26,8 @@ use crate::error::{Error, Result};
 use crate::ops::fake_quant::{BoundGrad, FakeQuant};
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod tape;
 #[cfg(test)]
 mod tests;

@@ -9,22 +9,31 @@
 //! ```
 //!
 //! While many entries are free the dense product is the quickest way to a few of its numbers, because a register tile
-//! reuses every operand many times. Below a measured share ([`SAMPLED_SHARE`]) each free entry is computed by itself:
-//! the images are turned so that a channel's pixels are neighbours, and `dw[o, c, u, v]` is the dot product of the
-//! plane of `dL/dy` in channel `o` with the plane of the input in channel `c`, moved by `(u, v)`. A layer without a
-//! free entry costs nothing.
+//! reuses every operand many times. Otherwise only free entries are computed, each as a sum over pixels:
+//!
+//! - with AVX-512, sixteen at a time: for each pixel and tap one permutation brings sixteen input channels into the
+//!   places of sixteen free entries, another the output channels, and one multiply-add serves them all. Which entries
+//!   share a register is decided once a call, and so is, from the permutations it takes, whether it beats the dense
+//!   product (random masks: from about half of the entries on);
+//! - elsewhere, below a measured share ([`SAMPLED_SHARE`]), one by one: the images are turned so that a channel's
+//!   pixels are neighbours, and `dw[o, c, u, v]` is the dot product of the plane of `dL/dy` in channel `o` with the
+//!   plane of the input in channel `c`, moved by `(u, v)`.
+//!
+//! A layer without a free entry costs nothing.
 //!
 //! The bias has no mask; its gradient is computed when asked for.
 
 use super::conv2d::{ActQuant, Conv2dKernel, ConvShape};
 use crate::error::Result;
 
-mod cpu;
+pub(crate) mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod mask;
 
 pub use mask::FreezeMask;
 
-/// Share of free entries below which they are computed one by one.
+/// Share of free entries below which they are computed one by one, without AVX-512.
 pub const SAMPLED_SHARE: f64 = 0.3;
 
 /// The same for a 1x1 kernel, whose few products do not pay for turning the images earlier.

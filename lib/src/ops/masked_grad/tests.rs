@@ -1,4 +1,4 @@
-//! Both methods against the dense gradient.
+//! All methods against the dense gradient.
 
 use rand::Rng as _;
 
@@ -53,6 +53,16 @@ const QUANT: ActQuant = ActQuant {
     levels: 15,
 };
 
+/// The library's own choice, and each method by name; where it is not to be had, `Gathered` is that choice again.
+fn methods() -> [Option<Method>; 4] {
+    [
+        None,
+        Some(Method::Dense),
+        Some(Method::Gathered),
+        Some(Method::Sampled),
+    ]
+}
+
 #[test]
 fn free_entries_are_the_dense_gradient_and_frozen_ones_zero() {
     for (index, s) in shapes().into_iter().enumerate() {
@@ -60,6 +70,7 @@ fn free_entries_are_the_dense_gradient_and_frozen_ones_zero() {
         for (share, quant) in [
             (0.0, None),
             (0.5, Some(QUANT)),
+            (0.8, None),
             (0.95, None),
             (1.0, Some(QUANT)),
         ] {
@@ -75,7 +86,7 @@ fn free_entries_are_the_dense_gradient_and_frozen_ones_zero() {
             let pixels = (s.output_len() / s.out_channels) as f32;
             let tolerance = 3e-6 * pixels.sqrt().max(1.0);
             for level in [Level::Native, Level::Scalar] {
-                for method in [None, Some(Method::Dense), Some(Method::Sampled)] {
+                for method in methods() {
                     let mut dw = vec![f32::NAN; s.weight_len()];
                     let mut db = vec![f32::NAN; s.out_channels];
                     let dbias = Some(&mut db[..]);
@@ -110,17 +121,18 @@ fn bits_do_not_depend_on_the_number_of_threads() {
         let (x, dy) = (random(s.input_len(), 3), random(s.output_len(), 4));
         let bools: Vec<bool> = (0..s.weight_len()).map(|k| k % 5 != 0).collect();
         let mask = FreezeMask::from_bools(&bools);
-        let with = |threads: usize| {
+        let with = |threads: usize, method| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
             pool.unwrap().install(|| {
                 let mut dw = vec![0.0; s.weight_len()];
-                let (level, method) = (Level::Native, Some(Method::Sampled));
-                let q = Some(QUANT);
+                let (level, q) = (Level::Native, Some(QUANT));
                 grad_weight_masked(level, method, &s, &x, q, &dy, &mask, &mut dw, None).unwrap();
                 dw
             })
         };
-        assert!(with(1) == with(2), "{s:?}");
+        for method in methods() {
+            assert!(with(1, method) == with(2, method), "{method:?}, {s:?}");
+        }
     }
 }
 

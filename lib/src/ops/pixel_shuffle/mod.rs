@@ -22,6 +22,8 @@ use crate::ops::tape::{
 use crate::tensors::{Dev, Images, dev};
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 /// Sizes of a pixel shuffle; buffers are `(batch, height, width, channels)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -126,7 +126,7 @@ impl pulp::WithSimd for Sums<'_> {
     }
 }
 
-fn check_mean(
+pub(super) fn check_mean(
     batch: usize,
     pixels: usize,
     channels: usize,

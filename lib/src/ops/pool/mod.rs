@@ -14,6 +14,8 @@ use dfdx::prelude::Storage;
 use crate::error::{Error, Result};
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod tape;
 #[cfg(test)]
 mod tests;

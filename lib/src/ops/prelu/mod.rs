@@ -12,6 +12,8 @@ use crate::ops::tape::{load, split, store, with_gradient, zeros};
 use crate::tensors::{Dev, Scalar, dev, read};
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 /// Elementwise kernels; buffers of one call have one length, their layout does not matter.
 pub trait PreluKernel: Storage<f32> {

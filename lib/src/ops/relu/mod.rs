@@ -8,6 +8,8 @@ use crate::ops::tape::{load, split, store, with_gradient, zeros};
 use crate::tensors::{Buffer, Dev, dev};
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 /// What follows a sum or a normalisation inside a fused kernel.
 ///

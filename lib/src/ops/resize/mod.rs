@@ -29,6 +29,8 @@ use crate::ops::tape::{
 use crate::tensors::{Dev, Images, dev};
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::select::{due, freeze_up_to};
+use super::select::freeze_up_to;
 use super::{LtsConfig, Selection};
 use crate::data::epoch_rng;
 use crate::nn::{Mode, WeightQuantiser};
@@ -31,6 +31,9 @@ pub(crate) struct LtsLayer {
     pub last_flip: Vec<u32>,
     /// Level step of the last forward.
     pub delta: f32,
+    /// For the controls: weights that the method would have frozen on this very run. How many they are, and not
+    /// which, is what a control takes from it.
+    pub near: Vec<bool>,
     /// Index and value of the first weights that froze, at the moment they did.
     pub ledger: Vec<(usize, f32)>,
 }
@@ -67,7 +70,11 @@ impl LtsLayer {
             }
         }
         if let (true, false, Some(rate)) = (self.config.freeze, by_op, self.rate) {
-            let target = due(&self.state.distance, &self.state.frozen, rate * self.delta);
+            let limit = rate * self.delta;
+            for (near, distance) in self.near.iter_mut().zip(self.state.distance.iter()) {
+                *near |= *distance <= limit;
+            }
+            let target = self.near.iter().filter(|near| **near).count();
             let mut rng = epoch_rng(self.config.seed ^ (self.index << 32), self.iteration);
             let LtsState {
                 distance, frozen, ..

@@ -8,7 +8,7 @@ use super::layer::{Handle, LtsLayer, lock};
 use super::plan::{Plan, PlanMasks};
 use super::record::{LayerShare, LtsReport};
 use super::shadow::Shadow;
-use super::{LtsConfig, Threshold};
+use super::{LtsConfig, Selection, Threshold};
 use crate::nn::{Net, UniformWeight};
 use crate::ops::lts_weight::LtsState;
 use crate::train::{EpochRecord, Observer, Step};
@@ -56,6 +56,10 @@ pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
             flipped: 0,
             last_flip: vec![0; info.weights],
             delta: 1.0,
+            near: match config.selection {
+                Selection::Nearest => Vec::new(),
+                Selection::Random | Selection::Farthest => vec![false; info.weights],
+            },
             ledger: Vec::new(),
         };
         let layer = Arc::new(Mutex::new(layer));
@@ -339,6 +343,10 @@ impl Observer for Lts {
             state.push((format!("{i}.saved"), l.state.saved.to_vec()));
             state.push((format!("{i}.frozen"), bits));
             state.push((format!("{i}.last_flip"), flips));
+            if !l.near.is_empty() {
+                let near = l.near.iter().map(|n| f32::from(u8::from(*n))).collect();
+                state.push((format!("{i}.near"), near));
+            }
             if let Some(shadow) = self.shadows.get(i) {
                 state.push((format!("{i}.shadow"), shadow.save()));
             }
@@ -385,6 +393,10 @@ impl Observer for Lts {
                 .iter()
                 .map(|f| f.to_bits())
                 .collect();
+            if !l.near.is_empty() {
+                let near = get(&format!("{i}.near"), len)?;
+                l.near = near.iter().map(|n| *n != 0.0).collect();
+            }
             l.delta = 1.0 / crate::ops::fake_quant::levels(self.config.bits)? as f32;
             if let Some(shadow) = self.shadows.get_mut(i)
                 && !shadow.restore(get(&format!("{i}.shadow"), None)?)

@@ -350,6 +350,28 @@ fn the_frozen_share_follows_twice_the_threshold() -> Result<()> {
 }
 
 #[test]
+fn controls_freeze_as_many_weights_as_the_method_at_every_iteration() -> Result<()> {
+    let share = |selection| -> Result<Vec<f32>> {
+        let config = LtsConfig {
+            selection,
+            ..LtsConfig::default()
+        };
+        Ok(run(config, tiny_config(20))?.1.report().frozen_share)
+    };
+    let method = share(Selection::Nearest)?;
+    for control in [Selection::Random, Selection::Farthest] {
+        // Three runs, three trajectories: their distances are alike, not equal.
+        for (i, (m, c)) in method.iter().zip(share(control)?).enumerate() {
+            assert!(
+                (m - c).abs() < 0.06,
+                "{control:?}, iteration {i}: {c} against {m}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn settled_shares_rise_to_one() -> Result<()> {
     let (_, lts, _) = run(LtsConfig::baseline(), tiny_config(4))?;
     let report = lts.report();

@@ -16,7 +16,7 @@ pub(crate) struct Area {
 
 impl Area {
     /// Floats from the first to past the last element of each operand.
-    fn check(&self, x: &[f32], dy: &[f32], used: usize, count: usize) {
+    pub(crate) fn check(&self, x: &[f32], dy: &[f32], used: usize, count: usize) {
         let (r, c) = (self.rows - 1, self.cols - 1);
         assert!(x.len() >= r * self.x_line + c * BLOCK + used);
         assert!(dy.len() >= r * self.dy_line + c * self.dy_step + count);

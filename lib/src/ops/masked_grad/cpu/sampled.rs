@@ -22,6 +22,7 @@ const WALK_FLOATS: usize = 12 * 1024;
 pub(crate) fn run(
     level: Level,
     s: &ConvShape,
+    plan: &Plan,
     x: &[f32],
     quant: Option<ActQuant>,
     dy: &[f32],
@@ -29,12 +30,10 @@ pub(crate) fn run(
     dw: &mut [f32],
     dbias: Option<&mut [f32]>,
 ) {
-    // The planes know no depthwise order: a filter for each group is the general case.
-    let plan = Plan::forward_grouped(s);
-    let entries = Entries::new(&plan, frozen);
-    let geometry = Geometry::new(s, &plan);
+    let entries = Entries::new(plan, frozen);
+    let geometry = Geometry::new(s, plan);
     level.run(Sampled {
-        plan: &plan,
+        plan,
         geometry: &geometry,
         entries: &entries,
         x,

@@ -1,0 +1,181 @@
+//! What the CUDA sides of the ops share: loading kernels, launching them, sums over blocks.
+//!
+//! A kernel is a `.cu` file beside its op, compiled to PTX that is committed and part of the library (`tests/cuda/ptx`
+//! makes it anew); the driver translates it for the GPU at hand when it is first used. Launches go to dfdx's own
+//! stream, so they are in order with dfdx's kernels. Sums are made over blocks whose number follows from the length
+//! alone and are added in order: a result has the same bits every time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::driver::{
+    CudaDevice, CudaFunction, CudaSlice, DevicePtr, DeviceRepr, DriverError, LaunchAsync,
+    LaunchConfig,
+};
+use cudarc::nvrtc::Ptx;
+use dfdx::prelude::{Cuda, Storage};
+
+use crate::error::{Error, Result};
+
+/// A buffer of the GPU.
+pub(crate) type CudaBuffer = <Cuda as Storage<f32>>::Vec;
+
+/// Threads of a block of an elementwise kernel, `BLOCK` of common.cuh.
+const BLOCK: usize = 256;
+
+/// The kernels of one `.cu` file.
+pub(crate) struct Module {
+    /// Name under which the device keeps it.
+    pub name: &'static str,
+    /// The compiled source.
+    pub ptx: &'static str,
+    /// All its kernels.
+    pub kernels: &'static [&'static str],
+}
+
+impl Module {
+    fn function(&self, device: &Arc<CudaDevice>, kernel: &str) -> Result<CudaFunction> {
+        static LOADING: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+        if !device.has_func(self.name, kernel) {
+            device
+                .load_ptx(Ptx::from_src(self.ptx), self.name, self.kernels)
+                .map_err(driver_error)?;
+        }
+        device
+            .get_func(self.name, kernel)
+            .ok_or_else(|| Error::Device(format!("module {} has no kernel {kernel}", self.name)))
+    }
+
+    /// Starts a kernel; a grid without blocks is nothing to do.
+    ///
+    /// # Safety
+    /// `arguments` must be those of the kernel, in number, order and layout, and all that it reads and writes
+    /// for these numbers must lie in live buffers.
+    pub unsafe fn launch<A>(
+        &self,
+        device: &Arc<CudaDevice>,
+        kernel: &'static str,
+        config: LaunchConfig,
+        arguments: A,
+    ) -> Result<()>
+    where
+        CudaFunction: LaunchAsync<A>,
+    {
+        let (x, y, z) = config.grid_dim;
+        if x == 0 || y == 0 || z == 0 {
+            return Ok(());
+        }
+        let function = self.function(device, kernel)?;
+        // SAFETY: the caller's promise.
+        unsafe { function.launch(config, arguments) }.map_err(driver_error)
+    }
+}
+
+/// Blocks for `n` elements, of which each thread takes several in a large buffer.
+pub(crate) fn each(n: usize) -> LaunchConfig {
+    blocks((n.div_ceil(BLOCK).min(4096), 1, 1), (BLOCK, 1))
+}
+
+/// Blocks of a kernel that sums over `n` elements; their number follows from `n` alone.
+pub(crate) fn summing(n: usize) -> LaunchConfig {
+    blocks((n.div_ceil(4 * BLOCK).min(512), 1, 1), (BLOCK, 1))
+}
+
+/// A grid and the columns and rows of its blocks.
+pub(crate) fn blocks(grid: (usize, usize, usize), block: (usize, usize)) -> LaunchConfig {
+    LaunchConfig {
+        grid_dim: (grid.0 as u32, grid.1 as u32, grid.2 as u32),
+        block_dim: (block.0 as u32, block.1 as u32, 1),
+        shared_mem_bytes: 0,
+    }
+}
+
+/// Rows of pixels in chunks for sums per channel, with blocks of 32 channels x 8 pixels.
+#[derive(Clone, Copy)]
+pub(crate) struct Chunks {
+    pub rows: usize,
+    pub count: usize,
+}
+
+impl Chunks {
+    pub fn new(pixels: usize) -> Self {
+        let rows = pixels.div_ceil(128).max(64);
+        Chunks {
+            rows,
+            count: pixels.div_ceil(rows),
+        }
+    }
+
+    pub fn grid(self, channels: usize, z: usize) -> LaunchConfig {
+        blocks((channels.div_ceil(32), self.count, z), (32, 8))
+    }
+}
+
+/// A copy of numbers on the GPU.
+pub(crate) fn upload<T: DeviceRepr>(
+    device: &Arc<CudaDevice>,
+    values: &[T],
+) -> Result<CudaSlice<T>> {
+    device.htod_sync_copy(values).map_err(driver_error)
+}
+
+/// Memory for `len` numbers, zero.
+pub(crate) fn zeros<T: DeviceRepr + cudarc::driver::ValidAsZeroBits>(
+    device: &Arc<CudaDevice>,
+    len: usize,
+) -> Result<CudaSlice<T>> {
+    device.alloc_zeros(len).map_err(driver_error)
+}
+
+/// A copy of numbers of the GPU.
+pub(crate) fn download<T: DeviceRepr + Clone + Default + Unpin>(
+    device: &Arc<CudaDevice>,
+    values: &CudaSlice<T>,
+) -> Result<Vec<T>> {
+    device.dtoh_sync_copy(values).map_err(driver_error)
+}
+
+/// The `N` sums of every block, added in order.
+pub(crate) fn add_blocks<const N: usize>(
+    device: &Arc<CudaDevice>,
+    partial: &CudaSlice<f64>,
+) -> Result<[f64; N]> {
+    let mut sums = [0.0; N];
+    for block in download(device, partial)?.chunks_exact(N) {
+        sums.iter_mut().zip(block).for_each(|(s, b)| *s += b);
+    }
+    Ok(sums)
+}
+
+/// Sets a buffer to zero.
+pub(crate) fn clear(buffer: &mut CudaBuffer) -> Result<()> {
+    let device = buffer.device();
+    device.memset_zeros(buffer).map_err(driver_error)
+}
+
+/// Address of a buffer, for arguments that are optional or part of a struct.
+pub(crate) fn address<T>(buffer: &impl DevicePtr<T>) -> u64 {
+    *buffer.device_ptr()
+}
+
+/// What the driver said, and what to do about it.
+pub(crate) fn driver_error(error: DriverError) -> Error {
+    let text = |found: std::result::Result<&std::ffi::CStr, DriverError>| {
+        found.map_or_else(
+            |_| format!("error {}", error.0 as u32),
+            |text| text.to_string_lossy().into_owned(),
+        )
+    };
+    let (name, said) = (text(error.error_name()), text(error.error_string()));
+    let remedy = match name.as_str() {
+        "CUDA_ERROR_OUT_OF_MEMORY" => {
+            "; take smaller batches, or end other programs that use the GPU"
+        }
+        "CUDA_ERROR_UNSUPPORTED_PTX_VERSION" => "; the driver must be 525 (CUDA 12.0) or newer",
+        "CUDA_ERROR_NO_BINARY_FOR_GPU" | "CUDA_ERROR_INVALID_PTX" => {
+            "; the kernels need compute capability 7.0 (Volta) or newer"
+        }
+        _ => "",
+    };
+    Error::Device(format!("CUDA: {name}: {said}{remedy}"))
+}

@@ -1,0 +1,223 @@
+//! The free entries sixteen at a time, over the same copies of the images as the dense gradient.
+
+use pulp::Simd;
+use rayon::prelude::*;
+
+use super::permute::{Walk, cell};
+use super::vectors::Vectors;
+use crate::ops::conv2d::ActQuant;
+use crate::ops::conv2d::cpu::Level;
+use crate::ops::conv2d::cpu::grad_weight::{add_chunks, add_pixels, chunk_count};
+use crate::ops::conv2d::cpu::outer::Area;
+use crate::ops::conv2d::cpu::plan::Plan;
+use crate::ops::conv2d::cpu::scratch::with_scratch;
+use crate::ops::conv2d::cpu::source::{BLOCK, Fill, Quantiser, Reach, SourceLayout};
+
+/// Floats of one block of input and one of output gradient that a cell walks over, to stay in the first-level cache.
+const WALK_FLOATS: usize = 10 * 1024;
+
+/// Whether this machine has the instructions.
+pub(crate) fn available(level: Level) -> bool {
+    level == Level::Native && std::arch::is_x86_feature_detected!("avx512f")
+}
+
+/// The free entries of `dw`, zeros in the others, and `dbias`; lengths were checked, and [`available`] was asked.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn run(
+    plan: &Plan,
+    vectors: &Vectors,
+    x: &[f32],
+    quant: Option<ActQuant>,
+    dy: &[f32],
+    dw: &mut [f32],
+    dbias: Option<&mut [f32]>,
+) {
+    assert!(available(Level::Native));
+    Level::Native.run(Gathered {
+        plan,
+        vectors,
+        x,
+        quant: quant.map(Quantiser::new),
+        dy,
+        dw,
+        dbias,
+    });
+}
+
+struct Gathered<'a> {
+    plan: &'a Plan,
+    vectors: &'a Vectors,
+    x: &'a [f32],
+    quant: Option<Quantiser>,
+    dy: &'a [f32],
+    dw: &'a mut [f32],
+    dbias: Option<&'a mut [f32]>,
+}
+
+impl pulp::WithSimd for Gathered<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        gathered(simd, self);
+    }
+}
+
+fn gathered<S: Simd>(simd: S, job: Gathered) {
+    let (plan, vectors) = (job.plan, job.vectors);
+    let (height, _, channels) = plan.out;
+    let lanes = vectors.source.len() * BLOCK;
+    let sum_len = (lanes + channels).next_multiple_of(BLOCK);
+    let band_rows = plan.band_rows();
+    let bands_per_image = height.div_ceil(band_rows);
+    let bands = plan.batch * bands_per_image;
+    let chunks = chunk_count(plan, sum_len, bands);
+    let taps = plan.tap_offsets(&plan.passes[0]);
+    with_scratch(chunks * sum_len, |memory| {
+        memory
+            .par_chunks_exact_mut(sum_len)
+            .enumerate()
+            .for_each(|(k, sum)| {
+                sum.fill(0.0);
+                for band in k * bands / chunks..(k + 1) * bands / chunks {
+                    let from = band % bands_per_image * band_rows;
+                    let rows = from..(from + band_rows).min(height);
+                    add_band(simd, &job, &taps, band / bands_per_image, rows, sum);
+                }
+            });
+        add_chunks(simd, memory, sum_len);
+        job.dw.fill(0.0);
+        for &(lane, at) in &vectors.lanes {
+            job.dw[at as usize] = memory[lane as usize];
+        }
+        if let Some(db) = job.dbias {
+            db.copy_from_slice(&memory[lanes..lanes + channels]);
+        }
+    });
+}
+
+/// Adds the products of some destination rows of one image.
+fn add_band<S: Simd>(
+    simd: S,
+    job: &Gathered,
+    taps: &[usize],
+    image: usize,
+    rows: std::ops::Range<usize>,
+    sum: &mut [f32],
+) {
+    let plan = job.plan;
+    let (height, width, channels) = plan.out;
+    let (first, end) = plan.source_rows(rows.start, rows.end);
+    let src_rows = (end - first) as usize;
+    let image_len = plan.source.height * plan.source.width * plan.source.channels;
+    let dy_from = (image * height + rows.start) * width * channels;
+    let dy = &job.dy[dy_from..dy_from + rows.len() * width * channels];
+    let (sums, bias) = sum.split_at_mut(job.vectors.source.len() * BLOCK);
+    if job.dbias.is_some() {
+        add_pixels(simd, dy, &mut bias[..channels]);
+    }
+    let gradient = gradient_layout(plan, rows.len());
+    with_scratch(
+        plan.source.len(src_rows) + gradient.len(rows.len()),
+        |copy| {
+            // Copies begin on a cache line; the gradient itself does not, and a cell reads it once a tap.
+            let (xs, dys) = copy.split_at_mut(plan.source.len(src_rows));
+            simd.vectorize(Fill {
+                layout: &plan.source,
+                image: &job.x[image * image_len..(image + 1) * image_len],
+                first,
+                rows: src_rows,
+                quant: job.quant,
+                dst: xs,
+            });
+            simd.vectorize(Fill {
+                layout: &gradient,
+                image: dy,
+                first: 0,
+                rows: rows.len(),
+                quant: None,
+                dst: dys,
+            });
+            let line = plan.src_stride * plan.source.row_len();
+            let walks = rows
+                .len()
+                .div_ceil((WALK_FLOATS / (line + width * BLOCK)).max(1));
+            for walk in 0..walks {
+                let (row, end) = (walk * rows.len() / walks, (walk + 1) * rows.len() / walks);
+                let area = Area {
+                    rows: end - row,
+                    cols: width,
+                    x_line: line,
+                    dy_line: width * BLOCK,
+                    dy_step: BLOCK,
+                };
+                let (x, dy) = (&xs[row * line..], &dys[row * width * BLOCK..]);
+                let blocks = (src_rows * plan.source.row_len(), rows.len() * width * BLOCK);
+                walk_cells(job, taps, blocks, area, x, dy, sums.as_chunks_mut().0);
+            }
+        },
+    );
+}
+
+/// A band of the output gradient in blocks of channels, without padding.
+fn gradient_layout(plan: &Plan, rows: usize) -> SourceLayout {
+    let (_, width, channels) = plan.out;
+    SourceLayout {
+        height: rows,
+        width,
+        channels,
+        groups: plan.groups,
+        top: 0,
+        left: 0,
+        phases: 1,
+        cols: width,
+        reach: Reach::ALL,
+    }
+}
+
+/// All cells over the pixels of one area.
+fn walk_cells(
+    job: &Gathered,
+    taps: &[usize],
+    (x_block, dy_block): (usize, usize),
+    area: Area,
+    x: &[f32],
+    dy: &[f32],
+    sums: &mut [[f32; BLOCK]],
+) {
+    let (plan, vectors) = (job.plan, job.vectors);
+    let source_blocks = plan.source.blocks_per_group();
+    let out_blocks = plan.out_per_group.div_ceil(BLOCK);
+    let mut cells = vectors.cells.iter();
+    for group in 0..plan.groups {
+        for out in 0..out_blocks {
+            let dy = &dy[(group * out_blocks + out) * dy_block..];
+            for block in 0..source_blocks {
+                let x = &x[(group * source_blocks + block) * x_block..];
+                for (&offset, c) in taps.iter().zip(&mut cells) {
+                    let (first, free) = (c.straight.0 as usize, c.free as usize);
+                    let count = c.straight.1 as usize + free;
+                    if count == 0 {
+                        continue;
+                    }
+                    let x = &x[offset..];
+                    area.check(x, dy, BLOCK, BLOCK);
+                    let walk = Walk {
+                        area,
+                        x: x.as_ptr(),
+                        dy: dy.as_ptr(),
+                    };
+                    // SAFETY: `run` asserted the instructions; `check` holds for the last pixel of both operands.
+                    unsafe {
+                        cell(
+                            walk,
+                            &vectors.source[first..first + count],
+                            &vectors.out[c.out as usize..c.out as usize + free],
+                            &mut sums[first..first + count],
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

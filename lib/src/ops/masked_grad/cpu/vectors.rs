@@ -1,0 +1,156 @@
+//! The free entries packed into registers: sixteen products of a tap in one multiply-add.
+//!
+//! A tap of a block (16 input channels, 16 output channels) has up to 256 entries. Lane `l` of a vector computes one
+//! of them, from channel `source[l]` of the input and channel `out[l]` of the output gradient, both brought into
+//! place by a permutation. A *straight* vector has `out[l] = l` and needs only the first one; a *free* one takes any
+//! sixteen entries.
+
+use super::super::FreezeMask;
+use crate::ops::conv2d::cpu::plan::Plan;
+use crate::ops::conv2d::cpu::source::BLOCK;
+
+/// Time of a straight and of a free vector: the two permutations of the latter share ports with its multiply-add.
+const STRAIGHT_COST: usize = 2;
+const FREE_COST: usize = 3;
+
+/// One tap of one block.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cell {
+    /// First straight vector in `source`, and how many.
+    pub straight: (u32, u32),
+    /// Free vectors follow the straight ones.
+    pub free: u32,
+    /// First free vector in `out`.
+    pub out: u32,
+}
+
+/// All free entries of a layer.
+pub(crate) struct Vectors {
+    /// `[group][out block][source block][tap]`.
+    pub cells: Vec<Cell>,
+    /// Input channel of each lane, within its block.
+    pub source: Vec<[i32; BLOCK]>,
+    /// Output channel of each lane of each free vector, within its block.
+    pub out: Vec<[i32; BLOCK]>,
+    /// Lane (over all vectors) of each entry, and its place in the weight.
+    pub lanes: Vec<(u32, u32)>,
+    /// Time of a pixel, in units of half a straight vector's.
+    pub cost: usize,
+}
+
+/// A free entry within its cell.
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    source: u8,
+    out: u8,
+    at: u32,
+}
+
+impl Vectors {
+    pub fn new(plan: &Plan, frozen: &FreezeMask) -> Self {
+        let (cells, ends, entries) = sort(plan, frozen);
+        let mut vectors = Vectors {
+            cells: Vec::with_capacity(cells),
+            source: Vec::new(),
+            out: Vec::new(),
+            lanes: Vec::with_capacity(entries.len()),
+            cost: 0,
+        };
+        let mut start = 0;
+        for end in ends {
+            vectors.pack(&entries[start..end]);
+            start = end;
+        }
+        vectors
+    }
+
+    /// Packs one cell: so many straight vectors that the whole is cheapest.
+    fn pack(&mut self, entries: &[Entry]) {
+        // Entry k is the `rank[k]`-th of its output channel; straight vector r takes those of rank r.
+        let mut seen = [0u8; BLOCK];
+        let mut rank = [0u8; BLOCK * BLOCK];
+        let mut of_rank = [0usize; BLOCK + 1];
+        for (entry, rank) in entries.iter().zip(&mut rank) {
+            *rank = seen[entry.out as usize];
+            seen[entry.out as usize] += 1;
+            of_rank[*rank as usize] += 1;
+        }
+        let (mut straight, mut free, mut best) = (0, 0, usize::MAX);
+        let mut left = entries.len();
+        for (ranks, taken) in of_rank.iter().enumerate() {
+            let cost = STRAIGHT_COST * ranks + FREE_COST * left.div_ceil(BLOCK);
+            if cost < best {
+                (straight, free, best) = (ranks, left.div_ceil(BLOCK), cost);
+            }
+            left -= taken;
+        }
+        let first = self.source.len();
+        self.cells.push(Cell {
+            straight: (first as u32, straight as u32),
+            free: free as u32,
+            out: self.out.len() as u32,
+        });
+        self.cost += best;
+        self.source.resize(first + straight + free, [0; BLOCK]);
+        let first_out = self.out.len();
+        self.out.resize(first_out + free, [0; BLOCK]);
+        let mut packed = 0;
+        for (entry, &rank) in entries.iter().zip(&rank) {
+            let (vector, lane) = if (rank as usize) < straight {
+                (first + rank as usize, entry.out as usize)
+            } else {
+                let (vector, lane) = (packed / BLOCK, packed % BLOCK);
+                packed += 1;
+                self.out[first_out + vector][lane] = i32::from(entry.out);
+                (first + straight + vector, lane)
+            };
+            self.source[vector][lane] = i32::from(entry.source);
+            self.lanes.push(((vector * BLOCK + lane) as u32, entry.at));
+        }
+    }
+}
+
+/// The free entries sorted by cells: number of cells, end of each cell, entries.
+fn sort(plan: &Plan, frozen: &FreezeMask) -> (usize, Vec<usize>, Vec<Entry>) {
+    let taps = plan.passes[0].taps.len();
+    let source_blocks = plan.src_per_group.div_ceil(BLOCK);
+    let out_blocks = plan.out_per_group.div_ceil(BLOCK);
+    let cells = plan.groups * out_blocks * source_blocks * taps;
+    // Cell and source channel of each place in a filter, but for the filter's own offset.
+    let places: Vec<(usize, u8)> = (0..plan.src_per_group * taps)
+        .map(|within| {
+            let (c, tap) = (within / taps, within % taps);
+            (c / BLOCK * taps + tap, (c % BLOCK) as u8)
+        })
+        .collect();
+    let visit = |f: &mut dyn FnMut(usize, Entry)| {
+        let (mut filter, mut base) = (0, 0);
+        frozen.for_each_free(|at| {
+            while at >= base + places.len() {
+                base += places.len();
+                filter += 1;
+            }
+            let (group, out) = (filter / plan.out_per_group, filter % plan.out_per_group);
+            let (cell, source) = places[at - base];
+            let block = group * out_blocks + out / BLOCK;
+            let entry = Entry {
+                source,
+                out: (out % BLOCK) as u8,
+                at: at as u32,
+            };
+            f(block * source_blocks * taps + cell, entry);
+        });
+    };
+    let mut ends = vec![0; cells];
+    visit(&mut |cell, _| ends[cell] += 1);
+    let mut sum = 0;
+    for end in &mut ends {
+        (*end, sum) = (sum, sum + *end);
+    }
+    let mut entries = vec![Entry::default(); sum];
+    visit(&mut |cell, entry| {
+        entries[ends[cell]] = entry;
+        ends[cell] += 1;
+    });
+    (cells, ends, entries)
+}

@@ -1,0 +1,52 @@
+// cuBLAS by the definition, and an NVRTC that compiles nothing: kernels that dfdx compiles at run time are not emulated.
+#include <cstddef>
+
+using Handle = void *;
+
+/// Column by column, C = alpha op(A) op(B) + beta C.
+template <class T>
+static int product(int turn_a, int turn_b, int m, int n, int k, const T *alpha, const T *a, int lda, const T *b, int ldb,
+                   const T *beta, T *c, int ldc) {
+    for (int j = 0; j < n; j++) {
+        for (int i = 0; i < m; i++) {
+            double sum = 0;
+            for (int q = 0; q < k; q++) {
+                T left = turn_a ? a[q + (size_t)i * lda] : a[i + (size_t)q * lda];
+                T right = turn_b ? b[j + (size_t)q * ldb] : b[q + (size_t)j * ldb];
+                sum += (double)left * (double)right;
+            }
+            T &out = c[i + (size_t)j * ldc];
+            out = (T)(*alpha * sum + (*beta == T(0) ? T(0) : *beta * out));
+        }
+    }
+    return 0;
+}
+
+#define GEMM(letter, T)                                                                                                \
+    extern "C" int cublas##letter##gemm_v2(Handle, int ta, int tb, int m, int n, int k, const T *alpha, const T *a,    \
+                                           int lda, const T *b, int ldb, const T *beta, T *c, int ldc) {               \
+        return product(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);                                          \
+    }                                                                                                                  \
+    extern "C" int cublas##letter##gemmStridedBatched(                                                                 \
+        Handle, int ta, int tb, int m, int n, int k, const T *alpha, const T *a, int lda, long long step_a,            \
+        const T *b, int ldb, long long step_b, const T *beta, T *c, int ldc, long long step_c, int batch) {            \
+        for (int i = 0; i < batch; i++)                                                                                \
+            product(ta, tb, m, n, k, alpha, a + i * step_a, lda, b + i * step_b, ldb, beta, c + i * step_c, ldc);      \
+        return 0;                                                                                                      \
+    }
+GEMM(S, float)
+GEMM(D, double)
+
+extern "C" {
+int cublasCreate_v2(Handle *h) { *h = (Handle)0x5000; return 0; }
+int cublasDestroy_v2(Handle) { return 0; }
+int cublasSetStream_v2(Handle, Handle) { return 0; }
+// NVRTC_ERROR_COMPILATION
+int nvrtcCreateProgram(Handle *p, const char *, const char *, int, const char *const *, const char *const *) { *p = (Handle)0x6000; return 0; }
+int nvrtcCompileProgram(Handle, int, const char *const *) { return 6; }
+int nvrtcDestroyProgram(Handle *) { return 0; }
+int nvrtcGetPTXSize(Handle, size_t *n) { *n = 1; return 0; }
+int nvrtcGetPTX(Handle, char *text) { *text = 0; return 0; }
+int nvrtcGetProgramLogSize(Handle, size_t *n) { *n = 1; return 0; }
+int nvrtcGetProgramLog(Handle, char *text) { *text = 0; return 0; }
+}
