@@ -85,7 +85,7 @@ pub struct DdtbConfig {
     pub lr: f32,
     /// Adam's learning rate for the bounds. The authors use 0.01 over 59,000 updates; short runs need about 0.1.
     pub bound_lr: f32,
-    /// How often both are halved.
+    /// How often both are halved, at equal distances; 5 are the authors', every ten of 60 epochs.
     pub halvings: usize,
     /// Weight of the attention-transfer loss.
     pub attention: f32,
@@ -108,7 +108,7 @@ impl Default for DdtbConfig {
             batch: 8,
             lr: 1e-3,
             bound_lr: 0.1,
-            halvings: 3,
+            halvings: 5,
             attention: 1000.0,
             seed: 1,
         }
