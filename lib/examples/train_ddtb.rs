@@ -1,27 +1,40 @@
-//! Trains the quantised networks of the super-resolution notebook for longer than a notebook can.
+//! Trains the quantised networks of the super-resolution notebook, for longer and with more seeds than a notebook can.
 //!
 //! ```text
-//! cargo run --release -p rebit --example train_ddtb -- [ITERATIONS] [SEEDS] [1e5 LR] [BITS]...
+//! cargo run --release -p rebit --example train_ddtb -- [OPTION ...]
+//!
+//! --updates N          length of each run, 250 unless told (the notebook's standard budget)
+//! --seeds FIRST-LAST   1-3 unless told
+//! --bits N,...         2 unless told
+//! --methods NAME,...   published, pams, symmetric, dual, ddtb, random; all unless told
+//! --lr X               learning rate of the weights, 0.001 unless told
 //! ```
 //!
-//! Prints a line for each method, bit width and seed: PSNR and SSIM on the middles of the six held-out photographs.
+//! Prints a line for each method, bit width and seed, PSNR and SSIM on the middles of the six held-out photographs, and
+//! a line for each method with mean and standard deviation over the seeds.
 
 use rebit::data::{Patches, SrPair};
 use rebit::papers::ddtb::{self, DdtbConfig};
 use rebit::prelude::*;
 use rebit::train::{SrConfig, evaluate_bicubic, evaluate_sr};
 
+/// A row of the table, and what makes its configuration for a number of bits.
+type Method = (&'static str, fn(u32) -> DdtbConfig);
+
+const METHODS: [Method; 6] = [
+    ("published", DdtbConfig::pams_published),
+    ("pams", DdtbConfig::pams),
+    ("symmetric", DdtbConfig::symmetric),
+    ("dual", DdtbConfig::dual),
+    ("ddtb", DdtbConfig::ddtb),
+    ("random", DdtbConfig::random_sites),
+];
+
 fn main() -> Result<()> {
-    let args: Vec<usize> = std::env::args()
-        .skip(1)
-        .map(|a| a.parse().expect("numbers only"))
-        .collect();
-    let iterations = args.first().copied().unwrap_or(400);
-    let seeds = args.get(1).copied().unwrap_or(1) as u64;
-    let lr = args.get(2).map_or(1e-3, |lr| *lr as f32 * 1e-5);
-    let bits = match args.get(3..) {
-        Some(bits) if !bits.is_empty() => bits.to_vec(),
-        _ => vec![2],
+    let Some(options) = Options::parse(std::env::args().skip(1)) else {
+        eprintln!("usage: train_ddtb [--updates N] [--seeds FIRST-LAST] [--bits N,...] [--lr X]");
+        eprintln!("       [--methods published,pams,symmetric,dual,ddtb,random]");
+        std::process::exit(2);
     };
     let (teacher, size) = ddtb::pretrained_edsr()?;
     let photos = data::debian_photos()?;
@@ -33,40 +46,82 @@ fn main() -> Result<()> {
     let patches = Patches::new(&photos.train, size.scale, 20)?;
     println!("bicubic          {:?}", evaluate_bicubic(&test)?);
     println!("full precision   {:?}", evaluate_sr(&teacher, &test)?);
-    let run = SrConfig {
-        iterations,
+    let bare = SrConfig {
+        iterations: options.updates,
         batch: 8,
-        lr,
+        lr: options.lr,
+        schedule: Schedule::halved(5),
         ..SrConfig::default()
     };
-    let bare = ddtb::fine_tune_without_body(&teacher, &size, &patches, &test, &run)?;
+    let bare = ddtb::fine_tune_without_body(&teacher, &size, &patches, &test, &bare)?;
     println!("without body     {:?}", bare.final_score());
-    type Make = fn(u32) -> DdtbConfig;
-    let methods: [(&str, Make); 6] = [
-        ("PAMS, published", DdtbConfig::pams_published),
-        ("PAMS bound", DdtbConfig::pams),
-        ("symmetric", DdtbConfig::symmetric),
-        ("dual", DdtbConfig::dual),
-        ("DDTB", DdtbConfig::ddtb),
-        ("random sites", DdtbConfig::random_sites),
-    ];
-    for bits in bits {
-        for (name, make) in methods {
-            for seed in 1..=seeds {
+    for &bits in &options.bits {
+        for (name, make) in &options.methods {
+            let mut psnr = Vec::new();
+            for seed in options.seeds.0..=options.seeds.1 {
                 let config = DdtbConfig {
-                    lr,
-                    ..make(bits as u32).seeded(seed).iterations(iterations)
+                    lr: options.lr,
+                    ..make(bits).seeded(seed).iterations(options.updates)
                 };
-                let start = std::time::Instant::now();
                 let student = ddtb::quantised_edsr(&teacher, &size)?;
                 let run = ddtb::train(&student, &teacher, &patches, &test, &config)?;
-                let seconds = start.elapsed().as_secs_f32();
+                let score = run.score;
                 println!(
-                    "{bits} bit, {name:<16} seed {seed}: {:.3} dB  {:.4}  ({seconds:.0} s)",
-                    run.score.psnr, run.score.ssim
+                    "{bits} bit, {name:<10} seed {seed:2}: {:.3} dB  {:.4}",
+                    score.psnr, score.ssim
                 );
+                psnr.push(score.psnr);
             }
+            println!(
+                "{bits} bit, {name:<10} mean   : {:.3} dB",
+                show::Spread::of(psnr)
+            );
         }
     }
     Ok(())
+}
+
+struct Options {
+    updates: usize,
+    seeds: (u64, u64),
+    bits: Vec<u32>,
+    methods: Vec<Method>,
+    lr: f32,
+}
+
+impl Options {
+    fn parse(mut args: impl Iterator<Item = String>) -> Option<Options> {
+        let mut options = Options {
+            updates: 250,
+            seeds: (1, 3),
+            bits: vec![2],
+            methods: METHODS.to_vec(),
+            lr: 1e-3,
+        };
+        while let Some(name) = args.next() {
+            let value = args.next()?;
+            match name.as_str() {
+                "--updates" => options.updates = value.parse().ok()?,
+                "--seeds" => {
+                    let (first, last) = value.split_once('-').unwrap_or((&value, &value));
+                    options.seeds = (first.parse().ok()?, last.parse().ok()?);
+                }
+                "--bits" => {
+                    options.bits = value
+                        .split(',')
+                        .map(|b| b.parse().ok())
+                        .collect::<Option<_>>()?;
+                }
+                "--methods" => {
+                    options.methods = value
+                        .split(',')
+                        .map(|name| METHODS.into_iter().find(|m| m.0 == name))
+                        .collect::<Option<_>>()?;
+                }
+                "--lr" => options.lr = value.parse().ok()?,
+                _ => return None,
+            }
+        }
+        Some(options)
+    }
 }

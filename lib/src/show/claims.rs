@@ -44,8 +44,30 @@ impl<T: Quantity + ?Sized> Quantity for &T {
 pub struct Spread {
     /// The middle.
     pub mean: f64,
-    /// Half a width: a standard deviation over seeds, say.
+    /// Half a width: a standard deviation over seeds, say. NaN where it is not known; then only the middle is printed.
     pub spread: f64,
+}
+
+impl Spread {
+    /// Mean and standard deviation (with n - 1 in the denominator) of a few numbers. The deviation of fewer than two is
+    /// not known, the mean of none neither.
+    ///
+    /// ```
+    /// use rebit::show::Spread;
+    /// assert_eq!(Spread::of([1.0f32, 2.0, 3.0]).to_string(), "2.0 ± 1.0");
+    /// assert_eq!(Spread::of([1.5f32]).to_string(), "1.50");
+    /// ```
+    pub fn of<T: Into<f64>>(values: impl IntoIterator<Item = T>) -> Spread {
+        let values: Vec<f64> = values.into_iter().map(Into::into).collect();
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+        let spread = match values.len() {
+            0 | 1 => f64::NAN,
+            _ => (squares / (n - 1.0)).sqrt(),
+        };
+        Spread { mean, spread }
+    }
 }
 
 /// `mean ± spread`, for a claim or a table.
@@ -59,12 +81,16 @@ pub fn spread(mean: f64, spread: f64) -> Spread {
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Two digits of the spread say how many of the mean are worth reading.
-        let decimals = match self.spread.abs() {
+        // Unless told otherwise, two digits of the spread say how many of the mean are worth reading.
+        let decimals = f.precision().unwrap_or(match self.spread.abs() {
             s if s > 0.0 && s.is_finite() => (1 - s.log10().floor() as i32).clamp(0, 9) as usize,
             _ => 2,
-        };
-        write!(f, "{:.decimals$} ± {:.decimals$}", self.mean, self.spread)
+        });
+        write!(f, "{:.decimals$}", self.mean)?;
+        if self.spread.is_nan() {
+            return Ok(());
+        }
+        write!(f, " ± {:.decimals$}", self.spread)
     }
 }
 

@@ -27,7 +27,7 @@ impl Cell {
             (Cell::Number(x), Some(decimals)) => format!("{x:.decimals$}"),
             (Cell::Number(x), None) => four_digits(*x),
             (Cell::Integer(n), _) => n.to_string(),
-            (Cell::Spread(s), Some(d)) => format!("{:.d$} ± {:.d$}", s.mean, s.spread),
+            (Cell::Spread(s), Some(d)) => format!("{s:.d$}"),
             (Cell::Spread(s), None) => s.to_string(),
         }
     }

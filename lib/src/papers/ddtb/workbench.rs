@@ -3,7 +3,7 @@
 use super::{DdtbConfig, DdtbRun, quantised_edsr, train};
 use crate::data::{Patches, SrPair};
 use crate::nn::{EdsrConfig, Net};
-use crate::show::{Spread, spread};
+use crate::show::Spread;
 use crate::train::{SrScore, evaluate_sr};
 use crate::{Error, Result};
 
@@ -91,17 +91,13 @@ impl Workbench {
         Ok(trials.iter().map(|t| t.held_out.ssim).sum::<f32>() / trials.len() as f32)
     }
 
-    /// Mean PSNR and its standard deviation over the seeds (0 for one).
+    /// Mean PSNR and its standard deviation over the seeds (not known for one).
     ///
     /// # Errors
     /// As [`psnr`](Self::psnr).
     pub fn spread(&self, method: &str, bits: u32) -> Result<Spread> {
         let trials = self.some(method, bits)?;
-        let n = trials.len() as f64;
-        let psnr = || trials.iter().map(|t| f64::from(t.held_out.psnr));
-        let mean = psnr().sum::<f64>() / n;
-        let squares: f64 = psnr().map(|p| (p - mean).powi(2)).sum();
-        Ok(spread(mean, (squares / (n - 1.0).max(1.0)).sqrt()))
+        Ok(Spread::of(trials.iter().map(|t| t.held_out.psnr)))
     }
 
     fn some(&self, method: &str, bits: u32) -> Result<Vec<&Trial>> {
