@@ -1,5 +1,7 @@
 //! What a network promises.
 
+mod images;
+
 use dfdx::prelude::*;
 use rand::Rng as _;
 
