@@ -18,6 +18,7 @@ pub use crate::ops::fake_quant::{
 };
 pub use crate::ops::linear::{linear, try_linear};
 pub use crate::ops::lts_weight::{LtsState, LtsStep, lts_weight, try_lts_weight};
+pub use crate::ops::matmul::{matmul, try_matmul};
 pub use crate::ops::pixel_shuffle::{pixel_shuffle, try_pixel_shuffle};
 pub use crate::ops::pool::{global_avg_pool, max_pool2d, try_global_avg_pool, try_max_pool2d};
 pub use crate::ops::relu::{Activation, relu, relu6, try_relu, try_relu6};

@@ -16,6 +16,7 @@ pub mod layout;
 pub mod linear;
 pub mod lts_weight;
 pub mod masked_grad;
+pub mod matmul;
 pub mod pixel_shuffle;
 pub mod pool;
 pub mod prelu;

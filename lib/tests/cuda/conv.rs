@@ -3,6 +3,7 @@
 use rebit::ops::conv2d::{ActQuant, Conv2dKernel, ConvShape};
 use rebit::ops::linear::{LinearKernel, LinearShape};
 use rebit::ops::masked_grad::{FreezeMask, MaskedGradKernel};
+use rebit::ops::matmul::{MatmulKernel, MatmulShape};
 
 use crate::compare;
 use crate::support::{Agree, Host, check, gpu, in_every_order, random};
@@ -249,6 +250,28 @@ fn linear_layers() {
             .unwrap();
         vec![d.get(&y), d.get(&dx), d.get(&dw), d.get(&db)]
     });
+}
+
+#[test]
+fn products_of_matrices() {
+    for (rows, inner, columns) in [(1, 1, 1), (70, 45, 65), (3, 130, 9)] {
+        let s = MatmulShape {
+            rows,
+            inner,
+            columns,
+        };
+        let (a, b) = (random(rows * inner, 79), random(inner * columns, 80));
+        let dy = random(rows * columns, 81);
+        compare!(tolerance(130), format!("{s:?}"), |d| {
+            let (a, b, dy) = (d.put(&a), d.put(&b), d.put(&dy));
+            let mut y = d.blank(rows * columns);
+            let (mut da, mut db) = (d.blank(rows * inner), d.blank(inner * columns));
+            d.matmul(s, &a, &b, &mut y).unwrap();
+            d.matmul_grad_left(s, &dy, &b, &mut da).unwrap();
+            d.matmul_grad_right(s, &a, &dy, &mut db).unwrap();
+            vec![d.get(&y), d.get(&da), d.get(&db)]
+        });
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ FIRST_THEIRS = (
 
 TENSOR_OURS = (
     "let a = randn(64, 64, &mut rng(0));\n"
-    'println!("product {}", read(&a.clone().matmul(a.clone()))[0]);'
+    'println!("product {}", read(&matmul(a.clone(), a.clone()))[0]);'
 )
 TENSOR_THEIRS = (
     "let a: Tensor<Rank2<64, 64>, f32, Cpu> = Cpu::default().sample_normal();\n"

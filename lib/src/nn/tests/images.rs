@@ -62,7 +62,7 @@ fn gradients_of_every_parameter_and_of_the_images_are_those_of_finite_difference
             let start = p.to_vec();
             let ours = read(&grads.get(&p.value));
             for at in [0, p.len() / 3, p.len() - 1] {
-                let mut moved = |by: f32| -> Result<f64> {
+                let moved = |by: f32| -> Result<f64> {
                     let mut data = start.clone();
                     data[at] += by;
                     net.set_parameter(&p.name, &data)?;
