@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use dfdx::prelude::{HasShape, PutTape, SplitTape, Tape};
+use dfdx::prelude::{HasShape, PutTape, Tape};
 use dfdx::tensor::CpuError;
 
 use super::exec::{Pass, StepTimes};
@@ -12,6 +12,7 @@ use super::pool::BufferPool;
 use super::quantise::{LayerQuant, LayerSpec, QuantSpec, TensorSpec, WeightQuantiser};
 use super::site::SiteQuantiser;
 use super::weight_range::DataQuant;
+use crate::ops::Recorder;
 use crate::ops::batch_norm2d::Mode;
 use crate::ops::layout::{nchw_to_nhwc, nhwc_to_nchw};
 use crate::{Buffer, Error, Grads, Images, Matrix, Result, Taped, dev, from_vec, read};
@@ -129,7 +130,7 @@ impl Net {
     /// # Ok::<(), rebit::Error>(())
     /// ```
     pub fn forward(&self, x: Images<Taped>, mode: Mode) -> Result<Matrix<Taped>> {
-        let (x, mut tape) = x.split_tape();
+        let (x, mut tape) = Taped::split_images(x)?;
         let (n, nhwc) = self.to_nhwc(&x)?;
         let (pass, logits, classes) = {
             let mut inner = self.lock();

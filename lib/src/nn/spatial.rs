@@ -1,12 +1,13 @@
 //! What networks from images to images need: any height and width, constants, joined channels, pixel shuffle.
 
-use dfdx::prelude::{HasShape, PutTape, SplitTape, Tape};
+use dfdx::prelude::{HasShape, PutTape, Tape};
 
 use super::Mode;
 use super::exec::{Pass, act};
 use super::graph::{Extent, NodeId, Op};
 use super::net::{Inner, Net};
 use super::site::SiteBatch;
+use crate::ops::Recorder;
 use crate::ops::layout::{nchw_to_nhwc, nhwc_to_nchw};
 use crate::ops::pixel_shuffle::{PixelShuffleKernel, ShuffleShape};
 use crate::ops::prelu::PreluKernel;
@@ -44,7 +45,7 @@ impl Net {
     /// # Errors
     /// As [`predict_images`](Self::predict_images).
     pub fn forward_images(&self, x: Images<Taped>, mode: Mode) -> Result<Images<Taped>> {
-        let (x, mut tape) = x.split_tape();
+        let (x, mut tape) = Taped::split_images(x)?;
         let (n, _, h, w) = *x.shape();
         let nhwc = self.channels_last(&x)?;
         let (pass, y, oc) = {

@@ -29,6 +29,8 @@ pub(crate) mod cuda;
 pub(crate) mod parallel;
 pub(crate) mod tape;
 
+pub use tape::{BackwardOp, Recorder};
+
 /// The result of a `try_` twin, or a panic that says what the error says.
 #[track_caller]
 pub(crate) fn or_panic<V>(result: crate::Result<V>) -> V {

@@ -4,7 +4,62 @@ use dfdx::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::ops::layout::{nchw_to_nhwc, nhwc_to_nchw};
-use crate::tensors::{Buffer, Dev, Grads, Images, Shape4, dev};
+use crate::tensors::{Buffer, Dev, Grads, Images, Matrix, Shape4, Vector, dev};
+
+/// The backward pass of one operation.
+pub type BackwardOp = Box<dyn FnOnce(&mut Grads) -> Result<(), CpuError>>;
+
+/// dfdx's tapes, with what the library's operations do to them compiled into the library.
+///
+/// Code with type parameters is compiled anew in every cell that uses it, and most of what an operation does to a tape
+/// is such code. An operation on a `Recorder` splits, computes and records in functions of concrete types; what is left
+/// for the cell is a few moves. (Measured: a cell that trains with [`cross_entropy`](super::cross_entropy) took twice
+/// as long to compile without it.)
+pub trait Recorder: Tape<f32, Dev> {
+    /// Elements in row-major order, and the tape.
+    ///
+    /// # Errors
+    /// When memory for a copy cannot be had.
+    fn split_images(x: Images<Self>) -> Result<(Images, Self)>;
+    /// As [`split_images`](Self::split_images).
+    ///
+    /// # Errors
+    /// When memory for a copy cannot be had.
+    fn split_matrix(x: Matrix<Self>) -> Result<(Matrix, Self)>;
+    /// As [`split_images`](Self::split_images).
+    ///
+    /// # Errors
+    /// When memory for a copy cannot be had.
+    fn split_vector(x: Vector<Self>) -> Result<(Vector, Self)>;
+    /// The tape with one more operation.
+    fn record(self, op: BackwardOp) -> Self;
+}
+
+macro_rules! recorder {
+    ($tape:ty) => {
+        impl Recorder for $tape {
+            #[inline(never)]
+            fn split_images(x: Images<Self>) -> Result<(Images, Self)> {
+                split(x)
+            }
+            #[inline(never)]
+            fn split_matrix(x: Matrix<Self>) -> Result<(Matrix, Self)> {
+                split(x)
+            }
+            #[inline(never)]
+            fn split_vector(x: Vector<Self>) -> Result<(Vector, Self)> {
+                split(x)
+            }
+            #[inline(never)]
+            fn record(mut self, op: BackwardOp) -> Self {
+                self.add_backward_op(op);
+                self
+            }
+        }
+    };
+}
+recorder!(NoneTape);
+recorder!(OwnedTape<f32, Dev>);
 
 /// A buffer of zeros.
 pub(crate) fn zeros(len: usize) -> Result<Buffer> {

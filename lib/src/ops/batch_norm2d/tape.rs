@@ -1,6 +1,6 @@
 //! Batch normalisation on dfdx's tape, in both modes.
 
-use dfdx::prelude::{HasShape, Merge, PutTape, Tape};
+use dfdx::prelude::{HasShape, Merge, PutTape};
 
 use super::{BatchNormKernel, NormShape};
 use crate::error::{Error, Result};
@@ -8,8 +8,8 @@ use crate::ops::or_panic;
 use crate::ops::parallel::expect_len;
 use crate::ops::relu::Activation;
 use crate::ops::tape::{
-    add_gradient, channels_first, channels_last, load, load_images, split, store_images,
-    with_gradient, zeros,
+    BackwardOp, Recorder, add_gradient, channels_first, channels_last, load, load_images,
+    store_images, with_gradient, zeros,
 };
 use crate::tensors::{Dev, Images, Vector, dev};
 
@@ -92,9 +92,9 @@ pub fn batch_norm2d<T, R, Q>(
     mode: Mode,
 ) -> Images<T>
 where
-    T: Tape<f32, Dev> + Merge<R> + Merge<Q>,
-    R: Tape<f32, Dev>,
-    Q: Tape<f32, Dev>,
+    T: Recorder + Merge<R> + Merge<Q>,
+    R: Recorder,
+    Q: Recorder,
 {
     or_panic(try_batch_norm2d(x, gamma, beta, state, mode))
 }
@@ -112,20 +112,17 @@ pub fn try_batch_norm2d<T, R, Q>(
     mode: Mode,
 ) -> Result<Images<T>>
 where
-    T: Tape<f32, Dev> + Merge<R> + Merge<Q>,
-    R: Tape<f32, Dev>,
-    Q: Tape<f32, Dev>,
+    T: Recorder + Merge<R> + Merge<Q>,
+    R: Recorder,
+    Q: Recorder,
 {
-    let (x, tape) = split(x)?;
-    let (gamma, gamma_tape) = split(gamma)?;
-    let (beta, beta_tape) = split(beta)?;
-    let mut tape = tape.merge(gamma_tape).merge(beta_tape);
+    let (x, tape) = T::split_images(x)?;
+    let (gamma, gamma_tape) = R::split_vector(gamma)?;
+    let (beta, beta_tape) = Q::split_vector(beta)?;
     let (y, backward) = forward(x, gamma, beta, state, mode)?;
-    tape.add_backward_op(backward);
-    Ok(y.put_tape(tape))
+    let tape = tape.merge(gamma_tape).merge(beta_tape);
+    Ok(y.put_tape(tape.record(backward)))
 }
-
-type Backward = Box<dyn FnOnce(&mut crate::Grads) -> Result<(), dfdx::prelude::CpuError>>;
 
 fn forward(
     x: Images,
@@ -133,7 +130,7 @@ fn forward(
     beta: Vector,
     state: &mut BatchNormState,
     mode: Mode,
-) -> Result<(Images, Backward)> {
+) -> Result<(Images, BackwardOp)> {
     let shape = *x.shape();
     let (n, channels, h, w) = shape;
     let s = NormShape {
@@ -168,7 +165,7 @@ fn forward(
     }
     let y = store_images(&y, shape)?;
     let out = y.clone();
-    let backward: Backward = Box::new(move |grads| {
+    let backward: BackwardOp = Box::new(move |grads| {
         with_gradient(grads, &out, |grads, dy| {
             let mut dy = channels_last(shape, dy)?;
             let mut dz = zeros(dy.len())?;

@@ -26,6 +26,7 @@ pub(crate) mod cpu;
 pub(crate) mod cuda;
 mod tape;
 
+pub(crate) use tape::record as conv2d_record;
 pub use tape::{Conv2dOptions, conv2d, try_conv2d};
 
 /// Geometry of one convolution; activations NHWC, weights OIHW `(out, in/groups, kh, kw)` as in PyTorch.

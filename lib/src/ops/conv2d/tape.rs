@@ -5,7 +5,8 @@ use dfdx::prelude::*;
 use super::{Conv2dKernel, ConvShape};
 use crate::error::{Error, Result};
 use crate::ops::layout::{add_nhwc_to_nchw, nchw_to_nhwc, nhwc_to_nchw};
-use crate::tensors::{Buffer, Dev, Grads, Images, Vector, dev, from_vec, read};
+use crate::ops::tape::{BackwardOp, Recorder};
+use crate::tensors::{Buffer, Grads, Images, Vector, dev, from_vec, read};
 
 /// How a convolution walks over its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +49,8 @@ impl Default for Conv2dOptions {
 /// Where [`try_conv2d`] returns an error.
 pub fn conv2d<T, R>(x: Images<T>, w: Images<R>, bias: Option<Vector>, o: Conv2dOptions) -> Images<T>
 where
-    T: Tape<f32, Dev> + Merge<R>,
-    R: Tape<f32, Dev>,
+    T: Recorder + Merge<R>,
+    R: Recorder,
 {
     try_conv2d(x, w, bias, o).unwrap_or_else(|e| panic!("{e}"))
 }
@@ -65,16 +66,28 @@ pub fn try_conv2d<T, R>(
     o: Conv2dOptions,
 ) -> Result<Images<T>>
 where
-    T: Tape<f32, Dev> + Merge<R>,
-    R: Tape<f32, Dev>,
+    T: Recorder + Merge<R>,
+    R: Recorder,
 {
-    let (x, tape) = x.split_tape();
-    let (w, w_tape) = w.split_tape();
-    let mut tape = tape.merge(w_tape);
+    let (x, tape) = T::split_images(x)?;
+    let (w, w_tape) = R::split_images(w)?;
     let (y, backward) = record(x, w, bias, o)?;
+    Ok(y.put_tape(tape.merge(w_tape).record(backward)))
+}
+
+/// The convolution of contiguous tensors and its backward pass.
+pub(crate) fn record(
+    x: Images,
+    w: Images,
+    bias: Option<Vector>,
+    o: Conv2dOptions,
+) -> Result<(Images, BackwardOp)> {
+    let (y, backward) = forward(x, w, bias, o)?;
     let out = y.clone();
-    tape.add_backward_op(move |grads| backward.run(&out, grads));
-    Ok(y.put_tape(tape))
+    Ok((
+        y,
+        Box::new(move |grads: &mut Grads| backward.run(&out, grads)),
+    ))
 }
 
 /// What the backward pass needs.
@@ -88,7 +101,7 @@ struct Backward {
     weight: Buffer,
 }
 
-fn record(
+fn forward(
     x: Images,
     w: Images,
     bias: Option<Vector>,
@@ -220,6 +233,21 @@ mod tests {
         let b = from_vec(b.to_vec(), (4,)).unwrap();
         let y = read(&conv2d(x, w, Some(b), o));
         y.iter().map(|&v| 0.5 * f64::from(v) * f64::from(v)).sum()
+    }
+
+    #[test]
+    fn a_turned_image_gets_the_gradient_of_its_own_order() {
+        let o = Conv2dOptions::default();
+        let x = from_vec((0..6).map(|k| k as f32).collect(), (1, 1, 2, 3)).unwrap();
+        let w = from_vec(vec![1.0, 10.0], (1, 1, 1, 2)).unwrap();
+        // Rows and columns change places: 3 rows of 2, convolved to a column of 3.
+        let turned = x.leaky_trace().permute::<_, Axes4<0, 1, 3, 2>>();
+        let y = conv2d(turned, w, None, o);
+        assert_eq!(read(&y), [30.0, 41.0, 52.0]);
+        let weights = from_vec(vec![1.0, 2.0, 3.0], (1, 1, 3, 1)).unwrap();
+        let grads = (y * weights).sum::<(), _>().backward();
+        let dx = [1.0, 2.0, 3.0, 10.0, 20.0, 30.0];
+        assert_eq!(read(&grads.get(&x)), dx);
     }
 
     #[test]

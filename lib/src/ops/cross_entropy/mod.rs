@@ -12,12 +12,12 @@
 //! Computed from `z - max z`, so that no exponential overflows. Smoothing as in Szegedy et al., "Rethinking
 //! the Inception Architecture", arXiv:1512.00567, §7.
 
-use dfdx::prelude::{HasShape, PutTape, Storage, Tape};
+use dfdx::prelude::{HasShape, PutTape, Storage};
 
 use crate::error::Result;
 use crate::ops::or_panic;
-use crate::ops::tape::{load, split, store, with_gradient, zeros};
-use crate::tensors::{Buffer, Dev, Matrix, Scalar, dev};
+use crate::ops::tape::{BackwardOp, Recorder, load, store, with_gradient, zeros};
+use crate::tensors::{Buffer, Grads, Matrix, Scalar, dev};
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -55,7 +55,7 @@ pub trait CrossEntropyKernel: Storage<f32> {
 /// # Panics
 /// Where [`try_cross_entropy`] fails.
 #[track_caller]
-pub fn cross_entropy<T: Tape<f32, Dev>>(logits: Matrix<T>, labels: &[usize]) -> Scalar<T> {
+pub fn cross_entropy<T: Recorder>(logits: Matrix<T>, labels: &[usize]) -> Scalar<T> {
     or_panic(try_cross_entropy(logits, labels, 0.0))
 }
 
@@ -63,23 +63,28 @@ pub fn cross_entropy<T: Tape<f32, Dev>>(logits: Matrix<T>, labels: &[usize]) -> 
 ///
 /// # Errors
 /// As [`CrossEntropyKernel::cross_entropy`].
-pub fn try_cross_entropy<T: Tape<f32, Dev>>(
+pub fn try_cross_entropy<T: Recorder>(
     logits: Matrix<T>,
     labels: &[usize],
     smoothing: f32,
 ) -> Result<Scalar<T>> {
-    let (logits, mut tape) = split(logits)?;
+    let (logits, tape) = T::split_matrix(logits)?;
+    let (loss, backward) = record(logits, labels, smoothing)?;
+    Ok(loss.put_tape(tape.record(backward)))
+}
+
+fn record(logits: Matrix, labels: &[usize], smoothing: f32) -> Result<(Scalar, BackwardOp)> {
     let (loss, gradient) = forward(&logits, labels, smoothing)?;
     let out = loss.clone();
-    tape.add_backward_op(move |grads| {
+    let backward = move |grads: &mut Grads| {
         with_gradient(grads, &out, |grads, dy| {
             let slope = dy[0];
             let into = grads.get_or_alloc_mut(&logits)?;
             crate::ops::parallel::update(&gradient, into, move |into, g| into + slope * g);
             Ok(())
         })
-    });
-    Ok(loss.put_tape(tape))
+    };
+    Ok((loss, Box::new(backward)))
 }
 
 fn forward(logits: &Matrix, labels: &[usize], smoothing: f32) -> Result<(Scalar, Buffer)> {

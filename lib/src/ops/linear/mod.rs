@@ -12,9 +12,12 @@
 
 use dfdx::prelude::*;
 
-use super::conv2d::{ActQuant, ActQuantGrad, Conv2dKernel, Conv2dOptions, ConvShape, try_conv2d};
+use super::conv2d::{
+    ActQuant, ActQuantGrad, Conv2dKernel, Conv2dOptions, ConvShape, conv2d_record,
+};
+use super::tape::{BackwardOp, Recorder};
 use crate::error::{Error, Result};
-use crate::tensors::{Dev, Matrix, Vector};
+use crate::tensors::{Matrix, Vector};
 
 /// Rows, inputs and outputs of a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +108,8 @@ impl<D: Conv2dKernel> LinearKernel for D {}
 /// Where [`try_linear`] returns an error.
 pub fn linear<T, R>(x: Matrix<T>, w: Matrix<R>, bias: Option<Vector>) -> Matrix<T>
 where
-    T: Tape<f32, Dev> + Merge<R>,
-    R: Tape<f32, Dev>,
+    T: Recorder + Merge<R>,
+    R: Recorder,
 {
     try_linear(x, w, bias).unwrap_or_else(|e| panic!("{e}"))
 }
@@ -117,8 +120,8 @@ where
 /// [`Error::Shape`] when the features of `x`, `w` and `bias` differ, [`Error::Invalid`] for an empty matrix.
 pub fn try_linear<T, R>(x: Matrix<T>, w: Matrix<R>, bias: Option<Vector>) -> Result<Matrix<T>>
 where
-    T: Tape<f32, Dev> + Merge<R>,
-    R: Tape<f32, Dev>,
+    T: Recorder + Merge<R>,
+    R: Recorder,
 {
     let ((rows, inputs), (outputs, found)) = (*x.shape(), *w.shape());
     if inputs != found {
@@ -128,10 +131,19 @@ where
             format!("a weight ({outputs}, {found})"),
         ));
     }
+    let (x, tape) = T::split_matrix(x)?;
+    let (w, w_tape) = R::split_matrix(w)?;
+    let (y, backward) = record(x, w, bias)?;
+    Ok(y.put_tape(tape.merge(w_tape).record(backward)))
+}
+
+fn record(x: Matrix, w: Matrix, bias: Option<Vector>) -> Result<(Matrix, BackwardOp)> {
+    let ((rows, inputs), (outputs, _)) = (*x.shape(), *w.shape());
+    // Reshaped tensors are the same to the tape: their gradients are those of `x` and `w`.
     let x = x.try_reshape_like(&(rows, inputs, 1, 1))?;
     let w = w.try_reshape_like(&(outputs, inputs, 1, 1))?;
-    let y = try_conv2d(x, w, bias, Conv2dOptions::default())?;
-    Ok(y.try_reshape_like(&(rows, outputs))?)
+    let (y, backward) = conv2d_record(x, w, bias, Conv2dOptions::default())?;
+    Ok((y.try_reshape_like(&(rows, outputs))?, backward))
 }
 
 #[cfg(test)]

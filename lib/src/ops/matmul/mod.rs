@@ -13,13 +13,13 @@
 //! dfdx's own method of this name works on all its tensor types and is compiled anew in each cell that calls it; here
 //! only the bookkeeping of the tape is.
 
-use dfdx::prelude::{HasShape, Merge, PutTape, Tape};
+use dfdx::prelude::{HasShape, Merge, PutTape};
 
 use super::linear::{LinearKernel, LinearShape};
 use crate::error::{Error, Result};
 use crate::ops::or_panic;
-use crate::ops::tape::{load, split, store, with_gradient, zeros};
-use crate::tensors::{Buffer, Dev, Grads, Matrix, dev};
+use crate::ops::tape::{BackwardOp, Recorder, add_gradient, load, store, with_gradient, zeros};
+use crate::tensors::{Buffer, Grads, Matrix, dev};
 
 /// A device's products of matrices in row-major order: every device with a linear layer has them.
 pub trait MatmulKernel: LinearKernel {
@@ -107,8 +107,8 @@ impl MatmulShape {
 #[track_caller]
 pub fn matmul<T, R>(a: Matrix<T>, b: Matrix<R>) -> Matrix<T>
 where
-    T: Tape<f32, Dev> + Merge<R>,
-    R: Tape<f32, Dev>,
+    T: Recorder + Merge<R>,
+    R: Recorder,
 {
     or_panic(try_matmul(a, b))
 }
@@ -119,18 +119,22 @@ where
 /// [`Error::Shape`] unless `a` has as many columns as `b` has rows, [`Error::Invalid`] for an empty matrix.
 pub fn try_matmul<T, R>(a: Matrix<T>, b: Matrix<R>) -> Result<Matrix<T>>
 where
-    T: Tape<f32, Dev> + Merge<R>,
-    R: Tape<f32, Dev>,
+    T: Recorder + Merge<R>,
+    R: Recorder,
 {
-    let (a, tape) = split(a)?;
-    let (b, b_tape) = split(b)?;
-    let mut tape = tape.merge(b_tape);
+    let (a, tape) = T::split_matrix(a)?;
+    let (b, b_tape) = R::split_matrix(b)?;
+    let (y, backward) = record(a, b)?;
+    Ok(y.put_tape(tape.merge(b_tape).record(backward)))
+}
+
+fn record(a: Matrix, b: Matrix) -> Result<(Matrix, BackwardOp)> {
     let (y, product) = Product::new(a, b)?;
     let out = y.clone();
-    tape.add_backward_op(move |grads| {
+    let backward = move |grads: &mut Grads| {
         with_gradient(grads, &out, |grads, dy| product.backward(grads, dy))
-    });
-    Ok(y.put_tape(tape))
+    };
+    Ok((y, Box::new(backward)))
 }
 
 /// What the backward pass needs.
@@ -173,10 +177,10 @@ impl Product {
     fn backward(&self, grads: &mut Grads, dy: &Buffer) -> Result<()> {
         let mut part = zeros(self.left.len())?;
         dev().matmul_grad_left(self.shape, dy, &self.right, &mut part)?;
-        super::tape::add_gradient(grads, &self.a, &part)?;
+        add_gradient(grads, &self.a, &part)?;
         let mut part = zeros(self.right.len())?;
         dev().matmul_grad_right(self.shape, &self.left, dy, &mut part)?;
-        super::tape::add_gradient(grads, &self.b, &part)
+        add_gradient(grads, &self.b, &part)
     }
 }
 
@@ -236,11 +240,16 @@ mod tests {
     }
 
     #[test]
-    fn a_transposed_matrix_is_read_as_it_looks() {
+    fn a_transposed_matrix_is_read_as_it_looks_and_gets_its_gradient_so() {
         use dfdx::prelude::{Axes2, PermuteTo};
         let a = matrix(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], (2, 3));
-        let turned: Matrix = a.clone().permute::<_, Axes2<1, 0>>();
-        assert_eq!(read(&matmul(a, turned)), [14.0, 32.0, 32.0, 77.0]);
+        let turned = a.leaky_trace().permute::<_, Axes2<1, 0>>();
+        let y = matmul(turned, matrix(&[1.0, 0.0, 2.0, 1.0], (2, 2)));
+        assert_eq!(read(&y), [9.0, 4.0, 12.0, 5.0, 15.0, 6.0]);
+        let weights = matrix(&[1.0, 0.0, 0.0, 1.0, 10.0, 0.0], (3, 2));
+        let grads = (y * weights).sum::<(), _>().backward();
+        // d/da[k][row] = sum over columns of weight[row][column] b[k][column]
+        assert_eq!(read(&grads.get(&a)), [1.0, 0.0, 10.0, 2.0, 1.0, 20.0]);
     }
 
     #[test]

@@ -11,15 +11,15 @@
 //! Source: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
 //! Convolutional Neural Network", arXiv:1609.05158, equation 4.
 
-use dfdx::prelude::{HasShape, PutTape, Storage, Tape};
+use dfdx::prelude::{HasShape, PutTape, Storage};
 
 use crate::error::{Error, Result};
 use crate::ops::or_panic;
 use crate::ops::tape::{
-    add_gradient, channels_first, channels_last, load_images, split, store_images, with_gradient,
-    zeros,
+    BackwardOp, Recorder, add_gradient, channels_first, channels_last, load_images, store_images,
+    with_gradient, zeros,
 };
-use crate::tensors::{Dev, Images, dev};
+use crate::tensors::{Grads, Images, dev};
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -83,7 +83,7 @@ pub trait PixelShuffleKernel: Storage<f32> {
 /// # Panics
 /// Where [`try_pixel_shuffle`] fails.
 #[track_caller]
-pub fn pixel_shuffle<T: Tape<f32, Dev>>(x: Images<T>, factor: usize) -> Images<T> {
+pub fn pixel_shuffle<T: Recorder>(x: Images<T>, factor: usize) -> Images<T> {
     or_panic(try_pixel_shuffle(x, factor))
 }
 
@@ -91,8 +91,13 @@ pub fn pixel_shuffle<T: Tape<f32, Dev>>(x: Images<T>, factor: usize) -> Images<T
 ///
 /// # Errors
 /// [`Error::Shape`] unless the square of a positive `factor` divides the channels.
-pub fn try_pixel_shuffle<T: Tape<f32, Dev>>(x: Images<T>, factor: usize) -> Result<Images<T>> {
-    let (x, mut tape) = split(x)?;
+pub fn try_pixel_shuffle<T: Recorder>(x: Images<T>, factor: usize) -> Result<Images<T>> {
+    let (x, tape) = T::split_images(x)?;
+    let (y, backward) = record(x, factor)?;
+    Ok(y.put_tape(tape.record(backward)))
+}
+
+fn record(x: Images, factor: usize) -> Result<(Images, BackwardOp)> {
     let (batch, c, height, width) = *x.shape();
     let square = factor * factor;
     if square == 0 || !c.is_multiple_of(square) {
@@ -113,15 +118,15 @@ pub fn try_pixel_shuffle<T: Tape<f32, Dev>>(x: Images<T>, factor: usize) -> Resu
     dev().pixel_shuffle(s, &load_images(&x)?, &mut y)?;
     let y = store_images(&y, (batch, c / square, factor * height, factor * width))?;
     let out = y.clone();
-    tape.add_backward_op(move |grads| {
+    let backward = move |grads: &mut Grads| {
         with_gradient(grads, &out, |grads, dy| {
             let dy = channels_last(*out.shape(), dy)?;
             let mut dx = zeros(s.elements())?;
             dev().pixel_shuffle_grad(s, &dy, &mut dx, false)?;
             add_gradient(grads, &x, &channels_first(*x.shape(), &dx)?)
         })
-    });
-    Ok(y.put_tape(tape))
+    };
+    Ok((y, Box::new(backward)))
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! Pooling on dfdx's tape.
 
-use dfdx::prelude::{HasShape, PutTape, Tape};
+use dfdx::prelude::{HasShape, PutTape};
 
 use super::{PoolKernel, PoolShape};
 use crate::error::Result;
 use crate::ops::or_panic;
 use crate::ops::tape::{
-    add_gradient, channels_first, channels_last, load_images, split, store, store_images,
-    with_gradient, zeros,
+    BackwardOp, Recorder, add_gradient, channels_first, channels_last, load_images, store,
+    store_images, with_gradient, zeros,
 };
-use crate::tensors::{Dev, Images, Matrix, dev};
+use crate::tensors::{Grads, Images, Matrix, dev};
 
 /// Mean over the pixels of each channel: `(N, C, H, W)` to `(N, C)`; `dx = dy / (H W)`.
 ///
@@ -24,7 +24,7 @@ use crate::tensors::{Dev, Images, Matrix, dev};
 /// # Panics
 /// Where [`try_global_avg_pool`] fails.
 #[track_caller]
-pub fn global_avg_pool<T: Tape<f32, Dev>>(x: Images<T>) -> Matrix<T> {
+pub fn global_avg_pool<T: Recorder>(x: Images<T>) -> Matrix<T> {
     or_panic(try_global_avg_pool(x))
 }
 
@@ -32,26 +32,26 @@ pub fn global_avg_pool<T: Tape<f32, Dev>>(x: Images<T>) -> Matrix<T> {
 ///
 /// # Errors
 /// [`crate::Error::Invalid`] for images without pixels or channels.
-pub fn try_global_avg_pool<T: Tape<f32, Dev>>(x: Images<T>) -> Result<Matrix<T>> {
-    let (x, mut tape) = split(x)?;
-    let y = mean_forward(&x)?;
+pub fn try_global_avg_pool<T: Recorder>(x: Images<T>) -> Result<Matrix<T>> {
+    let (x, tape) = T::split_images(x)?;
+    let (y, backward) = record_mean(x)?;
+    Ok(y.put_tape(tape.record(backward)))
+}
+
+fn record_mean(x: Images) -> Result<(Matrix, BackwardOp)> {
+    let (n, c, h, w) = *x.shape();
+    let mut y = zeros(n * c)?;
+    dev().global_avg_pool_forward(n, h * w, c, &load_images(&x)?, &mut y)?;
+    let y = store(y, (n, c))?;
     let out = y.clone();
-    tape.add_backward_op(move |grads| {
+    let backward = move |grads: &mut Grads| {
         with_gradient(grads, &out, |grads, dy| {
-            let (n, c, h, w) = *x.shape();
             let mut dx = zeros(n * c * h * w)?;
             dev().global_avg_pool_grad(n, h * w, c, dy, &mut dx, false)?;
             add_gradient(grads, &x, &channels_first(*x.shape(), &dx)?)
         })
-    });
-    Ok(y.put_tape(tape))
-}
-
-fn mean_forward(x: &Images) -> Result<Matrix> {
-    let (n, c, h, w) = *x.shape();
-    let mut y = zeros(n * c)?;
-    dev().global_avg_pool_forward(n, h * w, c, &load_images(x)?, &mut y)?;
-    store(y, (n, c))
+    };
+    Ok((y, Box::new(backward)))
 }
 
 /// The largest value of each `kernel x kernel` window; see the [module](super) for sizes and gradient.
@@ -67,7 +67,7 @@ fn mean_forward(x: &Images) -> Result<Matrix> {
 /// # Panics
 /// Where [`try_max_pool2d`] fails.
 #[track_caller]
-pub fn max_pool2d<T: Tape<f32, Dev>>(
+pub fn max_pool2d<T: Recorder>(
     x: Images<T>,
     kernel: usize,
     stride: usize,
@@ -80,13 +80,23 @@ pub fn max_pool2d<T: Tape<f32, Dev>>(
 ///
 /// # Errors
 /// As [`PoolShape::out`].
-pub fn try_max_pool2d<T: Tape<f32, Dev>>(
+pub fn try_max_pool2d<T: Recorder>(
     x: Images<T>,
     kernel: usize,
     stride: usize,
     padding: usize,
 ) -> Result<Images<T>> {
-    let (x, mut tape) = split(x)?;
+    let (x, tape) = T::split_images(x)?;
+    let (y, backward) = record_max(x, kernel, stride, padding)?;
+    Ok(y.put_tape(tape.record(backward)))
+}
+
+fn record_max(
+    x: Images,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+) -> Result<(Images, BackwardOp)> {
     let (batch, channels, in_h, in_w) = *x.shape();
     let s = PoolShape {
         batch,
@@ -97,22 +107,18 @@ pub fn try_max_pool2d<T: Tape<f32, Dev>>(
         stride,
         padding,
     };
-    let y = max_forward(s, &x)?;
+    let (out_h, out_w) = s.out()?;
+    let mut y = zeros(s.out_len()?)?;
+    dev().max_pool_forward(s, &load_images(&x)?, &mut y)?;
+    let y = store_images(&y, (s.batch, s.channels, out_h, out_w))?;
     let out = y.clone();
-    tape.add_backward_op(move |grads| {
+    let backward = move |grads: &mut Grads| {
         with_gradient(grads, &out, |grads, dy| {
             let dy = channels_last(*out.shape(), dy)?;
             let mut dx = zeros(s.in_len())?;
             dev().max_pool_grad(s, &load_images(&x)?, &dy, &mut dx, false)?;
             add_gradient(grads, &x, &channels_first(*x.shape(), &dx)?)
         })
-    });
-    Ok(y.put_tape(tape))
-}
-
-fn max_forward(s: PoolShape, x: &Images) -> Result<Images> {
-    let (out_h, out_w) = s.out()?;
-    let mut y = zeros(s.out_len()?)?;
-    dev().max_pool_forward(s, &load_images(x)?, &mut y)?;
-    store_images(&y, (s.batch, s.channels, out_h, out_w))
+    };
+    Ok((y, Box::new(backward)))
 }
