@@ -21,7 +21,7 @@ def main():
     parser.add_argument("--only", default="", help="layers or runs")
     parser.add_argument("--rebit", required=True, help="the program bench_peers")
     options = parser.parse_args()
-    table = Table()
+    table = Table(options.json)
     if options.only in ("", "layers"):
         rounds = [call(options.rebit, "masked", options.seconds) for _ in range(options.rounds)]
         for index, (share, bar) in enumerate(BARS.items()):
@@ -43,9 +43,8 @@ def main():
         work = f"LTS run, linear, 20 % warm-up, {options.epochs} epochs"
         for part, bar in (("seconds", 0.9), ("backward_seconds", None), ("weight_grad_seconds", None)):
             name = work if bar else part.replace("_", " ")
-            frozen = {"frozen_at_the_end": rounds[0]["linear"]["frozen_at_the_end"]}
+            frozen = {"updates_eliminated": rounds[0]["linear"]["updates_eliminated"]}
             table.add(name, "no freezing", "s", median("linear", part), median("no freezing", part), bar, **frozen)
-    table.write(options.json)
 
 
 if __name__ == "__main__":
