@@ -13,8 +13,10 @@ class Failed(Exception):
     """A program that ended badly or not at all."""
 
 
-def call(*command):
-    environment = dict(os.environ, OMP_NUM_THREADS=str(THREADS), RAYON_NUM_THREADS=str(THREADS), REBIT_THREADS=str(THREADS))
+def call(*command, threads=THREADS):
+    """The JSON object on the last line of what a program prints, which runs on `threads` threads."""
+    names = ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "REBIT_THREADS")
+    environment = dict(os.environ, **{name: str(threads) for name in names})
     name = " ".join(os.path.basename(str(c)) for c in command)
     try:
         done = subprocess.run([str(c) for c in command], env=environment, stdout=subprocess.PIPE, text=True, timeout=PATIENCE)
