@@ -127,12 +127,19 @@ def main():
     table = Table(options.json)
     sides.rebit("prepare", options.exchange)
     wanted = set(options.only.split(",")) - {""} or {"convs", "steps", "rust"}
+    ours = first = None
     if "steps" in wanted:
-        ours, first = steps(sides, table)
+        try:
+            ours, first = steps(sides, table)
+        except Failed as why:
+            table.fail("ResNet-20 step", "PyTorch", 1.0, why)
     if "convs" in wanted:
-        convs(sides, table)
+        try:
+            convs(sides, table)
+        except Failed as why:
+            table.fail("convolutions", "PyTorch", 1.2, why)
     # Last, for these are the slowest.
-    if {"steps", "rust"} <= wanted:
+    if "rust" in wanted and first:
         rust_peers(sides, table, ours, first)
 
 
