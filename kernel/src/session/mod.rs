@@ -13,6 +13,7 @@ mod rewrite;
 mod run;
 mod start;
 mod stream;
+mod times;
 mod types;
 mod verdict;
 mod worker;
