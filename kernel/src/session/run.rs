@@ -21,6 +21,9 @@ impl Session {
 
     /// Runs one cell that may ask its reader for input. Without an answer the cell gets an empty line and
     /// is interrupted.
+    ///
+    /// A cell also asks when it reads its standard input. There an empty answer is the end of the input:
+    /// `read_line` gets nothing, `lines()` and `read_to_string` come to their end.
     pub fn execute_with_input(
         &mut self,
         code: &str,
@@ -91,9 +94,12 @@ impl Session {
                     translator.flush(sink);
                     let line = reader(request).unwrap_or_else(|| {
                         // An interrupt is no answer either, but needs no second one.
-                        if !self.shared.interrupted() {
-                            ending.unanswered = true;
-                            self.shared.interrupt();
+                        match self.shared.interrupted() {
+                            true => ending.cut_off = true,
+                            false => {
+                                ending.unanswered = true;
+                                self.shared.interrupt();
+                            }
                         }
                         String::new()
                     });

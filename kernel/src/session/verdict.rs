@@ -17,6 +17,8 @@ pub struct Ending {
     pub user_error: Option<String>,
     /// It asked for input, and there was nobody to answer.
     pub unanswered: bool,
+    /// It was interrupted while it waited for an answer, and got an empty one.
+    pub cut_off: bool,
     /// The runtime is gone: exit status, signal, last words.
     pub exited: Option<(Option<i32>, Option<i32>, String)>,
 }
@@ -71,6 +73,10 @@ impl Session {
             }
         };
         let failure = match failure {
+            None if ending.cut_off => Some(errors::plain(
+                "interrupted",
+                "the cell was interrupted while it waited for input",
+            )),
             // Whatever it did with the empty line that it got instead.
             failed @ Some(_) if !ending.unanswered => failed,
             None if !ending.unanswered => None,

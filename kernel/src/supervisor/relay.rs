@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::descriptors::{nonblocking, poll, poll_if, read_fd, readable, watch};
 use super::frame::Frame;
+use super::input::Input;
 use super::splitter::{COMPLETE, INPUT, Piece, Splitter};
-use super::waiting::{reads_stdin, unread};
+use super::waiting::reads_stdin;
 use super::{COLON, RUNTIME, SOCKET, WIRE, command};
 
 /// Standard error waits this long for the mark that makes it an error's text.
@@ -30,9 +31,19 @@ const CRASH_WORDS: [&str; 4] = [
     "memory allocation of ",
 ];
 
+/// How a cell asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// In evcxr's words, which take a line.
+    Line,
+    /// It waits in a read of its standard input, of which an empty answer is the end.
+    Read,
+}
+
 /// The process between evcxr and the runtime.
 pub struct Supervisor {
     runtime: Child,
+    input: Input,
     kernel: UnixStream,
     splitter: Splitter,
     /// Bytes on their way to the kernel.
@@ -48,7 +59,7 @@ pub struct Supervisor {
     /// A cell runs.
     running: bool,
     /// The cell has asked for a line that has not come yet.
-    asked: bool,
+    asked: Option<Question>,
     looked: Instant,
 }
 
@@ -58,12 +69,13 @@ impl Supervisor {
         let secret = std::env::var(WIRE).unwrap_or_default();
         let name = std::env::var(SOCKET).map_err(io::Error::other)?;
         let kernel = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?;
+        let (input, theirs) = Input::new()?;
         let runtime = Command::new(std::env::current_exe()?)
             .arg(RUNTIME)
             .args(std::env::args_os().skip(2))
             .env_remove(SOCKET)
             .env("RUST_BACKTRACE", "0")
-            .stdin(Stdio::piped())
+            .stdin(theirs)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
@@ -71,6 +83,7 @@ impl Supervisor {
         let mut supervisor = Supervisor {
             splitter: Splitter::new(&secret),
             kernel,
+            input,
             outgoing: Vec::new(),
             incoming: Vec::new(),
             request: Vec::new(),
@@ -79,7 +92,7 @@ impl Supervisor {
             text_since: Instant::now(),
             crash_note: None,
             running: false,
-            asked: false,
+            asked: None,
             looked: Instant::now(),
             runtime,
         };
@@ -115,6 +128,7 @@ impl Supervisor {
                 poll(ended.as_raw_fd(), libc::POLLIN),
                 poll_if(output_open && room, output.as_raw_fd()),
                 poll_if(errors_open && room, errors.as_raw_fd()),
+                poll(self.input.wants_room(), libc::POLLOUT),
             ];
             // SAFETY: the pointer and the length describe the array above.
             let n = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as _, self.patience()) };
@@ -140,6 +154,9 @@ impl Supervisor {
             if ready(4) {
                 errors_open = self.read_errors(&mut errors)?;
             }
+            if ready(5) {
+                self.input.flush();
+            }
             self.release();
             self.look_for_a_question(&mut output)?;
             if ready(2) && !(ready(3) || ready(4)) {
@@ -164,7 +181,7 @@ impl Supervisor {
         if self.splitter.holds_text() {
             until(self.text_since, MARK_WAIT);
         }
-        if self.running && !self.asked {
+        if self.running && self.asked.is_none() {
             until(self.looked, LOOK);
         }
         patience.map_or(-1, |p| p.as_millis() as libc::c_int + 1)
@@ -191,22 +208,21 @@ impl Supervisor {
 
     /// A cell that waits for its standard input without a word asks for a line, too.
     fn look_for_a_question(&mut self, output: &mut (impl Read + AsRawFd)) -> io::Result<()> {
-        if !self.running || self.asked || self.looked.elapsed() < LOOK {
+        if !self.running || self.asked.is_some() || self.looked.elapsed() < LOOK {
             return Ok(());
         }
         self.looked = Instant::now();
-        let answered = |stdin: &std::process::ChildStdin| unread(stdin) == 0;
-        if !self.runtime.stdin.as_ref().is_some_and(answered) || !reads_stdin(self.runtime.id()) {
+        if !self.input.is_read() || !reads_stdin(self.runtime.id()) {
             return Ok(());
         }
         // Between two cells it waits as well: the end of this one may be on its way.
         while self.read_output(output, None)? && readable(output) {}
-        if self.running && !self.asked {
+        if self.running && self.asked.is_none() {
             if let Some(piece) = self.splitter.release() {
                 self.piece(piece);
             }
             self.release_stderr();
-            self.asked = true;
+            self.asked = Some(Question::Read);
             tell_evcxr(&[INPUT, b":"].concat());
         }
         Ok(())
@@ -229,10 +245,11 @@ impl Supervisor {
                 self.running = true;
                 self.looked = Instant::now();
             }
-            self.asked = false;
-            // A runtime that is gone shows at its exit.
-            if let Some(stdin) = &mut self.runtime.stdin {
-                let _ = stdin.write_all(&line).and_then(|()| stdin.flush());
+            match self.asked.take() {
+                // Whoever read has ended meanwhile: evcxr's runtime must not take this for a request.
+                Some(Question::Read) if !self.running => {}
+                Some(Question::Read) if line == b"\n" => self.input.end(),
+                _ => self.input.line(&line),
             }
         }
         Ok(true)
@@ -331,7 +348,7 @@ impl Supervisor {
                 tell_evcxr(b"EVCXR_ERROR_OCCURRED");
             }
             Piece::Protocol(line) if line.starts_with(INPUT) => {
-                self.asked = true;
+                self.asked = Some(Question::Line);
                 tell_evcxr(&with_one_colon(line));
             }
             Piece::Protocol(line) => tell_evcxr(&line),
