@@ -12,6 +12,7 @@ mod processes;
 mod rewrite;
 mod run;
 mod start;
+mod statement;
 mod stream;
 mod times;
 mod types;

@@ -12,6 +12,7 @@
 
 mod descriptors;
 pub mod frame;
+mod heard;
 mod input;
 mod relay;
 pub mod splitter;
