@@ -162,6 +162,19 @@ fn values_and_outputs() {
         "{asked:?}"
     );
 
+    // A cell says how long it took when asked to.
+    b.ok(":timing");
+    b.ok("seven");
+    let took = b.text(StreamName::Stdout);
+    let seconds = took
+        .strip_prefix("took ")
+        .and_then(|t| t.strip_suffix(" s\n"));
+    assert!(
+        seconds.is_some_and(|s| s.parse::<f64>().is_ok()),
+        "{took:?}"
+    );
+    b.ok(":timing");
+
     // An empty answer is the end of the input, for one reading.
     let answers = std::cell::RefCell::new(vec!["", "three", "", "two", "one"]);
     let reply = b.session.execute_with_input(

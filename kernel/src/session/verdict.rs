@@ -6,7 +6,7 @@ use super::rewrite::Cell;
 use super::stream::{PanicReport, Translator};
 use super::worker::{Ended, Outcome};
 use super::{Session, errors};
-use crate::output::{Failure, Output, Reply};
+use crate::output::{Failure, Output, Reply, StreamName};
 
 /// What the frames of a cell said about its end.
 #[derive(Default)]
@@ -68,6 +68,11 @@ impl Session {
                 self.remember(cell);
                 for data in bundles {
                     translator.command_value(data, sink);
+                }
+                if let Some(took) = outcome.took {
+                    let text = format!("took {:.3} s\n", took.as_secs_f64());
+                    let name = StreamName::Stdout;
+                    sink(Output::Stream { name, text });
                 }
                 None
             }
