@@ -162,6 +162,36 @@ fn values_and_outputs() {
         "{asked:?}"
     );
 
+    // A cell says how long it took when asked to.
+    b.ok(":timing");
+    b.ok("seven");
+    let took = b.text(StreamName::Stdout);
+    let seconds = took
+        .strip_prefix("took ")
+        .and_then(|t| t.strip_suffix(" s\n"));
+    assert!(
+        seconds.is_some_and(|s| s.parse::<f64>().is_ok()),
+        "{took:?}"
+    );
+    b.ok(":timing");
+
+    // An empty answer is the end of the input, for one reading.
+    let answers = std::cell::RefCell::new(vec!["", "three", "", "two", "one"]);
+    let reply = b.session.execute_with_input(
+        "let all = std::io::read_to_string(std::io::stdin())?; \
+         let more = std::io::stdin().lines().count();",
+        &mut |_| {},
+        &|_| answers.borrow_mut().pop().map(str::to_string),
+    );
+    assert!(reply.is_ok(), "{reply:?}");
+    assert_eq!(b.ok("(all, more)"), r#"("one\ntwo\n", 1)"#);
+
+    // Cells that are compiled well are checked as much.
+    b.ok(":opt 2");
+    assert_eq!(b.ok("(0..10u64).map(|x| x * x).sum::<u64>()"), "285");
+    assert_eq!(b.fails("u8::MAX + \"1\".parse::<u8>()?").ename, "panic");
+    b.ok(":opt 0");
+
     // Much text is neither lost nor slow.
     b.ok("for i in 0..20_000 { println!(\"line {i}\"); }");
     assert_eq!(b.text(StreamName::Stdout).lines().count(), 20_000);

@@ -11,6 +11,8 @@ mod compile;
 mod questions;
 mod recipe;
 mod seed;
+mod thin;
+mod timed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ use compile::compile;
 use questions::ask;
 pub use recipe::{Capture, Recipe};
 pub use seed::link_tree;
+pub use timed::{COMPILERS, CompilerRun, TIMES};
 
 use super::{Prepared, Tools, build};
 use crate::error::{Error, Result};
