@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::{Augment, ImageSource, Normalize, epoch_rng};
 use crate::error::{Error, Result};
+use crate::show::check_interrupt;
 use crate::tensors::Rng;
 
 /// Aspect ratios of random crops, width to height.
@@ -100,6 +101,7 @@ fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    check_interrupt()?;
     for path in sorted(folder)? {
         if path.is_dir() {
             collect(&path, files)?;

@@ -8,6 +8,7 @@ use image::{ExtendedColorType, ImageFormat};
 use crate::error::{Error, Result};
 use crate::ops::layout::{nchw_to_nhwc, nhwc_to_nchw};
 use crate::ops::resize::try_resize;
+use crate::show::check_interrupt;
 use crate::tensors::{Images, from_vec, read};
 
 /// One colour photograph.
@@ -176,7 +177,16 @@ impl std::fmt::Debug for Photo {
 /// [`Error::Io`] for a folder that cannot be read, [`Error::Data`] for one without photographs or a broken file.
 pub fn photos(folder: impl AsRef<Path>) -> Result<Vec<Photo>> {
     let folder = folder.as_ref();
-    picture_files(folder)?.iter().map(Photo::read).collect()
+    picture_files(folder)?
+        .iter()
+        .map(read_unless_stopped)
+        .collect()
+}
+
+/// Photographs are large: a folder of them is left between two files.
+fn read_unless_stopped(path: impl AsRef<Path>) -> Result<Photo> {
+    check_interrupt()?;
+    Photo::read(path)
 }
 
 /// The pictures of a folder by name.
@@ -237,7 +247,7 @@ pub fn sr_benchmark(folder: impl AsRef<Path>, scale: usize) -> Result<Vec<SrPair
     large
         .map(|path| {
             let small = path.to_string_lossy().replace("_HR.png", "_LR.png");
-            let (high, low) = (Photo::read(path)?, Photo::read(&small)?);
+            let (high, low) = (read_unless_stopped(path)?, Photo::read(&small)?);
             if (high.height, high.width) != (scale * low.height, scale * low.width) {
                 return Err(Error::data(
                     small,

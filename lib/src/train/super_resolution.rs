@@ -189,9 +189,12 @@ pub fn score_images(images: &[Photo], pairs: &[SrPair]) -> Result<SrScore> {
 /// Mean score of a network over test pairs.
 ///
 /// # Errors
-/// As [`enlarge`] and [`score_images`].
+/// As [`enlarge`] and [`score_images`]; [`Error::Interrupted`].
 pub fn evaluate_sr(net: &Net, pairs: &[SrPair]) -> Result<SrScore> {
-    let images = pairs.iter().map(|pair| enlarge(net, &pair.low));
+    let images = pairs.iter().map(|pair| {
+        check_interrupt()?;
+        enlarge(net, &pair.low)
+    });
     score_images(&images.collect::<Result<Vec<_>>>()?, pairs)
 }
 

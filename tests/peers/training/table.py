@@ -3,22 +3,41 @@
 import json
 import os
 import subprocess
-import sys
 
 THREADS = 2
+# No single program takes a minute on an idle machine; one that hangs must not take the others' rows with it.
+PATIENCE = 300
 
 
-def call(*command):
-    environment = dict(os.environ, OMP_NUM_THREADS=str(THREADS), RAYON_NUM_THREADS=str(THREADS), REBIT_THREADS=str(THREADS))
-    done = subprocess.run([str(c) for c in command], env=environment, stdout=subprocess.PIPE, text=True)
+class Failed(Exception):
+    """A program that ended badly or not at all."""
+
+
+def call(*command, threads=THREADS):
+    """The JSON object on the last line of what a program prints, which runs on `threads` threads."""
+    names = ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "REBIT_THREADS")
+    environment = dict(os.environ, **{name: str(threads) for name in names})
+    name = " ".join(os.path.basename(str(c)) for c in command)
+    try:
+        done = subprocess.run([str(c) for c in command], env=environment, stdout=subprocess.PIPE, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired as late:
+        raise Failed(f"{name} took more than {PATIENCE} s") from late
+    except OSError as error:
+        raise Failed(f"{name} does not start: {error}") from error
     if done.returncode != 0:
-        sys.exit(f"{command[0]} ended with status {done.returncode}")
-    return json.loads(done.stdout.splitlines()[-1])
+        raise Failed(f"{name} ended with status {done.returncode}")
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError) as error:
+        raise Failed(f"{name} printed no JSON: {error}") from error
 
 
 class Table:
-    def __init__(self):
+    """Rows are printed and written as they come."""
+
+    def __init__(self, path=None):
         self.rows = []
+        self.path = path
         print(f"{'work':<44}{'peer':<24}{'ours':>9}{'theirs':>10}    {'ratio':>7}    bar")
 
     def add(self, work, peer, unit, ours, theirs, bar, **more):
@@ -29,8 +48,18 @@ class Table:
         verdict = "" if bar is None else f"{bar:5.2f}  {'holds' if ratio <= bar else 'MISSED'}"
         print(f"{work:<44}{peer:<24}{ours:>9.2f}{theirs:>10.2f} {unit:<3}{ratio:>7.3f}  {verdict}", flush=True)
 
-    def write(self, path):
-        if path:
-            with open(path + ".part", "w") as file:
+        self.write()
+
+    def fail(self, work, peer, bar, why):
+        """A row without figures: it does not hold."""
+        row = {"work": work, "peer": peer, "ours": None, "theirs": None, "ratio": None, "bar": bar, "holds": False}
+        self.rows.append(row | {"failed": str(why)})
+        print(f"{work:<44}{peer:<24}{why}", flush=True)
+        self.write()
+
+    def write(self):
+        if self.path:
+            with open(self.path + ".part", "w") as file:
                 json.dump(self.rows, file, indent=1)
-            os.replace(path + ".part", path)
+                file.write("\n")
+            os.replace(self.path + ".part", self.path)
