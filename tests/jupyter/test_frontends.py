@@ -160,7 +160,10 @@ def test_the_terminal_remembers_what_was_typed(terminal):
         later.until("[1] >")
         later.keys("C-r")
         later.tmux("send-keys", "-l", "remem")
-        later.until("let remembered = 6 * 111;")
+        later.until("(search: remem) let remembered = 6 * 111;")
+        # The first takes the line over, the second runs it.
+        later.keys("Enter")
+        later.until("> let remembered = 6 * 111;")
         later.keys("Enter")
         later.until("[2] >")
         later.line("remembered")
