@@ -68,8 +68,10 @@ def steps(sides, table):
             runs["torch"].append(sides.torch("step", o.exchange, kind, o.steps))
             runs["channels_last"].append(sides.torch("step", o.exchange, kind, o.steps, "--channels-last"))
         ours = milliseconds(runs["rebit"])
-        for peer, name, limit in (("torch", "PyTorch", bar), ("channels_last", "PyTorch, channels last", None)):
-            same = same_start(name, runs["rebit"][0], runs[peer][0])
+        # PyTorch's other memory format sums in another order, which at two bits moves values across the edges of levels.
+        sides_of_torch = (("torch", "PyTorch", bar, 1e-3), ("channels_last", "PyTorch, channels last", None, 2e-2))
+        for peer, name, limit, tolerance in sides_of_torch:
+            same = same_start(name, runs["rebit"][0], runs[peer][0], tolerance)
             table.add(work, name, "ms", ours, milliseconds(runs[peer]), limit, **same)
         if kind == "quantised":
             def peak(name):
