@@ -401,6 +401,32 @@ fn a_session_keeps_its_tools_when_a_younger_one_ends() {
 }
 
 #[test]
+fn a_dependency_that_one_session_compiled_is_there_for_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "Cargo.toml",
+        "[package]\nname = \"kept-crate\"\nversion = \"1.0.0\"\nedition = \"2024\"\n",
+    );
+    write("src/lib.rs", "pub fn seven() -> i32 { 7 }\n");
+    let dep = format!(":dep kept-crate = {{ path = {:?} }}", folder.path());
+    let compiled = |b: &Bench| b.text(StreamName::Stderr).contains("Compiling kept-crate");
+    let mut first = Bench::new();
+    first.ok(&dep);
+    assert!(compiled(&first), "{:?}", first.said);
+    drop(first);
+    let mut second = Bench::new();
+    second.ok(&dep);
+    assert!(!compiled(&second), "{:?}", second.said);
+    assert_eq!(second.ok("kept_crate::seven()"), "7");
+    assert_eq!(second.ok("randn(2, 3, &mut rng(0)).shape()"), "(2, 3)");
+}
+
+#[test]
 fn the_analyser_completes_and_explains() {
     let b = Bench::new();
     drop(b);

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::pool;
 use super::questions::{read_manifest, restore_lock};
 use super::recipe::{Capture, Recipe};
 use super::seed::seed;
@@ -95,6 +96,8 @@ fn compile_with_cargo(
         return 1;
     };
     let log = session.join(BUILD_LOG);
+    let length = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
+    let before = length(&log);
     let mut code = 1;
     for offline in [true, false] {
         let mut command = build::cargo(&settings.tools, session);
@@ -132,6 +135,13 @@ fn compile_with_cargo(
         if let Err(error) = recipe.write(&session.join("recipe.json")) {
             eprintln!("{error}");
         }
+    }
+    if code == 0
+        && length(&log) > before
+        && let Err(error) = pool::put(session, &settings.master)
+    {
+        // The cell is compiled; only the next session compiles the same again.
+        eprintln!("{error}");
     }
     code
 }

@@ -8,6 +8,7 @@
 //! Both are links to this binary; it plays the part that its name says.
 
 mod compile;
+mod pool;
 mod questions;
 mod recipe;
 mod seed;
