@@ -359,6 +359,22 @@ fn nothing_is_left_behind() {
     assert!(!alive(runtime), "the runtime outlives its session");
 }
 
+/// A crate for a `:dep` line with a path.
+fn folder_of_crate(name: &str, code: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "Cargo.toml",
+        &format!("[package]\nname = {name:?}\nversion = \"1.0.0\"\nedition = \"2024\"\n"),
+    );
+    write("src/lib.rs", code);
+    folder
+}
+
 #[test]
 fn further_dependencies_join_the_library() {
     let mut b = Bench::new();
@@ -383,17 +399,7 @@ fn a_session_keeps_its_tools_when_a_younger_one_ends() {
     // evcxr's analyser looks there before anywhere else.
     let tools = std::env::var_os("CARGO_HOME").unwrap();
     assert!(std::path::Path::new(&tools).join("bin/cargo").exists());
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
-    write(
-        "Cargo.toml",
-        "[package]\nname = \"neighbour\"\nversion = \"1.0.0\"\nedition = \"2024\"\n",
-    );
-    write("src/lib.rs", "pub fn name() -> String { \"Ada\".into() }\n");
+    let folder = folder_of_crate("neighbour", "pub fn name() -> String { \"Ada\".into() }");
     let place = folder.path().display();
     older.ok(&format!(":dep neighbour = {{ path = \"{place}\" }}"));
     assert_eq!(older.ok("neighbour::name()"), "\"Ada\"");
@@ -402,17 +408,7 @@ fn a_session_keeps_its_tools_when_a_younger_one_ends() {
 
 #[test]
 fn a_dependency_that_one_session_compiled_is_there_for_the_next() {
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
-    write(
-        "Cargo.toml",
-        "[package]\nname = \"kept-crate\"\nversion = \"1.0.0\"\nedition = \"2024\"\n",
-    );
-    write("src/lib.rs", "pub fn seven() -> i32 { 7 }\n");
+    let folder = folder_of_crate("kept-crate", "pub fn seven() -> i32 { 7 }");
     let dep = format!(":dep kept-crate = {{ path = {:?} }}", folder.path());
     let compiled = |b: &Bench| b.text(StreamName::Stderr).contains("Compiling kept-crate");
     let mut first = Bench::new();
