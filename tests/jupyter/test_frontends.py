@@ -97,6 +97,12 @@ class Terminal:
             time.sleep(0.1)
         raise AssertionError(f"{wanted!r} did not appear:\n{self.screen()}")
 
+    def wait_for_end(self, timeout=20):
+        """Until no program runs in the terminal, or no longer."""
+        deadline = time.time() + timeout
+        while self.tmux("list-sessions") and time.time() < deadline:
+            time.sleep(0.1)
+
     def close(self):
         self.tmux("kill-server")
 
@@ -142,9 +148,7 @@ def test_the_terminal_edits_completes_interrupts_and_leaves(terminal):
     terminal.line(":doc randn")
     terminal.until("fn randn(")
     terminal.keys("C-d")
-    deadline = time.time() + 20
-    while terminal.tmux("list-sessions") and time.time() < deadline:
-        time.sleep(0.1)
+    terminal.wait_for_end()
     assert terminal.tmux("list-sessions") == "", "the last program of the server has ended"
 
 
@@ -152,9 +156,7 @@ def test_the_terminal_remembers_what_was_typed(terminal):
     terminal.line("let remembered = 6 * 111;")
     terminal.until("[2] >")
     terminal.keys("C-d")
-    deadline = time.time() + 20
-    while terminal.tmux("list-sessions") and time.time() < deadline:
-        time.sleep(0.1)
+    terminal.wait_for_end()
     later = Terminal()
     try:
         later.until("[1] >")
