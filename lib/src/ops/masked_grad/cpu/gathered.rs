@@ -3,7 +3,7 @@
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::permute::{self, Part, Walk};
+use super::permute::{self, Ahead, Part, Walk};
 use super::vectors::Vectors;
 use crate::ops::conv2d::ActQuant;
 use crate::ops::conv2d::cpu::Level;
@@ -134,6 +134,11 @@ fn add_band<S: Simd>(
         let walks = rows
             .len()
             .div_ceil((WALK_FLOATS / (line + width * BLOCK)).max(1));
+        // In memory the next band follows this one.
+        let x_row = plan.source.width * plan.source.channels;
+        let below = (end - plan.source.top as isize).clamp(0, plan.source.height as isize);
+        let next_x = &job.x[image * image_len + below as usize * x_row..];
+        let next_dy = &job.dy[dy_from + dy.len()..];
         for walk in 0..walks {
             let (row, end) = (walk * rows.len() / walks, (walk + 1) * rows.len() / walks);
             let area = Area {
@@ -143,8 +148,20 @@ fn add_band<S: Simd>(
                 dy_line: width * channels,
                 dy_step: channels,
             };
+            let (x_at, dy_at) = (row * plan.src_stride * x_row, row * area.dy_line);
+            let ahead = Ahead::new(
+                [
+                    &next_x[x_at.min(next_x.len())..],
+                    &next_dy[dy_at.min(next_dy.len())..],
+                ],
+                [
+                    area.rows * plan.src_stride * x_row,
+                    area.rows * area.dy_line,
+                ],
+                area.rows * width * job.vectors.walks,
+            );
             let (x, dy) = (&xs[row * line..], &dy[row * width * channels..]);
-            add_area(job, area, x, &offsets, dy, sums.as_chunks_mut().0);
+            add_area(job, area, ahead, x, &offsets, dy, sums.as_chunks_mut().0);
         }
     });
 }
@@ -153,6 +170,7 @@ fn add_band<S: Simd>(
 fn add_area(
     job: &Gathered,
     area: Area,
+    mut ahead: Ahead,
     x: &[f32],
     offsets: &[usize],
     dy: &[f32],
@@ -167,11 +185,12 @@ fn add_area(
         let dy = &dy[index / out_blocks * plan.out_per_group + within..];
         let count = (plan.out_per_group - within).min(BLOCK);
         area.check(x, dy, BLOCK, count);
-        let walk = Walk {
+        let mut walk = Walk {
             area,
             x: x.as_ptr(),
             dy: dy.as_ptr(),
             count,
+            ahead,
         };
         let range = b.first..b.first + b.straight + b.free;
         let (offsets, loose_offsets) = offsets[range.clone()].split_at(b.straight);
@@ -190,8 +209,9 @@ fn add_area(
         let out = &vectors.out[b.first_out..b.first_out + b.free];
         // SAFETY: `run` asserted the instructions; `check` holds for the last pixel of both operands.
         unsafe {
-            permute::straight(walk, part);
-            permute::free(walk, loose, out);
+            permute::straight(&mut walk, part);
+            permute::free(&mut walk, loose, out);
         }
+        ahead = walk.ahead;
     }
 }

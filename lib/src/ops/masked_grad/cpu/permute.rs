@@ -5,11 +5,10 @@
 use std::arch::x86_64::*;
 
 use crate::ops::conv2d::cpu::outer::Area;
-use crate::ops::conv2d::cpu::source::BLOCK;
+use crate::ops::conv2d::cpu::source::{BLOCK, prefetch};
 
 /// Vectors that one walk over the pixels computes: with their permutations they fill the registers.
-const STRAIGHT: usize = 8;
-const FREE: usize = 8;
+const MOST: usize = 8;
 
 /// The pixels of an area, and sixteen output channels of the gradient or what there is of them.
 #[derive(Clone, Copy)]
@@ -19,6 +18,43 @@ pub(crate) struct Walk {
     pub dy: *const f32,
     /// Output channels that exist, at most sixteen.
     pub count: usize,
+    pub ahead: Ahead,
+}
+
+/// What the next walks will read, asked for while this one computes: the memory would be idle otherwise.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    at: [*const f32; 2],
+    /// Floats of each that one pixel asks for.
+    step: [usize; 2],
+}
+
+impl Ahead {
+    /// The first `len` floats of two operands, or what there is of them, asked for in so many turns.
+    pub fn new(operands: [&[f32]; 2], len: [usize; 2], turns: usize) -> Self {
+        Ahead {
+            at: operands.map(<[f32]>::as_ptr),
+            step: len.map(|len| len.div_ceil(turns.max(1))),
+        }
+    }
+
+    /// One turn. A prefetch past an operand's end has no effect.
+    #[inline(always)]
+    fn ask(&mut self) {
+        for (at, &step) in self.at.iter_mut().zip(&self.step) {
+            let end = at.wrapping_add(step);
+            while *at < end {
+                prefetch(*at);
+                *at = at.wrapping_add(BLOCK.min(step));
+            }
+            *at = end;
+        }
+    }
+}
+
+/// Walks that so many vectors of one kind take.
+pub(crate) fn walks(vectors: usize) -> usize {
+    vectors.div_ceil(MOST)
 }
 
 /// Vectors of one kind: where each reads the input (floats from `Walk::x`), and its sums.
@@ -34,9 +70,9 @@ pub(crate) struct Part<'a> {
 /// AVX-512F must be there; 16 floats of `x` behind each offset and `count` of `dy` must be readable at each pixel of
 /// the area; the three lists of `part` must be of one length.
 #[target_feature(enable = "avx512f")]
-pub(crate) unsafe fn straight(walk: Walk, part: Part) {
+pub(crate) unsafe fn straight(walk: &mut Walk, part: Part) {
     // SAFETY: the caller's promise.
-    unsafe { all::<false, STRAIGHT>(walk, part, &[]) }
+    unsafe { all::<false>(walk, part, &[]) }
 }
 
 /// [`straight`] with `dy[pixel][out[v][l]]`.
@@ -44,21 +80,21 @@ pub(crate) unsafe fn straight(walk: Walk, part: Part) {
 /// # Safety
 /// As [`straight`]; `out` must be as long as the other lists.
 #[target_feature(enable = "avx512f")]
-pub(crate) unsafe fn free(walk: Walk, part: Part, out: &[[i32; BLOCK]]) {
+pub(crate) unsafe fn free(walk: &mut Walk, part: Part, out: &[[i32; BLOCK]]) {
     // SAFETY: the caller's promise.
-    unsafe { all::<true, FREE>(walk, part, out) }
+    unsafe { all::<true>(walk, part, out) }
 }
 
 /// # Safety
 /// As [`free`].
 #[target_feature(enable = "avx512f")]
-unsafe fn all<const LOOSE: bool, const MOST: usize>(walk: Walk, p: Part, out: &[[i32; BLOCK]]) {
+unsafe fn all<const LOOSE: bool>(walk: &mut Walk, p: Part, out: &[[i32; BLOCK]]) {
     let count = p.source.len();
     assert!(
         p.offsets.len() == count && p.sum.len() == count && out.len() == count * usize::from(LOOSE)
     );
     // Equal walks rather than full ones and a rest.
-    let walks = count.div_ceil(MOST);
+    let walks = walks(count);
     for k in 0..walks {
         let range = k * count / walks..(k + 1) * count / walks;
         let out = if LOOSE { &out[range.clone()] } else { out };
@@ -86,13 +122,14 @@ unsafe fn all<const LOOSE: bool, const MOST: usize>(walk: Walk, p: Part, out: &[
 /// As [`free`].
 #[target_feature(enable = "avx512f")]
 unsafe fn some<const LOOSE: bool, const N: usize, const U: usize>(
-    walk: Walk,
+    walk: &mut Walk,
     offsets: &[usize],
     source: &[[i32; BLOCK]],
     out: &[[i32; BLOCK]],
     sum: &mut [[f32; BLOCK]],
 ) {
     let area = walk.area;
+    let mut ahead = walk.ahead;
     assert!(offsets.len() == N && source.len() == N && sum.len() == N);
     let there = ((1u32 << walk.count) - 1) as __mmask16;
     // SAFETY: asserted above for the vectors; the caller's promise for the pixels.
@@ -121,6 +158,7 @@ unsafe fn some<const LOOSE: bool, const N: usize, const U: usize>(
                 };
                 acc[u][v] = _mm512_fmadd_ps(x, g, acc[u][v]);
             }
+            ahead.ask();
         };
         for row in 0..area.rows {
             let mut px = walk.x.add(row * area.x_line);
@@ -148,4 +186,5 @@ unsafe fn some<const LOOSE: bool, const N: usize, const U: usize>(
             _mm512_storeu_ps(sum.as_mut_ptr(), total);
         }
     }
+    walk.ahead = ahead;
 }

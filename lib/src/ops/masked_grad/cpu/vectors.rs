@@ -6,6 +6,7 @@
 //! sixteen entries.
 
 use super::super::FreezeMask;
+use super::permute::walks;
 use crate::ops::conv2d::cpu::plan::Plan;
 use crate::ops::conv2d::cpu::source::BLOCK;
 
@@ -45,6 +46,8 @@ pub(crate) struct Vectors {
     pub out: Vec<[i32; BLOCK]>,
     /// Lane (over all vectors) of each entry, and its place in the weight.
     pub lanes: Vec<(u32, u32)>,
+    /// Walks over the pixels that all of them take.
+    pub walks: usize,
     /// Time of a pixel, in units of a straight vector's.
     pub cost: usize,
 }
@@ -90,11 +93,13 @@ impl Vectors {
             vectors.source.append(&mut waiting.source);
             let lanes = waiting.lanes.drain(..);
             vectors.lanes.extend(lanes.map(|(l, at)| (before + l, at)));
+            let free = vectors.out.len() - first_out;
+            vectors.walks += walks(straight) + walks(free);
             vectors.blocks.push(OutBlock {
                 first,
                 straight,
                 first_out,
-                free: vectors.out.len() - first_out,
+                free,
             });
         }
         vectors
