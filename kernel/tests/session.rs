@@ -162,6 +162,36 @@ fn values_and_outputs() {
         "{asked:?}"
     );
 
+    // A cell says how long it took when asked to.
+    b.ok(":timing");
+    b.ok("seven");
+    let took = b.text(StreamName::Stdout);
+    let seconds = took
+        .strip_prefix("took ")
+        .and_then(|t| t.strip_suffix(" s\n"));
+    assert!(
+        seconds.is_some_and(|s| s.parse::<f64>().is_ok()),
+        "{took:?}"
+    );
+    b.ok(":timing");
+
+    // An empty answer is the end of the input, for one reading.
+    let answers = std::cell::RefCell::new(vec!["", "three", "", "two", "one"]);
+    let reply = b.session.execute_with_input(
+        "let all = std::io::read_to_string(std::io::stdin())?; \
+         let more = std::io::stdin().lines().count();",
+        &mut |_| {},
+        &|_| answers.borrow_mut().pop().map(str::to_string),
+    );
+    assert!(reply.is_ok(), "{reply:?}");
+    assert_eq!(b.ok("(all, more)"), r#"("one\ntwo\n", 1)"#);
+
+    // Cells that are compiled well are checked as much.
+    b.ok(":opt 2");
+    assert_eq!(b.ok("(0..10u64).map(|x| x * x).sum::<u64>()"), "285");
+    assert_eq!(b.fails("u8::MAX + \"1\".parse::<u8>()?").ename, "panic");
+    b.ok(":opt 0");
+
     // Much text is neither lost nor slow.
     b.ok("for i in 0..20_000 { println!(\"line {i}\"); }");
     assert_eq!(b.text(StreamName::Stdout).lines().count(), 20_000);
@@ -329,6 +359,22 @@ fn nothing_is_left_behind() {
     assert!(!alive(runtime), "the runtime outlives its session");
 }
 
+/// A crate for a `:dep` line with a path.
+fn folder_of_crate(name: &str, code: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "Cargo.toml",
+        &format!("[package]\nname = {name:?}\nversion = \"1.0.0\"\nedition = \"2024\"\n"),
+    );
+    write("src/lib.rs", code);
+    folder
+}
+
 #[test]
 fn further_dependencies_join_the_library() {
     let mut b = Bench::new();
@@ -353,21 +399,27 @@ fn a_session_keeps_its_tools_when_a_younger_one_ends() {
     // evcxr's analyser looks there before anywhere else.
     let tools = std::env::var_os("CARGO_HOME").unwrap();
     assert!(std::path::Path::new(&tools).join("bin/cargo").exists());
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
-    write(
-        "Cargo.toml",
-        "[package]\nname = \"neighbour\"\nversion = \"1.0.0\"\nedition = \"2024\"\n",
-    );
-    write("src/lib.rs", "pub fn name() -> String { \"Ada\".into() }\n");
+    let folder = folder_of_crate("neighbour", "pub fn name() -> String { \"Ada\".into() }");
     let place = folder.path().display();
     older.ok(&format!(":dep neighbour = {{ path = \"{place}\" }}"));
     assert_eq!(older.ok("neighbour::name()"), "\"Ada\"");
     assert_eq!(older.ok("randn(2, 3, &mut rng(0)).shape()"), "(2, 3)");
+}
+
+#[test]
+fn a_dependency_that_one_session_compiled_is_there_for_the_next() {
+    let folder = folder_of_crate("kept-crate", "pub fn seven() -> i32 { 7 }");
+    let dep = format!(":dep kept-crate = {{ path = {:?} }}", folder.path());
+    let compiled = |b: &Bench| b.text(StreamName::Stderr).contains("Compiling kept-crate");
+    let mut first = Bench::new();
+    first.ok(&dep);
+    assert!(compiled(&first), "{:?}", first.said);
+    drop(first);
+    let mut second = Bench::new();
+    second.ok(&dep);
+    assert!(!compiled(&second), "{:?}", second.said);
+    assert_eq!(second.ok("kept_crate::seven()"), "7");
+    assert_eq!(second.ok("randn(2, 3, &mut rng(0)).shape()"), "(2, 3)");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! bench_peers cases                                 the convolutions that are compared
 //! bench_peers convs SECONDS                         seconds of forward and backward passes of each
 //! bench_peers masked SECONDS                        weight gradients of ResNet-20, dense and partly frozen
-//! bench_peers lts EPOCHS STEPS                      seconds of a run that freezes and of one that does not
+//! bench_peers lts freeze|baseline EPOCHS STEPS      seconds of a run that freezes, or of one that does not
 //! bench_peers scaling STEPS                         seconds of a step by batch size and by width
 //! bench_peers draw-scaling FILE.json FILE.svg       the figure of such runs, one for each number of threads
 //! bench_peers peak                                  GFLOP/s of multiply-adds in registers on all threads
@@ -49,7 +49,8 @@ fn main() -> Result<()> {
         ["cases"] => cases().iter().map(Case::describe).collect(),
         ["convs", seconds] => convs(seconds.parse().expect("SECONDS"))?,
         ["masked", seconds] => masked::layers(seconds.parse().expect("SECONDS"))?,
-        ["lts", epochs, steps] => masked::runs(
+        ["lts", rule @ ("freeze" | "baseline"), epochs, steps] => masked::run(
+            *rule == "freeze",
             epochs.parse().expect("EPOCHS"),
             steps.parse().expect("STEPS"),
         )?,

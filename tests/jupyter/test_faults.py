@@ -336,6 +336,19 @@ def sessions():
     return os.path.join(folder, "sessions")
 
 
+def test_a_front_end_that_leaves_does_not_stop_its_cell(fresh):
+    kernel = fresh()
+    cell = kernel.client.execute(
+        'println!("begun"); std::thread::sleep(std::time::Duration::from_secs(2)); let left = 5;'
+    )
+    kernel.until_text(cell, "begun")
+    kernel.client.stop_channels()
+    kernel.client = kernel.manager.client()
+    kernel.client.start_channels()
+    kernel.client.wait_for_ready(timeout=120)
+    assert kernel.ok("left").value == "5"
+
+
 @pytest.mark.parametrize("busy", [True, False])
 def test_a_killed_kernel_leaves_neither_process_nor_folder(fresh, busy):
     kernel = fresh()

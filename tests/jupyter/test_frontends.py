@@ -97,6 +97,12 @@ class Terminal:
             time.sleep(0.1)
         raise AssertionError(f"{wanted!r} did not appear:\n{self.screen()}")
 
+    def wait_for_end(self, timeout=20):
+        """Until no program runs in the terminal, or no longer."""
+        deadline = time.time() + timeout
+        while self.tmux("list-sessions") and time.time() < deadline:
+            time.sleep(0.1)
+
     def close(self):
         self.tmux("kill-server")
 
@@ -132,13 +138,40 @@ def test_the_terminal_edits_completes_interrupts_and_leaves(terminal):
     terminal.until("\n21")
     terminal.line(":vars")
     terminal.until("kept: i32")
+    # Ctrl-D ends what a cell reads.
+    terminal.line("let all = std::io::read_to_string(std::io::stdin())?;")
+    time.sleep(3)
+    terminal.line("typed")
+    terminal.keys("C-d")
+    terminal.line("all.trim().to_uppercase()")
+    terminal.until("TYPED")
     terminal.line(":doc randn")
     terminal.until("fn randn(")
     terminal.keys("C-d")
-    deadline = time.time() + 20
-    while terminal.tmux("list-sessions") and time.time() < deadline:
-        time.sleep(0.1)
+    terminal.wait_for_end()
     assert terminal.tmux("list-sessions") == "", "the last program of the server has ended"
+
+
+def test_the_terminal_remembers_what_was_typed(terminal):
+    terminal.line("let remembered = 6 * 111;")
+    terminal.until("[2] >")
+    terminal.keys("C-d")
+    terminal.wait_for_end()
+    later = Terminal()
+    try:
+        later.until("[1] >")
+        later.keys("C-r")
+        later.tmux("send-keys", "-l", "remem")
+        later.until("(search: remem) let remembered = 6 * 111;")
+        # The first takes the line over, the second runs it.
+        later.keys("Enter")
+        later.until("> let remembered = 6 * 111;")
+        later.keys("Enter")
+        later.until("[2] >")
+        later.line("remembered")
+        later.until("\n666")
+    finally:
+        later.close()
 
 
 def test_figures_are_drawn_with_block_characters(terminal):

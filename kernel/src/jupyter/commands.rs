@@ -20,14 +20,12 @@ pub const LIST: &[(&str, &str)] = &[
     (":restart", "a fresh child process; variables are lost"),
     (":opt", ":opt 2: the optimisation level of cells"),
     (":timing", "show how long each cell takes"),
-    (":types", "show the type of each value"),
     (":efmt", ":efmt {:?}: how errors returned by `?` are shown"),
     (":explain", "explain the last compile error"),
     (
         ":env",
         ":env KEY=VALUE: an environment variable of the cells",
     ),
-    (":cache", ":cache 2000: keep compiled crates, in MiB"),
     (":offline", ":offline 1: never use the network"),
     (":version", "the version of the evaluator"),
 ];

@@ -26,6 +26,7 @@ pub mod is_complete;
 pub mod kernel;
 pub mod known;
 pub mod place;
+pub mod queue;
 pub mod say;
 pub mod shell;
 pub mod stdin;

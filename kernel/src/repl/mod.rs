@@ -74,6 +74,8 @@ impl Repl {
         loop {
             match editor.read_line(&CellPrompt { number }) {
                 Ok(Signal::Success(cell)) => {
+                    // Now and not at the end: a terminal that is closed takes nothing with it.
+                    let _ = editor.sync_history();
                     if cell.trim().is_empty() {
                         continue;
                     }

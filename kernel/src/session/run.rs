@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::build_log::BuildLog;
 use super::child::{Event, Phase};
 use super::rewrite::Cell;
+use super::times::Times;
 use super::verdict::Ending;
 use super::worker::{Job, Outcome};
 use super::{Reader, Session, errors};
@@ -20,6 +21,9 @@ impl Session {
 
     /// Runs one cell that may ask its reader for input. Without an answer the cell gets an empty line and
     /// is interrupted.
+    ///
+    /// A cell also asks when it reads its standard input. There an empty answer is the end of the input:
+    /// `read_line` gets nothing, `lines()` and `read_to_string` come to their end.
     pub fn execute_with_input(
         &mut self,
         code: &str,
@@ -29,7 +33,9 @@ impl Session {
         if code.trim().is_empty() {
             return Reply::Ok { value: None };
         }
+        let mut times = Times::begin(&self.folder.path);
         let cell = Cell::new(code);
+        times.mark("read");
         let (events, inbox) = sync_channel(64);
         let (idle_sink, kept) = self.shared.begin_cell(events.clone());
         let job = Job {
@@ -55,6 +61,7 @@ impl Session {
         let mut ending = Ending::default();
         let mut log = BuildLog::new(&self.folder.path);
         let mut done: Option<Outcome> = None;
+        let mut ran = false;
         let mut waiting_for = None;
         loop {
             let patience = if done.is_some() {
@@ -68,6 +75,11 @@ impl Session {
                 Ok(Event::Frame(Frame::Sync(n))) if Some(n) == waiting_for => break,
                 Ok(Event::Frame(frame)) => {
                     match &frame {
+                        Frame::Started => {
+                            ran = true;
+                            times.mark("compile");
+                        }
+                        Frame::Complete => times.mark("run"),
                         Frame::Panic => ending.panicked = true,
                         Frame::UserError(text) => ending.user_error = Some(text.clone()),
                         Frame::Exited { code, signal, note } => {
@@ -82,9 +94,12 @@ impl Session {
                     translator.flush(sink);
                     let line = reader(request).unwrap_or_else(|| {
                         // An interrupt is no answer either, but needs no second one.
-                        if !self.shared.interrupted() {
-                            ending.unanswered = true;
-                            self.shared.interrupt();
+                        match self.shared.interrupted() {
+                            true => ending.cut_off = true,
+                            false => {
+                                ending.unanswered = true;
+                                self.shared.interrupt();
+                            }
                         }
                         String::new()
                     });
@@ -92,6 +107,8 @@ impl Session {
                 }
                 Ok(Event::Done(outcome)) => {
                     done = Some(outcome);
+                    // A cell that did not come to run was compiled until now.
+                    times.mark(if ran { "commit" } else { "compile" });
                     // Everything that was said before this is on its way.
                     self.syncs = self.syncs.wrapping_add(1);
                     waiting_for = Some(self.syncs);
@@ -114,6 +131,8 @@ impl Session {
             None => Reply::Error(errors::plain("crashed", "the session has ended")),
         };
         self.shared.end_cell(idle_sink);
+        times.mark("reply");
+        times.write(code);
         reply
     }
 }

@@ -6,7 +6,7 @@ use super::rewrite::Cell;
 use super::stream::{PanicReport, Translator};
 use super::worker::{Ended, Outcome};
 use super::{Session, errors};
-use crate::output::{Failure, Output, Reply};
+use crate::output::{Failure, Output, Reply, StreamName};
 
 /// What the frames of a cell said about its end.
 #[derive(Default)]
@@ -17,6 +17,8 @@ pub struct Ending {
     pub user_error: Option<String>,
     /// It asked for input, and there was nobody to answer.
     pub unanswered: bool,
+    /// It was interrupted while it waited for an answer, and got an empty one.
+    pub cut_off: bool,
     /// The runtime is gone: exit status, signal, last words.
     pub exited: Option<(Option<i32>, Option<i32>, String)>,
 }
@@ -67,10 +69,19 @@ impl Session {
                 for data in bundles {
                     translator.command_value(data, sink);
                 }
+                if let Some(took) = outcome.took {
+                    let text = format!("took {:.3} s\n", took.as_secs_f64());
+                    let name = StreamName::Stdout;
+                    sink(Output::Stream { name, text });
+                }
                 None
             }
         };
         let failure = match failure {
+            None if ending.cut_off => Some(errors::plain(
+                "interrupted",
+                "the cell was interrupted while it waited for input",
+            )),
             // Whatever it did with the empty line that it got instead.
             failed @ Some(_) if !ending.unanswered => failed,
             None if !ending.unanswered => None,

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
+use std::time::Duration;
 
 use evcxr::{CommandContext, EvalCallbacks, EvalContext};
 
@@ -29,6 +30,8 @@ pub struct Job {
 pub struct Outcome {
     /// Values of commands (`:vars`), or the compile error, or the news that the child is gone.
     pub result: std::result::Result<Vec<Bundle>, Ended>,
+    /// How long it took, once `:timing` asks for it.
+    pub took: Option<Duration>,
     /// Variables that exist now.
     pub variables: Vec<(String, String)>,
 }
@@ -127,8 +130,13 @@ impl Worker {
                     "evcxr itself panicked on this cell; its report is on the kernel's standard error",
                 )))
             });
+            let (result, took) = match result {
+                Ok((bundles, took)) => (Ok(bundles), took),
+                Err(ended) => (Err(ended), None),
+            };
             let outcome = Outcome {
                 result,
+                took,
                 variables: self.variables(),
             };
             let _ = job.events.send(Event::Done(outcome));
@@ -145,7 +153,7 @@ impl Worker {
         variables
     }
 
-    fn run(&mut self, job: &Job) -> std::result::Result<Vec<Bundle>, Ended> {
+    fn run(&mut self, job: &Job) -> std::result::Result<(Vec<Bundle>, Option<Duration>), Ended> {
         if let Some(failure) = self.syntax_error(job) {
             return Err(Ended::Refused(failure));
         }
@@ -157,7 +165,10 @@ impl Worker {
             result = self.execute_with_types(job);
         }
         match result {
-            Ok(outputs) => Ok(bundles(outputs)),
+            Ok(outputs) => {
+                let took = outputs.timing;
+                Ok((bundles(outputs), took))
+            }
             Err(evcxr::Error::CompilationErrors(list)) => {
                 Err(Ended::Refused(errors::failure(&list, &job.user, &job.cell)))
             }

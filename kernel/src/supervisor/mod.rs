@@ -5,13 +5,15 @@
 //! passes signals on, and takes the runtime with it when the kernel is gone.
 //!
 //! ```text
-//! kernel --stdin--> supervisor --stdin--> runtime (cells, library)
+//! kernel --stdin--> supervisor ==stdin==> runtime (cells, library)
 //! kernel <-stdout-- supervisor <-stdout/stderr-- runtime
 //! kernel <==frames== supervisor; kernel ==commands==> supervisor
 //! ```
 
 mod descriptors;
 pub mod frame;
+mod heard;
+mod input;
 mod relay;
 pub mod splitter;
 mod waiting;

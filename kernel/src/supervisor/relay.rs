@@ -1,6 +1,6 @@
 //! The supervisor's loop: evcxr, the kernel and the runtime, each heard as soon as it speaks.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
@@ -8,48 +8,42 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::descriptors::{nonblocking, poll, poll_if, read_fd, readable, watch};
+use super::descriptors::{nonblocking, poll, poll_if, readable, watch};
 use super::frame::Frame;
-use super::splitter::{COMPLETE, INPUT, Piece, Splitter};
-use super::waiting::{reads_stdin, unread};
-use super::{COLON, RUNTIME, SOCKET, WIRE, command};
+use super::heard::Question;
+use super::input::Input;
+use super::splitter::Splitter;
+use super::{RUNTIME, SOCKET, WIRE};
 
 /// Standard error waits this long for the mark that makes it an error's text.
 const ERROR_TEXT_WAIT: Duration = Duration::from_millis(3);
 /// Text that looks like the beginning of a mark waits this long for the rest.
 const MARK_WAIT: Duration = Duration::from_millis(20);
 /// How often a running cell is looked at: does it wait for input?
-const LOOK: Duration = Duration::from_millis(50);
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// With more than this on its way to the kernel the cells wait.
 const BACKLOG: usize = 1 << 20;
-/// What evcxr's crash handler writes before its backtrace, and Rust before it aborts without memory.
-const CRASH_WORDS: [&str; 4] = [
-    "Segmentation fault.",
-    "Illegal instruction.",
-    "Bus error.",
-    "memory allocation of ",
-];
-
 /// The process between evcxr and the runtime.
 pub struct Supervisor {
-    runtime: Child,
-    kernel: UnixStream,
-    splitter: Splitter,
+    pub(super) runtime: Child,
+    pub(super) input: Input,
+    pub(super) kernel: UnixStream,
+    pub(super) splitter: Splitter,
     /// Bytes on their way to the kernel.
-    outgoing: Vec<u8>,
+    pub(super) outgoing: Vec<u8>,
     /// Bytes of a command that is not complete yet.
-    incoming: Vec<u8>,
+    pub(super) incoming: Vec<u8>,
     /// A line of evcxr that is not complete yet.
-    request: Vec<u8>,
-    stderr: Vec<u8>,
-    stderr_since: Instant,
-    text_since: Instant,
-    crash_note: Option<Vec<u8>>,
+    pub(super) request: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+    pub(super) stderr_since: Instant,
+    pub(super) text_since: Instant,
+    pub(super) crash_note: Option<Vec<u8>>,
     /// A cell runs.
-    running: bool,
+    pub(super) running: bool,
     /// The cell has asked for a line that has not come yet.
-    asked: bool,
-    looked: Instant,
+    pub(super) asked: Option<Question>,
+    pub(super) looked: Instant,
 }
 
 impl Supervisor {
@@ -58,12 +52,13 @@ impl Supervisor {
         let secret = std::env::var(WIRE).unwrap_or_default();
         let name = std::env::var(SOCKET).map_err(io::Error::other)?;
         let kernel = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?;
+        let (input, theirs) = Input::new()?;
         let runtime = Command::new(std::env::current_exe()?)
             .arg(RUNTIME)
             .args(std::env::args_os().skip(2))
             .env_remove(SOCKET)
             .env("RUST_BACKTRACE", "0")
-            .stdin(Stdio::piped())
+            .stdin(theirs)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
@@ -71,6 +66,7 @@ impl Supervisor {
         let mut supervisor = Supervisor {
             splitter: Splitter::new(&secret),
             kernel,
+            input,
             outgoing: Vec::new(),
             incoming: Vec::new(),
             request: Vec::new(),
@@ -79,7 +75,7 @@ impl Supervisor {
             text_since: Instant::now(),
             crash_note: None,
             running: false,
-            asked: false,
+            asked: None,
             looked: Instant::now(),
             runtime,
         };
@@ -115,6 +111,7 @@ impl Supervisor {
                 poll(ended.as_raw_fd(), libc::POLLIN),
                 poll_if(output_open && room, output.as_raw_fd()),
                 poll_if(errors_open && room, errors.as_raw_fd()),
+                poll(self.input.wants_room(), libc::POLLOUT),
             ];
             // SAFETY: the pointer and the length describe the array above.
             let n = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as _, self.patience()) };
@@ -140,6 +137,9 @@ impl Supervisor {
             if ready(4) {
                 errors_open = self.read_errors(&mut errors)?;
             }
+            if ready(5) {
+                self.input.flush();
+            }
             self.release();
             self.look_for_a_question(&mut output)?;
             if ready(2) && !(ready(3) || ready(4)) {
@@ -164,7 +164,7 @@ impl Supervisor {
         if self.splitter.holds_text() {
             until(self.text_since, MARK_WAIT);
         }
-        if self.running && !self.asked {
+        if self.running && self.asked.is_none() {
             until(self.looked, LOOK);
         }
         patience.map_or(-1, |p| p.as_millis() as libc::c_int + 1)
@@ -182,187 +182,19 @@ impl Supervisor {
         }
     }
 
-    fn release_stderr(&mut self) {
+    pub(super) fn release_stderr(&mut self) {
         if !self.stderr.is_empty() {
             let bytes = std::mem::take(&mut self.stderr);
             self.say(Frame::Stderr(bytes));
         }
     }
 
-    /// A cell that waits for its standard input without a word asks for a line, too.
-    fn look_for_a_question(&mut self, output: &mut (impl Read + AsRawFd)) -> io::Result<()> {
-        if !self.running || self.asked || self.looked.elapsed() < LOOK {
-            return Ok(());
-        }
-        self.looked = Instant::now();
-        let answered = |stdin: &std::process::ChildStdin| unread(stdin) == 0;
-        if !self.runtime.stdin.as_ref().is_some_and(answered) || !reads_stdin(self.runtime.id()) {
-            return Ok(());
-        }
-        // Between two cells it waits as well: the end of this one may be on its way.
-        while self.read_output(output, None)? && readable(output) {}
-        if self.running && !self.asked {
-            if let Some(piece) = self.splitter.release() {
-                self.piece(piece);
-            }
-            self.release_stderr();
-            self.asked = true;
-            tell_evcxr(&[INPUT, b":"].concat());
-        }
-        Ok(())
-    }
-
-    /// Passes lines of evcxr to the runtime; false when evcxr is gone.
-    fn forward_request(&mut self) -> io::Result<bool> {
-        let mut buffer = [0u8; 4096];
-        let n = match read_fd(io::stdin().as_raw_fd(), &mut buffer) {
-            Ok(0) => return Ok(false),
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-            Err(e) => return Err(e),
-        };
-        self.request.extend_from_slice(&buffer[..n]);
-        while let Some(end) = self.request.iter().position(|&b| b == b'\n') {
-            let line: Vec<u8> = self.request.drain(..=end).collect();
-            if line.starts_with(b"LOAD_AND_RUN ") {
-                self.say(Frame::Started);
-                self.running = true;
-                self.looked = Instant::now();
-            }
-            self.asked = false;
-            // A runtime that is gone shows at its exit.
-            if let Some(stdin) = &mut self.runtime.stdin {
-                let _ = stdin.write_all(&line).and_then(|()| stdin.flush());
-            }
-        }
-        Ok(true)
-    }
-
-    /// Obeys the kernel; false when it is gone.
-    fn commands(&mut self) -> io::Result<bool> {
-        let mut buffer = [0u8; 256];
-        match self.kernel.read(&mut buffer) {
-            Ok(0) => return Ok(false),
-            Ok(n) => self.incoming.extend_from_slice(&buffer[..n]),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-            Err(_) => return Ok(false),
-        }
-        let mut at = 0;
-        while at < self.incoming.len() {
-            match self.incoming[at] {
-                command::INTERRUPT => {
-                    // SAFETY: the runtime has not been waited for, so its id is still its own.
-                    unsafe { libc::kill(self.runtime.id() as i32, libc::SIGINT) };
-                }
-                command::KILL => self.kill(),
-                command::SYNC => {
-                    let Some(number) = self.incoming.get(at + 1).copied() else {
-                        break;
-                    };
-                    self.release_stderr();
-                    if let Some(piece) = self.splitter.release() {
-                        self.piece(piece);
-                    }
-                    self.say(Frame::Sync(number));
-                    at += 1;
-                }
-                _ => {}
-            }
-            at += 1;
-        }
-        self.incoming.drain(..at);
-        Ok(true)
-    }
-
-    fn kill(&self) {
+    pub(super) fn kill(&self) {
         // SAFETY: as above; the runtime leads its own process group.
         unsafe { libc::kill(-(self.runtime.id() as i32), libc::SIGKILL) };
     }
 
-    /// Reads standard output once; false at its end.
-    fn read_output(
-        &mut self,
-        output: &mut impl Read,
-        errors: Option<&mut std::process::ChildStderr>,
-    ) -> io::Result<bool> {
-        let mut buffer = [0u8; 1 << 16];
-        let n = match output.read(&mut buffer) {
-            Ok(0) => return Ok(false),
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(true),
-            Err(e) => return Err(e),
-        };
-        let pieces = self.splitter.feed(&buffer[..n]);
-        let mut errors = errors;
-        for piece in pieces {
-            if piece == Piece::UserError {
-                // The text was written before the mark, on the other pipe.
-                if let Some(errors) = errors.as_mut() {
-                    self.read_errors(*errors)?;
-                }
-            } else {
-                self.release_stderr();
-            }
-            self.piece(piece);
-        }
-        self.text_since = Instant::now();
-        Ok(true)
-    }
-
-    fn piece(&mut self, piece: Piece) {
-        match piece {
-            Piece::User(bytes) => self.say(Frame::Stdout(bytes)),
-            Piece::Content { mime, body } => self.say(Frame::Content { mime, body }),
-            Piece::Wire(line) => self.say(Frame::Wire(line)),
-            Piece::Complete => {
-                self.running = false;
-                self.say(Frame::Complete);
-                tell_evcxr(COMPLETE);
-            }
-            Piece::Panic => {
-                self.say(Frame::Panic);
-                tell_evcxr(b"EVCXR_PANIC_NOTIFICATION");
-            }
-            Piece::UserError => {
-                let text = std::mem::take(&mut self.stderr);
-                let text = String::from_utf8_lossy(&text).trim_end().to_string();
-                self.say(Frame::UserError(text));
-                tell_evcxr(b"EVCXR_ERROR_OCCURRED");
-            }
-            Piece::Protocol(line) if line.starts_with(INPUT) => {
-                self.asked = true;
-                tell_evcxr(&with_one_colon(line));
-            }
-            Piece::Protocol(line) => tell_evcxr(&line),
-        }
-    }
-
-    /// Reads standard error once; false at its end.
-    fn read_errors(&mut self, errors: &mut impl Read) -> io::Result<bool> {
-        let mut buffer = [0u8; 1 << 16];
-        let n = match errors.read(&mut buffer) {
-            Ok(0) => return Ok(false),
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(true),
-            Err(e) => return Err(e),
-        };
-        if let Some(note) = &mut self.crash_note {
-            note.extend_from_slice(&buffer[..n]);
-            return Ok(true);
-        }
-        if self.stderr.is_empty() {
-            self.stderr_since = Instant::now();
-        }
-        self.stderr.extend_from_slice(&buffer[..n]);
-        if let Some(at) = crash_word(&self.stderr) {
-            self.crash_note = Some(self.stderr.split_off(at));
-        }
-        Ok(true)
-    }
-
-    fn say(&mut self, frame: Frame) {
+    pub(super) fn say(&mut self, frame: Frame) {
         frame.encode(&mut self.outgoing);
     }
 
@@ -404,31 +236,4 @@ impl Supervisor {
             .code()
             .unwrap_or(128 + status.signal().unwrap_or_default()))
     }
-}
-
-fn tell_evcxr(line: &[u8]) {
-    let mut out = io::stdout().lock();
-    // When evcxr is gone its end of our standard input says so.
-    let _ = out
-        .write_all(line)
-        .and_then(|()| out.write_all(b"\n"))
-        .and_then(|()| out.flush());
-}
-
-/// Where a crash handler's message begins in `text`.
-fn crash_word(text: &[u8]) -> Option<usize> {
-    let text = std::str::from_utf8(text).ok()?;
-    CRASH_WORDS
-        .iter()
-        .filter_map(|word| text.find(word))
-        .find(|&at| at == 0 || text.as_bytes()[at - 1] == b'\n')
-}
-
-/// evcxr cuts a prompt at its second colon: the later ones travel as [`COLON`].
-fn with_one_colon(mut question: Vec<u8>) -> Vec<u8> {
-    let is_colon = |b: &&mut u8| **b == b':';
-    for colon in question.iter_mut().filter(is_colon).skip(1) {
-        *colon = COLON;
-    }
-    question
 }

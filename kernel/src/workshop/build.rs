@@ -60,7 +60,7 @@ pub fn build(
     }
     let target = place.join("base/target");
     if !target.exists()
-        && let Some(newest) = super::finished(cache).first()
+        && let Some(newest) = super::cache::finished(cache).first()
         && super::shim::link_tree(&newest.join("base/target"), &target).is_err()
     {
         fs::remove_dir_all(&place).map_err(|e| Error::io(&place, e))?;

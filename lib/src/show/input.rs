@@ -1,4 +1,8 @@
 //! Questions to the person at the notebook.
+//!
+//! A cell that reads its standard input asks as well, for a line at a time. There an empty answer is the end
+//! of the input, as Ctrl-D is at a terminal: `std::io::read_to_string` and `lines()` end with it. The next
+//! reading asks again.
 
 use std::io::Write;
 

@@ -170,13 +170,6 @@ impl Table {
         let align = |c: usize| if self.is_numeric(c) { "right" } else { "left" };
         let aligns: Vec<&str> = (0..columns).map(align).collect();
         let mut html = String::from("<table>");
-        if let Some(caption) = &self.caption {
-            let style = "caption-side:top;text-align:left;font-weight:bold;padding:4px 0";
-            html += &format!(
-                "<caption style=\"{style}\">{}</caption>",
-                escape_html(caption)
-            );
-        }
         let add = |html: &mut String, tag: &str, c: usize, text: &str| {
             let align = aligns[c];
             let text = escape_html(text);
@@ -191,7 +184,16 @@ impl Table {
             (0..columns).for_each(|c| add(&mut html, "td", c, &self.cell_text(row, c)));
             html += "</tr>";
         }
-        html + "</tbody></table>"
+        html += "</tbody></table>";
+        let Some(caption) = &self.caption else {
+            return html;
+        };
+        // A `<caption>` is no wider than its table, and a long one over two columns is a tower of words.
+        let style = "font-weight:bold;padding:4px 0;max-width:60em";
+        let caption = escape_html(caption);
+        format!(
+            "<figure style=\"margin:0\"><figcaption style=\"{style}\">{caption}</figcaption>{html}</figure>"
+        )
     }
 }
 
@@ -275,7 +277,10 @@ mod tests {
             html.contains("text-align:right;padding:3px 12px\">91.5</td>"),
             "{html}"
         );
-        assert!(html.contains(">2 bit &amp; 4 bit</caption>"), "{html}");
+        assert!(
+            html.contains(">2 bit &amp; 4 bit</figcaption><table>"),
+            "{html}"
+        );
         assert_eq!(html.matches("<tr>").count(), 4);
         assert_eq!(html.matches("<td").count(), 9);
     }

@@ -69,3 +69,12 @@ type Mlp = ((Linear<64, 128>, ReLU), Linear<128, 10>);
 """
 
 LINES = 'for i in 0..20_000 { println!("line {i}"); }'
+
+# Kinds of cells whose steps are told apart.
+KINDS = (
+    ("`1 + 1`", ADD),
+    ("prints", 'println!("hello");'),
+    ("a tensor", TENSOR_OURS),
+    ("`vec![1, 2, 3]`", "let v = vec![1, 2, 3];"),
+    ("ten steps", TRAIN_OURS),
+)

@@ -1,4 +1,7 @@
-"""Measures both kernels side by side, prints a table and writes the rows; bars are shown, not asserted."""
+"""Measures both kernels side by side, prints a table and writes the rows; bars are shown, not asserted.
+
+Parts: cells, start and cached stand beside the peer; limits and breakdown are of our kernel alone.
+"""
 
 import argparse
 import json
@@ -6,13 +9,17 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 
+import alone
 import cells
 from kernel import Kernel, stock_environment
 
 PEER = "evcxr_jupyter 0.22.0"
-PARTS = ("cells", "start", "cached")
+PARTS = ("limits", "breakdown", "cells", "cached", "start")
+# Those that need the peer.
+BESIDE = {"cells", "cached", "start"}
 
 
 class Row:
@@ -52,8 +59,8 @@ class Bench:
         self.samples = 3 if options.quick else options.samples
         self.stock_env = stock_environment(self.folder)
 
-    def ours(self):
-        return Kernel([self.options.ours, "kernel", "{connection_file}"])
+    def ours(self, env=None):
+        return Kernel([self.options.ours, "kernel", "{connection_file}"], env)
 
     def theirs(self):
         return Kernel([self.options.theirs, "--control_file", "{connection_file}"], self.stock_env)
@@ -72,6 +79,21 @@ class Bench:
         kernel = self.ours()
         kernel.run(cells.ADD)
         kernel.close()
+
+    def limits(self):
+        """Delays that have a limit in seconds instead of a peer."""
+        rows = [told(alone.kernel_info(self.ours, self.samples))]
+        kernel = self.ours()
+        try:
+            kernel.run(cells.ADD)
+            rows.append(told(alone.partial_lines(kernel, self.samples)))
+            rows.append(told(alone.interrupts(kernel, self.samples)))
+        finally:
+            kernel.close()
+        return rows
+
+    def breakdown(self):
+        return alone.breakdown(self.ours, self.folder, self.samples)
 
     def cells(self):
         """Both kernels live with their library loaded; samples alternate between them."""
@@ -129,20 +151,27 @@ class Bench:
         return [self.first_cell(work, 0.5, code, self.samples)]
 
     def said(self, row):
-        done = row.finished()
+        return told(row.finished())
+
+
+def told(done):
+    """Prints a row; returns it."""
+    verdict = "holds" if done["holds"] else "FAILS"
+    if done["peer"] is None:
+        numbers = f"{done['ours']:9.3f} {done['unit']} (at most {done['bar']}), worst {done['worst']:.3f}"
+    else:
         cpu = f"CPU {done['ours_cpu']:.2f} / {done['theirs_cpu']:.2f}" if "ours_cpu" in done else ""
-        print(
-            f"{'holds' if done['holds'] else 'FAILS':6}{done['work']:66}"
+        numbers = (
             f"{done['ours']:9.3f} / {done['theirs']:8.3f} {done['unit']:3}"
-            f" {done['ratio']:6.3f} x (at most {done['bar']})  {cpu}",
-            flush=True,
+            f" {done['ratio']:6.3f} x (at most {done['bar']})  {cpu}"
         )
-        return done
+    print(f"{verdict:6}{done['work']:66}{numbers}", flush=True)
+    return done
 
 
-def write(path, rows, parts):
-    """Writes the rows; those of parts that were not measured this time stay."""
-    if len(parts) < len(PARTS) and os.path.exists(path):
+def write(path, rows):
+    """Writes the rows of a part; those of other parts stay."""
+    if os.path.exists(path):
         with open(path) as file:
             old = json.load(file)
         measured = {row["work"] for row in rows}
@@ -157,7 +186,7 @@ def main():
     parser = argparse.ArgumentParser(prog="tests/peers/run latency", description=__doc__)
     for name in ("--ours", "--theirs", "--root"):
         parser.add_argument(name, required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--json", metavar="FILE", help="where the rows go")
+    parser.add_argument("--json", metavar="FILE", help="where the rows go; earlier ones of other parts stay")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
     parser.add_argument("--samples", type=int, default=10, help="timings of each kind (10)")
     parser.add_argument("--quick", action="store_true", help="three samples: a look, not a measurement")
@@ -170,14 +199,26 @@ def main():
     sources = os.path.isdir(f"{sysroot}/lib/rustlib/src/rust/library")
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, rust-src {'present' if sources else 'absent'}")
     bench = Bench(options)
+    failed = []
     try:
-        bench.fetch()
+        if set(parts) & BESIDE:
+            bench.fetch()
         bench.prepare_ours()
-        rows = [row for part in parts for row in getattr(bench, part)()]
+        for part in parts:
+            print(f"measuring {part} ...", file=sys.stderr, flush=True)
+            try:
+                rows = getattr(bench, part)()
+            # One part that fails (a peer that does not build) takes no other with it.
+            except (SystemExit, OSError, subprocess.CalledProcessError) as error:
+                print(f"{part} could not be measured: {error}", file=sys.stderr, flush=True)
+                failed.append(part)
+                continue
+            if options.json:
+                write(options.json, rows)
     finally:
         shutil.rmtree(bench.folder, ignore_errors=True)
-    if options.json:
-        write(options.json, rows, parts)
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -36,15 +36,19 @@ def main():
             ours, dense = (sum(pair[k] for pair in pairs) for k in (1, 2))
             table.add(work, "dense", "ms", ours, dense, bar, layers=parts)
     if options.only in ("", "runs"):
-        rounds = [call(options.rebit, "lts", options.epochs, options.steps) for _ in range(options.rounds)]
+        rounds = []
+        for index in range(options.rounds):
+            # Either goes first in turn.
+            rules = ["baseline", "freeze"][:: -1 if index % 2 else 1]
+            rounds.append({rule: call(options.rebit, "lts", rule, options.epochs, options.steps) for rule in rules})
 
-        def median(run, part):
-            return statistics.median(r[run][part] for r in rounds)
+        def median(rule, part):
+            return statistics.median(r[rule][part] for r in rounds)
         work = f"LTS run, linear, 20 % warm-up, {options.epochs} epochs"
         for part, bar in (("seconds", 0.9), ("backward_seconds", None), ("weight_grad_seconds", None)):
             name = work if bar else part.replace("_", " ")
-            frozen = {"updates_eliminated": rounds[0]["linear"]["updates_eliminated"]}
-            table.add(name, "no freezing", "s", median("linear", part), median("no freezing", part), bar, **frozen)
+            frozen = {"updates_eliminated": rounds[0]["freeze"]["updates_eliminated"]}
+            table.add(name, "no freezing", "s", median("freeze", part), median("baseline", part), bar, **frozen)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", help="where the rows go")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=8, help="of each size in a round")
+    parser.add_argument("--steps", type=int, default=5, help="of each size in a round")
     parser.add_argument("--rebit", required=True, help="the program bench_peers")
     parser.add_argument("--svg", required=True, help="where the figure goes")
     options = parser.parse_args()

@@ -68,8 +68,10 @@ def steps(sides, table):
             runs["torch"].append(sides.torch("step", o.exchange, kind, o.steps))
             runs["channels_last"].append(sides.torch("step", o.exchange, kind, o.steps, "--channels-last"))
         ours = milliseconds(runs["rebit"])
-        for peer, name, limit in (("torch", "PyTorch", bar), ("channels_last", "PyTorch, channels last", None)):
-            same = same_start(name, runs["rebit"][0], runs[peer][0])
+        # PyTorch's other memory format sums in another order, which at two bits moves values across the edges of levels.
+        sides_of_torch = (("torch", "PyTorch", bar, 1e-3), ("channels_last", "PyTorch, channels last", None, 2e-2))
+        for peer, name, limit, tolerance in sides_of_torch:
+            same = same_start(name, runs["rebit"][0], runs[peer][0], tolerance)
             table.add(work, name, "ms", ours, milliseconds(runs[peer]), limit, **same)
         if kind == "quantised":
             def peak(name):
@@ -127,12 +129,19 @@ def main():
     table = Table(options.json)
     sides.rebit("prepare", options.exchange)
     wanted = set(options.only.split(",")) - {""} or {"convs", "steps", "rust"}
+    ours = first = None
     if "steps" in wanted:
-        ours, first = steps(sides, table)
+        try:
+            ours, first = steps(sides, table)
+        except Failed as why:
+            table.fail("ResNet-20 step", "PyTorch", 1.0, why)
     if "convs" in wanted:
-        convs(sides, table)
+        try:
+            convs(sides, table)
+        except Failed as why:
+            table.fail("convolutions", "PyTorch", 1.2, why)
     # Last, for these are the slowest.
-    if {"steps", "rust"} <= wanted:
+    if "rust" in wanted and first:
         rust_peers(sides, table, ours, first)
 
 

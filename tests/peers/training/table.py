@@ -22,9 +22,14 @@ def call(*command, threads=THREADS):
         done = subprocess.run([str(c) for c in command], env=environment, stdout=subprocess.PIPE, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired as late:
         raise Failed(f"{name} took more than {PATIENCE} s") from late
+    except OSError as error:
+        raise Failed(f"{name} does not start: {error}") from error
     if done.returncode != 0:
         raise Failed(f"{name} ended with status {done.returncode}")
-    return json.loads(done.stdout.splitlines()[-1])
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError) as error:
+        raise Failed(f"{name} printed no JSON: {error}") from error
 
 
 class Table:

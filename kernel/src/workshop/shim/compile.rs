@@ -1,13 +1,15 @@
 //! `cargo build` and `cargo check` of a session: one call of rustc, or the real cargo for more dependencies.
 
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::pool;
 use super::questions::{read_manifest, restore_lock};
 use super::recipe::{Capture, Recipe};
 use super::seed::seed;
+use super::thin::with_library_store;
+use super::timed::become_rustc;
 use super::{BUILD_LOG, CAPTURE, FULL_TYPES, NO_CHECK, OWN_LOCK, SO_PATH, Settings, failed};
 use crate::workshop::build;
 
@@ -22,6 +24,9 @@ pub fn compile(session: &Path, settings: &Settings, args: &[String], check: bool
         return 0;
     }
     let (dependencies, opt_level) = read_manifest(session);
+    if let Err(error) = make_thin(session, settings, &dependencies) {
+        return failed(error);
+    }
     let own = session.join("recipe.json");
     let of_master = settings.master.join("recipe.json");
     let recipe = [&own, &of_master]
@@ -52,7 +57,19 @@ pub fn compile(session: &Path, settings: &Settings, args: &[String], check: bool
             .args(["--verbose", "-Ztrim-diagnostic-paths=no"])
             .env("RUSTC_BOOTSTRAP", "1");
     }
-    failed(command.exec())
+    become_rustc(command, session, if check { "check" } else { "build" })
+}
+
+/// Takes from a cell's source what the library has compiled, once the library is loaded.
+fn make_thin(session: &Path, settings: &Settings, dependencies: &[String]) -> std::io::Result<()> {
+    if !dependencies.contains(&settings.dependency) {
+        return Ok(());
+    }
+    let path = session.join("src/lib.rs");
+    match with_library_store(&fs::read_to_string(&path)?) {
+        Some(cell) => fs::write(&path, cell),
+        None => Ok(()),
+    }
 }
 
 /// A session with further dependencies: the real cargo, beginning from the finished library.
@@ -79,6 +96,8 @@ fn compile_with_cargo(
         return 1;
     };
     let log = session.join(BUILD_LOG);
+    let length = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
+    let before = length(&log);
     let mut code = 1;
     for offline in [true, false] {
         let mut command = build::cargo(&settings.tools, session);
@@ -116,6 +135,13 @@ fn compile_with_cargo(
         if let Err(error) = recipe.write(&session.join("recipe.json")) {
             eprintln!("{error}");
         }
+    }
+    if code == 0
+        && length(&log) > before
+        && let Err(error) = pool::put(session, &settings.master)
+    {
+        // The cell is compiled; only the next session compiles the same again.
+        eprintln!("{error}");
     }
     code
 }

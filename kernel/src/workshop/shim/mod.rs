@@ -8,9 +8,12 @@
 //! Both are links to this binary; it plays the part that its name says.
 
 mod compile;
+mod pool;
 mod questions;
 mod recipe;
 mod seed;
+mod thin;
+mod timed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +22,7 @@ use compile::compile;
 use questions::ask;
 pub use recipe::{Capture, Recipe};
 pub use seed::link_tree;
+pub use timed::{COMPILERS, CompilerRun, TIMES};
 
 use super::{Prepared, Tools, build};
 use crate::error::{Error, Result};

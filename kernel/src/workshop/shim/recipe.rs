@@ -96,9 +96,8 @@ impl Recipe {
                 }
                 "-C" => {
                     let value = given.next().unwrap_or_default();
-                    if value.starts_with("opt-level=") {
-                        args.extend([arg, format!("opt-level={opt_level}")]);
-                    } else if !value.starts_with("incremental=") {
+                    let ours = ["opt-level=", "codegen-units=", "incremental="];
+                    if !ours.iter().any(|name| value.starts_with(name)) {
                         args.extend([arg, value]);
                     }
                 }
@@ -108,6 +107,18 @@ impl Recipe {
                 }
                 _ => args.push(arg),
             }
+        }
+        let settings: &[&str] = match opt_level {
+            // A cell is small: writing and linking sixteen objects takes longer than compiling one.
+            "0" => &["opt-level=0", "codegen-units=1"],
+            // What cells check does not depend on how well they are compiled.
+            _ => &["debug-assertions=on", "overflow-checks=on"],
+        };
+        for setting in settings {
+            args.extend(["-C", setting].map(str::to_string));
+        }
+        if opt_level != "0" {
+            args.extend(["-C".to_string(), format!("opt-level={opt_level}")]);
         }
         args
     }
@@ -164,7 +175,7 @@ mod tests {
             "ctx",
             "--emit=dep-info,link",
             "-C",
-            "opt-level=0",
+            "codegen-units=16",
             "-C",
             "incremental=/m/base/target/incremental",
             "--out-dir",
@@ -190,18 +201,30 @@ mod tests {
                 "--crate-name",
                 "ctx",
                 "--emit=link",
-                "-C",
-                "opt-level=2",
                 "--out-dir",
                 "/s/deps",
                 "--extern",
                 "rebit=/n/base/target/deps/librebit.so",
                 "-C",
                 "rpath",
+                "-C",
+                "debug-assertions=on",
+                "-C",
+                "overflow-checks=on",
+                "-C",
+                "opt-level=2",
             ]
         );
+    }
+
+    #[test]
+    fn a_cell_at_level_nought_is_one_unit() {
         let args = recipe().arguments(Path::new("/n"), Path::new("/s/deps"), "0", true);
         assert!(args.contains(&"--emit=metadata".to_string()));
+        assert_eq!(
+            args[args.len() - 4..],
+            ["-C", "opt-level=0", "-C", "codegen-units=1"]
+        );
     }
 
     #[test]

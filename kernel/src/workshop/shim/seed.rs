@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::Settings;
+use super::{Settings, pool};
 use crate::error::{Error, Result};
 use crate::workshop::build;
 
@@ -18,19 +18,28 @@ pub fn seed(session: &Path, settings: &Settings) -> Result<()> {
         &settings.master.join("base/target"),
         &session.join("target"),
     )?;
+    pool::take(session, &settings.master)?;
     build::write(&mark, b"")
 }
 
-/// Links and copies a folder of artefacts.
+/// Links and copies a folder of artefacts, but not those of the cell crate.
 pub fn link_tree(from: &Path, to: &Path) -> Result<()> {
+    link_tree_of(from, to, &|_| true)
+}
+
+/// Of a folder of artefacts those whose name is `wanted`.
+pub fn link_tree_of(from: &Path, to: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
     fs::create_dir_all(to).map_err(|e| Error::io(to, e))?;
     for entry in fs::read_dir(from).map_err(|e| Error::io(from, e))? {
         let entry = entry.map_err(|e| Error::io(from, e))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let (source, target) = (entry.path(), to.join(&name));
+        if !wanted(&name) {
+            continue;
+        }
         if source.is_dir() {
             if name != "incremental" && !name.starts_with("ctx-") {
-                link_tree(&source, &target)?;
+                link_tree_of(&source, &target, wanted)?;
             }
             continue;
         }

@@ -3,6 +3,12 @@
 //! A build with the feature `cuda` is linked against NVIDIA's driver and cuBLAS and does not start without their
 //! files; everything after that (no GPU, a driver or a GPU that is too old, a GPU whose memory is taken) is an
 //! [`Error::Device`] that says so. In a build without the feature there is no GPU to be found.
+//!
+//! A kernel of one's own can be tried without a GPU and in any build: [`Emulated`].
+
+mod emulate;
+
+pub use emulate::{Argument, Emulated, Grid, Order};
 
 use crate::error::{Error, Result};
 

@@ -4,6 +4,8 @@
 //! stands behind the session's secret prefix (environment `REBIT_WIRE`), so a program of its own that
 //! happens to call them stays silent.
 
+pub mod store;
+
 use std::fmt::Debug;
 use std::panic::PanicHookInfo;
 use std::sync::OnceLock;

@@ -1,0 +1,229 @@
+//! What evcxr, the kernel and the runtime say, and what becomes of it.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::time::Instant;
+
+use super::descriptors::{read_fd, readable};
+use super::frame::Frame;
+use super::relay::{LOOK, Supervisor};
+use super::splitter::{COMPLETE, INPUT, Piece};
+use super::waiting::reads_stdin;
+use super::{COLON, command};
+
+/// What evcxr's crash handler writes before its backtrace, and Rust before it aborts without memory.
+const CRASH_WORDS: [&str; 4] = [
+    "Segmentation fault.",
+    "Illegal instruction.",
+    "Bus error.",
+    "memory allocation of ",
+];
+
+/// How a cell asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// In evcxr's words, which take a line.
+    Line,
+    /// It waits in a read of its standard input, of which an empty answer is the end.
+    Read,
+}
+
+impl Supervisor {
+    /// A cell that waits for its standard input without a word asks for a line, too.
+    pub(super) fn look_for_a_question(
+        &mut self,
+        output: &mut (impl Read + AsRawFd),
+    ) -> io::Result<()> {
+        if !self.running || self.asked.is_some() || self.looked.elapsed() < LOOK {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        if !self.input.is_read() || !reads_stdin(self.runtime.id()) {
+            return Ok(());
+        }
+        // Between two cells it waits as well: the end of this one may be on its way.
+        while self.read_output(output, None)? && readable(output) {}
+        if self.running && self.asked.is_none() {
+            if let Some(piece) = self.splitter.release() {
+                self.piece(piece);
+            }
+            self.release_stderr();
+            self.asked = Some(Question::Read);
+            tell_evcxr(&[INPUT, b":"].concat());
+        }
+        Ok(())
+    }
+
+    /// Passes lines of evcxr to the runtime; false when evcxr is gone.
+    pub(super) fn forward_request(&mut self) -> io::Result<bool> {
+        let mut buffer = [0u8; 4096];
+        let n = match read_fd(io::stdin().as_raw_fd(), &mut buffer) {
+            Ok(0) => return Ok(false),
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(e) => return Err(e),
+        };
+        self.request.extend_from_slice(&buffer[..n]);
+        while let Some(end) = self.request.iter().position(|&b| b == b'\n') {
+            let line: Vec<u8> = self.request.drain(..=end).collect();
+            if line.starts_with(b"LOAD_AND_RUN ") {
+                self.say(Frame::Started);
+                self.running = true;
+                self.looked = Instant::now();
+            }
+            match self.asked.take() {
+                // Whoever read has ended meanwhile: evcxr's runtime must not take this for a request.
+                Some(Question::Read) if !self.running => {}
+                Some(Question::Read) if line == b"\n" => self.input.end(),
+                _ => self.input.line(&line),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Obeys the kernel; false when it is gone.
+    pub(super) fn commands(&mut self) -> io::Result<bool> {
+        let mut buffer = [0u8; 256];
+        match self.kernel.read(&mut buffer) {
+            Ok(0) => return Ok(false),
+            Ok(n) => self.incoming.extend_from_slice(&buffer[..n]),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(_) => return Ok(false),
+        }
+        let mut at = 0;
+        while at < self.incoming.len() {
+            match self.incoming[at] {
+                command::INTERRUPT => {
+                    // SAFETY: the runtime has not been waited for, so its id is still its own.
+                    unsafe { libc::kill(self.runtime.id() as i32, libc::SIGINT) };
+                }
+                command::KILL => self.kill(),
+                command::SYNC => {
+                    let Some(number) = self.incoming.get(at + 1).copied() else {
+                        break;
+                    };
+                    self.release_stderr();
+                    if let Some(piece) = self.splitter.release() {
+                        self.piece(piece);
+                    }
+                    self.say(Frame::Sync(number));
+                    at += 1;
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        self.incoming.drain(..at);
+        Ok(true)
+    }
+
+    /// Reads standard output once; false at its end.
+    pub(super) fn read_output(
+        &mut self,
+        output: &mut impl Read,
+        errors: Option<&mut std::process::ChildStderr>,
+    ) -> io::Result<bool> {
+        let mut buffer = [0u8; 1 << 16];
+        let n = match output.read(&mut buffer) {
+            Ok(0) => return Ok(false),
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(true),
+            Err(e) => return Err(e),
+        };
+        let pieces = self.splitter.feed(&buffer[..n]);
+        let mut errors = errors;
+        for piece in pieces {
+            if piece == Piece::UserError {
+                // The text was written before the mark, on the other pipe.
+                if let Some(errors) = errors.as_mut() {
+                    self.read_errors(*errors)?;
+                }
+            } else {
+                self.release_stderr();
+            }
+            self.piece(piece);
+        }
+        self.text_since = Instant::now();
+        Ok(true)
+    }
+
+    pub(super) fn piece(&mut self, piece: Piece) {
+        match piece {
+            Piece::User(bytes) => self.say(Frame::Stdout(bytes)),
+            Piece::Content { mime, body } => self.say(Frame::Content { mime, body }),
+            Piece::Wire(line) => self.say(Frame::Wire(line)),
+            Piece::Complete => {
+                self.running = false;
+                self.say(Frame::Complete);
+                tell_evcxr(COMPLETE);
+            }
+            Piece::Panic => {
+                self.say(Frame::Panic);
+                tell_evcxr(b"EVCXR_PANIC_NOTIFICATION");
+            }
+            Piece::UserError => {
+                let text = std::mem::take(&mut self.stderr);
+                let text = String::from_utf8_lossy(&text).trim_end().to_string();
+                self.say(Frame::UserError(text));
+                tell_evcxr(b"EVCXR_ERROR_OCCURRED");
+            }
+            Piece::Protocol(line) if line.starts_with(INPUT) => {
+                self.asked = Some(Question::Line);
+                tell_evcxr(&with_one_colon(line));
+            }
+            Piece::Protocol(line) => tell_evcxr(&line),
+        }
+    }
+
+    /// Reads standard error once; false at its end.
+    pub(super) fn read_errors(&mut self, errors: &mut impl Read) -> io::Result<bool> {
+        let mut buffer = [0u8; 1 << 16];
+        let n = match errors.read(&mut buffer) {
+            Ok(0) => return Ok(false),
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(true),
+            Err(e) => return Err(e),
+        };
+        if let Some(note) = &mut self.crash_note {
+            note.extend_from_slice(&buffer[..n]);
+            return Ok(true);
+        }
+        if self.stderr.is_empty() {
+            self.stderr_since = Instant::now();
+        }
+        self.stderr.extend_from_slice(&buffer[..n]);
+        if let Some(at) = crash_word(&self.stderr) {
+            self.crash_note = Some(self.stderr.split_off(at));
+        }
+        Ok(true)
+    }
+}
+
+fn tell_evcxr(line: &[u8]) {
+    let mut out = io::stdout().lock();
+    // When evcxr is gone its end of our standard input says so.
+    let _ = out
+        .write_all(line)
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush());
+}
+
+/// Where a crash handler's message begins in `text`.
+fn crash_word(text: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(text).ok()?;
+    CRASH_WORDS
+        .iter()
+        .filter_map(|word| text.find(word))
+        .find(|&at| at == 0 || text.as_bytes()[at - 1] == b'\n')
+}
+
+/// evcxr cuts a prompt at its second colon: the later ones travel as [`COLON`].
+fn with_one_colon(mut question: Vec<u8>) -> Vec<u8> {
+    let is_colon = |b: &&mut u8| **b == b':';
+    for colon in question.iter_mut().filter(is_colon).skip(1) {
+        *colon = COLON;
+    }
+    question
+}
