@@ -72,7 +72,35 @@ pub(crate) fn zeros(len: usize) -> Result<Buffer> {
 pub(crate) fn split<S: Shape, T: Tape<f32, Dev>>(
     x: Tensor<S, f32, Dev, T>,
 ) -> Result<(Tensor<S, f32, Dev>, T)> {
-    Ok(x.try_contiguous()?.split_tape())
+    Ok(row_major(x)?.split_tape())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn row_major<S: Shape, T: Tape<f32, Dev>>(
+    x: Tensor<S, f32, Dev, T>,
+) -> Result<Tensor<S, f32, Dev, T>> {
+    Ok(x.try_contiguous()?)
+}
+
+/// On a GPU dfdx 0.13 forgets most of a broadcast tensor's gradient when it lays the tensor out: its kernel visits as many
+/// elements as the tensor holds, not as many as it has. A product with ones lays out too, and has the right gradient.
+#[cfg(feature = "cuda")]
+fn row_major<S: Shape, T: Tape<f32, Dev>>(
+    x: Tensor<S, f32, Dev, T>,
+) -> Result<Tensor<S, f32, Dev, T>> {
+    if !T::OWNS_TAPE {
+        return Ok(x.try_contiguous()?);
+    }
+    let (x, tape) = x.split_tape();
+    // A gradient is as long as what is held.
+    let held = Grads::leaky().get_or_alloc_mut(&x)?.elements();
+    let all = x.shape().num_elements();
+    let ones = (held < all).then(|| dev().try_ones_like(x.shape()));
+    let x = x.put_tape(tape);
+    match ones {
+        Some(ones) => Ok(x.try_mul(ones?)?),
+        None => Ok(x.try_contiguous()?),
+    }
 }
 
 /// The elements of a contiguous tensor: one copy on the CPU. dfdx keeps a tensor's buffer to itself, so on a GPU they
@@ -82,7 +110,7 @@ pub(crate) fn load<S: Shape>(x: &Tensor<S, f32, Dev>) -> Result<Buffer> {
     #[cfg(not(feature = "cuda"))]
     x.copy_into(&mut buffer);
     #[cfg(feature = "cuda")]
-    buffer.write(&x.as_vec())?;
+    buffer.write(&crate::tensors::read(x))?;
     Ok(buffer)
 }
 

@@ -60,7 +60,7 @@ pub fn try_l1_loss<S: Shape, T: Tape<f32, Dev>>(
     }
     let values = load(&x)?;
     let mut slope = zeros(values.elements())?;
-    let loss = dev().l1_loss(&values, &target.as_vec(), &mut slope)?;
+    let loss = dev().l1_loss(&values, &crate::tensors::read(target), &mut slope)?;
     let loss: Scalar = from_vec(vec![loss], ())?;
     let out = loss.clone();
     tape.add_backward_op(move |grads| {
