@@ -29,29 +29,8 @@ fn filled(len: usize) -> Buffer {
     rebit::buffer(&values).expect("memory")
 }
 
-const fn conv(
-    batch: usize,
-    size: usize,
-    channels: (usize, usize),
-    k: usize,
-    stride: usize,
-) -> ConvShape {
-    ConvShape {
-        batch,
-        in_h: size,
-        in_w: size,
-        in_channels: channels.0,
-        out_channels: channels.1,
-        kernel: (k, k),
-        stride,
-        padding: k / 2,
-        dilation: 1,
-        groups: 1,
-    }
-}
-
 const fn depthwise(batch: usize, size: usize, channels: usize, stride: usize) -> ConvShape {
-    let mut shape = conv(batch, size, (channels, channels), 3, stride);
+    let mut shape = ConvShape::square(batch, size, (channels, channels), 3, stride);
     shape.groups = channels;
     shape
 }
@@ -66,21 +45,36 @@ impl std::fmt::Display for Case {
 }
 
 const CONVOLUTIONS: [Case; 15] = [
-    Case("3->16 32x32", conv(128, 32, (3, 16), 3, 1)),
-    Case("16 32x32", conv(128, 32, (16, 16), 3, 1)),
-    Case("16->32 stride 2", conv(128, 32, (16, 32), 3, 2)),
-    Case("32 16x16", conv(128, 16, (32, 32), 3, 1)),
-    Case("64 8x8", conv(128, 8, (64, 64), 3, 1)),
-    Case("linear 512->1000", conv(128, 1, (512, 1000), 1, 1)),
+    Case("3->16 32x32", ConvShape::square(128, 32, (3, 16), 3, 1)),
+    Case("16 32x32", ConvShape::square(128, 32, (16, 16), 3, 1)),
+    Case(
+        "16->32 stride 2",
+        ConvShape::square(128, 32, (16, 32), 3, 2),
+    ),
+    Case("32 16x16", ConvShape::square(128, 16, (32, 32), 3, 1)),
+    Case("64 8x8", ConvShape::square(128, 8, (64, 64), 3, 1)),
+    Case(
+        "linear 512->1000",
+        ConvShape::square(128, 1, (512, 1000), 1, 1),
+    ),
     Case("depthwise 32 112x112", depthwise(8, 112, 32, 1)),
     Case("depthwise 96 112x112 stride 2", depthwise(8, 112, 96, 2)),
     Case("depthwise 384 14x14", depthwise(8, 14, 384, 1)),
     Case("depthwise 960 7x7", depthwise(8, 7, 960, 1)),
-    Case("pointwise 32->16 112x112", conv(8, 112, (32, 16), 1, 1)),
-    Case("pointwise 384->64 14x14", conv(8, 14, (384, 64), 1, 1)),
-    Case("pointwise 160->960 7x7", conv(8, 7, (160, 960), 1, 1)),
-    Case("EDSR 64 48x48", conv(16, 48, (64, 64), 3, 1)),
-    Case("512 4x4", conv(32, 4, (512, 512), 3, 1)),
+    Case(
+        "pointwise 32->16 112x112",
+        ConvShape::square(8, 112, (32, 16), 1, 1),
+    ),
+    Case(
+        "pointwise 384->64 14x14",
+        ConvShape::square(8, 14, (384, 64), 1, 1),
+    ),
+    Case(
+        "pointwise 160->960 7x7",
+        ConvShape::square(8, 7, (160, 960), 1, 1),
+    ),
+    Case("EDSR 64 48x48", ConvShape::square(16, 48, (64, 64), 3, 1)),
+    Case("512 4x4", ConvShape::square(32, 4, (512, 512), 3, 1)),
 ];
 
 /// Two bits, as the networks of the papers run.
@@ -137,7 +131,7 @@ fn conv2d_grad_weight(bencher: Bencher, Case(_, s): &Case) {
 /// The weight gradient of the 32-channel convolution with a share of random entries frozen; rates count all entries.
 #[divan::bench(args = [0, 50, 80, 95, 100])]
 fn masked_grad_percent_frozen(bencher: Bencher, percent: u32) {
-    let s = conv(128, 16, (32, 32), 3, 1);
+    let s = ConvShape::square(128, 16, (32, 32), 3, 1);
     let mut random = rng(1);
     let frozen: Vec<bool> = (0..s.weight_len())
         .map(|_| random.random_range(0..100) < percent)

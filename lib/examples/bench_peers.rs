@@ -239,18 +239,10 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
-    let conv = |name, batch, size, (i, o), k, stride, groups| {
+    let conv = |name, batch, size, channels, k, stride, groups| {
         let shape = ConvShape {
-            batch,
-            in_h: size,
-            in_w: size,
-            in_channels: i,
-            out_channels: o,
-            kernel: (k, k),
-            stride,
-            padding: k / 2,
-            dilation: 1,
             groups,
+            ..ConvShape::square(batch, size, channels, k, stride)
         };
         Case { name, shape }
     };

@@ -12,23 +12,9 @@ use serde_json::{Value, json};
 
 const SHARES: [f64; 5] = [0.0, 0.5, 0.8, 0.95, 1.0];
 
-fn conv(size: usize, channels: (usize, usize), k: usize, stride: usize) -> ConvShape {
-    ConvShape {
-        batch: 128,
-        in_h: size,
-        in_w: size,
-        in_channels: channels.0,
-        out_channels: channels.1,
-        kernel: (k, k),
-        stride,
-        padding: k / 2,
-        dilation: 1,
-        groups: 1,
-    }
-}
-
 /// Median seconds of the weight gradient of each kind of convolution in ResNet-20, for random masks.
 pub fn layers(wanted: f64) -> Result<Value> {
+    let conv = |size, channels, k, stride| ConvShape::square(128, size, channels, k, stride);
     let kinds = [
         ("3->16 32x32", 1, conv(32, (3, 16), 3, 1)),
         ("16->16 32x32", 6, conv(32, (16, 16), 3, 1)),

@@ -55,6 +55,36 @@ pub struct ConvShape {
 }
 
 impl ConvShape {
+    /// A dense convolution of `channels` (in, out) over `batch` square images of `size` pixels a side, with a square
+    /// kernel padded by half of it: at stride 1 an odd kernel keeps the size.
+    ///
+    /// ```
+    /// use rebit::ops::conv2d::ConvShape;
+    /// let s = ConvShape::square(8, 32, (3, 16), 3, 2);
+    /// assert_eq!((s.out_h(), s.out_w()), (16, 16));
+    /// assert!(ConvShape { groups: 3, ..s }.check().is_err()); // 16 channels in 3 groups
+    /// ```
+    pub const fn square(
+        batch: usize,
+        size: usize,
+        channels: (usize, usize),
+        kernel: usize,
+        stride: usize,
+    ) -> Self {
+        ConvShape {
+            batch,
+            in_h: size,
+            in_w: size,
+            in_channels: channels.0,
+            out_channels: channels.1,
+            kernel: (kernel, kernel),
+            stride,
+            padding: kernel / 2,
+            dilation: 1,
+            groups: 1,
+        }
+    }
+
     /// A linear layer over `rows` samples: `y (rows, out) = x (rows, in) w^T (in, out)`.
     ///
     /// A convolution with a 1x1 kernel and stride 1 is computed over the flat list of pixels whatever its height

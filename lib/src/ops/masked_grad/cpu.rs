@@ -36,8 +36,8 @@ pub(crate) enum Method {
 
 /// Share of free entries above which nothing but the dense product is considered.
 const GATHERED_SHARE: f64 = 0.75;
-/// Time of half a straight vector (see [`vectors`]), in multiply-adds of the dense product; measured.
-const HALF_STRAIGHT: f64 = 0.7;
+/// Time of a straight vector (see [`vectors`]), in multiply-adds of the dense product; measured.
+const STRAIGHT: f64 = 1.4;
 
 impl Method {
     /// The quicker one where no permutations are to be had.
@@ -76,7 +76,7 @@ fn packed(
     let vectors = vectors::Vectors::new(plan, frozen);
     let dense = s.groups * plan.out_per_group.div_ceil(BLOCK) * plan.src_per_group;
     let dense = (dense * s.kernel.0 * s.kernel.1) as f64;
-    (asked || HALF_STRAIGHT * vectors.cost as f64 <= dense).then_some(vectors)
+    (asked || STRAIGHT * vectors.cost as f64 <= dense).then_some(vectors)
 }
 
 /// The masked gradient on slices.

@@ -3,7 +3,7 @@
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::permute::{Walk, cell};
+use super::permute::{self, Part, Walk};
 use super::vectors::Vectors;
 use crate::ops::conv2d::ActQuant;
 use crate::ops::conv2d::cpu::Level;
@@ -11,7 +11,7 @@ use crate::ops::conv2d::cpu::grad_weight::{add_chunks, add_pixels, chunk_count};
 use crate::ops::conv2d::cpu::outer::Area;
 use crate::ops::conv2d::cpu::plan::Plan;
 use crate::ops::conv2d::cpu::scratch::with_scratch;
-use crate::ops::conv2d::cpu::source::{BLOCK, Fill, Quantiser, Reach, SourceLayout};
+use crate::ops::conv2d::cpu::source::{BLOCK, Fill, Quantiser};
 
 /// Floats of one block of input and one of output gradient that a cell walks over, to stay in the first-level cache.
 const WALK_FLOATS: usize = 10 * 1024;
@@ -116,108 +116,82 @@ fn add_band<S: Simd>(
     if job.dbias.is_some() {
         add_pixels(simd, dy, &mut bias[..channels]);
     }
-    let gradient = gradient_layout(plan, rows.len());
-    with_scratch(
-        plan.source.len(src_rows) + gradient.len(rows.len()),
-        |copy| {
-            // Copies begin on a cache line; the gradient itself does not, and a cell reads it once a tap.
-            let (xs, dys) = copy.split_at_mut(plan.source.len(src_rows));
-            simd.vectorize(Fill {
-                layout: &plan.source,
-                image: &job.x[image * image_len..(image + 1) * image_len],
-                first,
-                rows: src_rows,
-                quant: job.quant,
-                dst: xs,
-            });
-            simd.vectorize(Fill {
-                layout: &gradient,
-                image: dy,
-                first: 0,
-                rows: rows.len(),
-                quant: None,
-                dst: dys,
-            });
-            let line = plan.src_stride * plan.source.row_len();
-            let walks = rows
-                .len()
-                .div_ceil((WALK_FLOATS / (line + width * BLOCK)).max(1));
-            for walk in 0..walks {
-                let (row, end) = (walk * rows.len() / walks, (walk + 1) * rows.len() / walks);
-                let area = Area {
-                    rows: end - row,
-                    cols: width,
-                    x_line: line,
-                    dy_line: width * BLOCK,
-                    dy_step: BLOCK,
-                };
-                let (x, dy) = (&xs[row * line..], &dys[row * width * BLOCK..]);
-                let blocks = (src_rows * plan.source.row_len(), rows.len() * width * BLOCK);
-                walk_cells(job, taps, blocks, area, x, dy, sums.as_chunks_mut().0);
-            }
-        },
-    );
+    with_scratch(plan.source.len(src_rows), |xs| {
+        simd.vectorize(Fill {
+            layout: &plan.source,
+            image: &job.x[image * image_len..(image + 1) * image_len],
+            first,
+            rows: src_rows,
+            quant: job.quant,
+            dst: xs,
+        });
+        let x_block = src_rows * plan.source.row_len();
+        let places = job.vectors.places.iter();
+        let offsets: Vec<usize> = places
+            .map(|p| p.block as usize * x_block + taps[p.tap as usize])
+            .collect();
+        let line = plan.src_stride * plan.source.row_len();
+        let walks = rows
+            .len()
+            .div_ceil((WALK_FLOATS / (line + width * BLOCK)).max(1));
+        for walk in 0..walks {
+            let (row, end) = (walk * rows.len() / walks, (walk + 1) * rows.len() / walks);
+            let area = Area {
+                rows: end - row,
+                cols: width,
+                x_line: line,
+                dy_line: width * channels,
+                dy_step: channels,
+            };
+            let (x, dy) = (&xs[row * line..], &dy[row * width * channels..]);
+            add_area(job, area, x, &offsets, dy, sums.as_chunks_mut().0);
+        }
+    });
 }
 
-/// A band of the output gradient in blocks of channels, without padding.
-fn gradient_layout(plan: &Plan, rows: usize) -> SourceLayout {
-    let (_, width, channels) = plan.out;
-    SourceLayout {
-        height: rows,
-        width,
-        channels,
-        groups: plan.groups,
-        top: 0,
-        left: 0,
-        phases: 1,
-        cols: width,
-        reach: Reach::ALL,
-    }
-}
-
-/// All cells over the pixels of one area.
-fn walk_cells(
+/// All vectors over the pixels of one area.
+fn add_area(
     job: &Gathered,
-    taps: &[usize],
-    (x_block, dy_block): (usize, usize),
     area: Area,
     x: &[f32],
+    offsets: &[usize],
     dy: &[f32],
     sums: &mut [[f32; BLOCK]],
 ) {
     let (plan, vectors) = (job.plan, job.vectors);
-    let source_blocks = plan.source.blocks_per_group();
     let out_blocks = plan.out_per_group.div_ceil(BLOCK);
-    let mut cells = vectors.cells.iter();
-    for group in 0..plan.groups {
-        for out in 0..out_blocks {
-            let dy = &dy[(group * out_blocks + out) * dy_block..];
-            for block in 0..source_blocks {
-                let x = &x[(group * source_blocks + block) * x_block..];
-                for (&offset, c) in taps.iter().zip(&mut cells) {
-                    let (first, free) = (c.straight.0 as usize, c.free as usize);
-                    let count = c.straight.1 as usize + free;
-                    if count == 0 {
-                        continue;
-                    }
-                    let x = &x[offset..];
-                    area.check(x, dy, BLOCK, BLOCK);
-                    let walk = Walk {
-                        area,
-                        x: x.as_ptr(),
-                        dy: dy.as_ptr(),
-                    };
-                    // SAFETY: `run` asserted the instructions; `check` holds for the last pixel of both operands.
-                    unsafe {
-                        cell(
-                            walk,
-                            &vectors.source[first..first + count],
-                            &vectors.out[c.out as usize..c.out as usize + free],
-                            &mut sums[first..first + count],
-                        );
-                    }
-                }
-            }
+    let furthest = offsets.iter().max().copied().unwrap_or(0);
+    area.check(&x[furthest..], dy, BLOCK, 1);
+    for (index, b) in vectors.blocks.iter().enumerate() {
+        let within = index % out_blocks * BLOCK;
+        let dy = &dy[index / out_blocks * plan.out_per_group + within..];
+        let count = (plan.out_per_group - within).min(BLOCK);
+        area.check(x, dy, BLOCK, count);
+        let walk = Walk {
+            area,
+            x: x.as_ptr(),
+            dy: dy.as_ptr(),
+            count,
+        };
+        let range = b.first..b.first + b.straight + b.free;
+        let (offsets, loose_offsets) = offsets[range.clone()].split_at(b.straight);
+        let (source, loose_source) = vectors.source[range.clone()].split_at(b.straight);
+        let (sum, loose_sum) = sums[range].split_at_mut(b.straight);
+        let part = Part {
+            offsets,
+            source,
+            sum,
+        };
+        let loose = Part {
+            offsets: loose_offsets,
+            source: loose_source,
+            sum: loose_sum,
+        };
+        let out = &vectors.out[b.first_out..b.first_out + b.free];
+        // SAFETY: `run` asserted the instructions; `check` holds for the last pixel of both operands.
+        unsafe {
+            permute::straight(walk, part);
+            permute::free(walk, loose, out);
         }
     }
 }

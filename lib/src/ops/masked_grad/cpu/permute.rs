@@ -1,95 +1,125 @@
 //! The micro-kernels of packed entries: one or two permutations and a multiply-add for sixteen products.
+//!
+//! Vectors of the same output channels share the reading of the output gradient, whichever tap they belong to.
 
 use std::arch::x86_64::*;
 
 use crate::ops::conv2d::cpu::outer::Area;
 use crate::ops::conv2d::cpu::source::BLOCK;
 
-/// Straight vectors that one walk computes.
-const STRAIGHT: usize = 6;
-/// Free vectors that one walk computes.
-const FREE: usize = 4;
+/// Vectors that one walk over the pixels computes: with their permutations they fill the registers.
+const STRAIGHT: usize = 8;
+const FREE: usize = 8;
 
-/// The operands of one cell over the pixels of an area.
+/// The pixels of an area, and sixteen output channels of the gradient or what there is of them.
 #[derive(Clone, Copy)]
 pub(crate) struct Walk {
     pub area: Area,
     pub x: *const f32,
     pub dy: *const f32,
+    /// Output channels that exist, at most sixteen.
+    pub count: usize,
 }
 
-/// `sum[v][l] += sum over pixels of x[pixel][source[v][l]] * dy[pixel][out]`, where `out` is `l` for the first
-/// vectors and `free[.][l]` for the last `free.len()` of them.
+/// Vectors of one kind: where each reads the input (floats from `Walk::x`), and its sums.
+pub(crate) struct Part<'a> {
+    pub offsets: &'a [usize],
+    pub source: &'a [[i32; BLOCK]],
+    pub sum: &'a mut [[f32; BLOCK]],
+}
+
+/// `sum[v][l] += sum over pixels of x[pixel + offset[v]][source[v][l]] * dy[pixel][l]`.
 ///
 /// # Safety
-/// AVX-512F must be there; 16 floats of `x` and of `dy` must be readable at each pixel of the area;
-/// `source` and `sum` must have as many vectors as each other.
+/// AVX-512F must be there; 16 floats of `x` behind each offset and `count` of `dy` must be readable at each pixel of
+/// the area; the three lists of `part` must be of one length.
 #[target_feature(enable = "avx512f")]
-pub(crate) unsafe fn cell(
-    walk: Walk,
-    source: &[[i32; BLOCK]],
-    free: &[[i32; BLOCK]],
-    sum: &mut [[f32; BLOCK]],
-) {
-    let straight = source.len() - free.len();
-    let mut done = 0;
-    // SAFETY: the caller's promise, for each part of the vectors.
-    unsafe {
-        while done < straight {
-            let (s, sum) = (&source[done..], &mut sum[done..]);
-            done += match straight - done {
-                1 => part::<1, 0, 4>(walk, s, free, sum),
-                2 => part::<2, 0, 2>(walk, s, free, sum),
-                3 => part::<3, 0, 2>(walk, s, free, sum),
-                4 => part::<4, 0, 2>(walk, s, free, sum),
-                5 => part::<5, 0, 1>(walk, s, free, sum),
-                _ => part::<STRAIGHT, 0, 1>(walk, s, free, sum),
-            };
-        }
-        let mut done = 0;
-        while done < free.len() {
-            let (s, sum) = (&source[straight + done..], &mut sum[straight + done..]);
-            let free = &free[done..];
-            done += match free.len() {
-                1 => part::<0, 1, 4>(walk, s, free, sum),
-                2 => part::<0, 2, 2>(walk, s, free, sum),
-                3 => part::<0, 3, 2>(walk, s, free, sum),
-                _ => part::<0, FREE, 1>(walk, s, free, sum),
-            };
+pub(crate) unsafe fn straight(walk: Walk, part: Part) {
+    // SAFETY: the caller's promise.
+    unsafe { all::<false, STRAIGHT>(walk, part, &[]) }
+}
+
+/// [`straight`] with `dy[pixel][out[v][l]]`.
+///
+/// # Safety
+/// As [`straight`]; `out` must be as long as the other lists.
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn free(walk: Walk, part: Part, out: &[[i32; BLOCK]]) {
+    // SAFETY: the caller's promise.
+    unsafe { all::<true, FREE>(walk, part, out) }
+}
+
+/// # Safety
+/// As [`free`].
+#[target_feature(enable = "avx512f")]
+unsafe fn all<const LOOSE: bool, const MOST: usize>(walk: Walk, p: Part, out: &[[i32; BLOCK]]) {
+    let count = p.source.len();
+    assert!(
+        p.offsets.len() == count && p.sum.len() == count && out.len() == count * usize::from(LOOSE)
+    );
+    // Equal walks rather than full ones and a rest.
+    let walks = count.div_ceil(MOST);
+    for k in 0..walks {
+        let range = k * count / walks..(k + 1) * count / walks;
+        let out = if LOOSE { &out[range.clone()] } else { out };
+        let (offsets, source) = (&p.offsets[range.clone()], &p.source[range.clone()]);
+        let sum = &mut p.sum[range];
+        // SAFETY: the caller's promise.
+        unsafe {
+            match sum.len() {
+                1 => some::<LOOSE, 1, 4>(walk, offsets, source, out, sum),
+                2 => some::<LOOSE, 2, 2>(walk, offsets, source, out, sum),
+                3 => some::<LOOSE, 3, 2>(walk, offsets, source, out, sum),
+                4 => some::<LOOSE, 4, 1>(walk, offsets, source, out, sum),
+                5 => some::<LOOSE, 5, 1>(walk, offsets, source, out, sum),
+                6 => some::<LOOSE, 6, 1>(walk, offsets, source, out, sum),
+                7 => some::<LOOSE, 7, 1>(walk, offsets, source, out, sum),
+                _ => some::<LOOSE, 8, 1>(walk, offsets, source, out, sum),
+            }
         }
     }
 }
 
-/// `A` straight and `B` free vectors, each in `U` sums that do not wait for each other; returns `A + B`.
+/// `N` vectors, each in `U` sums that do not wait for each other.
 ///
 /// # Safety
-/// As [`cell`].
+/// As [`free`].
 #[target_feature(enable = "avx512f")]
-unsafe fn part<const A: usize, const B: usize, const U: usize>(
+unsafe fn some<const LOOSE: bool, const N: usize, const U: usize>(
     walk: Walk,
+    offsets: &[usize],
     source: &[[i32; BLOCK]],
-    free: &[[i32; BLOCK]],
+    out: &[[i32; BLOCK]],
     sum: &mut [[f32; BLOCK]],
-) -> usize {
+) {
     let area = walk.area;
-    assert!(source.len() >= A + B && free.len() >= B && sum.len() >= A + B);
+    assert!(offsets.len() == N && source.len() == N && sum.len() == N);
+    let there = ((1u32 << walk.count) - 1) as __mmask16;
     // SAFETY: asserted above for the vectors; the caller's promise for the pixels.
     unsafe {
+        let offsets: [usize; N] = std::array::from_fn(|v| offsets[v]);
         let index = |row: &[i32; BLOCK]| _mm512_loadu_epi32(row.as_ptr());
-        let straight: [__m512i; A] = std::array::from_fn(|v| index(&source[v]));
-        let loose: [[__m512i; 2]; B] =
-            std::array::from_fn(|v| [index(&source[A + v]), index(&free[v])]);
+        let source: [__m512i; N] = std::array::from_fn(|v| index(&source[v]));
         let zero = _mm512_setzero_ps();
-        let mut acc = [([zero; A], [zero; B]); U];
-        let mut step = |u: usize, px: *const f32, pd: *const f32| {
-            let (x, g) = (_mm512_loadu_ps(px), _mm512_loadu_ps(pd));
-            let (a, b) = &mut acc[u];
-            for (a, &i) in a.iter_mut().zip(&straight) {
-                *a = _mm512_fmadd_ps(_mm512_permutexvar_ps(i, x), g, *a);
+        let out: [__m512i; N] = std::array::from_fn(|v| {
+            if LOOSE {
+                index(&out[v])
+            } else {
+                _mm512_castps_si512(zero)
             }
-            for (b, &[i, o]) in b.iter_mut().zip(&loose) {
-                let (x, g) = (_mm512_permutexvar_ps(i, x), _mm512_permutexvar_ps(o, g));
-                *b = _mm512_fmadd_ps(x, g, *b);
+        });
+        let mut acc = [[zero; N]; U];
+        let mut step = |u: usize, px: *const f32, pd: *const f32| {
+            let g = _mm512_maskz_loadu_ps(there, pd);
+            for v in 0..N {
+                let x = _mm512_loadu_ps(px.add(offsets[v]));
+                let x = _mm512_permutexvar_ps(source[v], x);
+                let g = if LOOSE {
+                    _mm512_permutexvar_ps(out[v], g)
+                } else {
+                    g
+                };
+                acc[u][v] = _mm512_fmadd_ps(x, g, acc[u][v]);
             }
         };
         for row in 0..area.rows {
@@ -110,13 +140,12 @@ unsafe fn part<const A: usize, const B: usize, const U: usize>(
                 pd = pd.wrapping_add(area.dy_step);
             }
         }
-        for (v, sum) in sum[..A + B].iter_mut().enumerate() {
+        for (v, sum) in sum.iter_mut().enumerate() {
             let mut total = _mm512_loadu_ps(sum.as_ptr());
-            for (a, b) in &acc {
-                total = _mm512_add_ps(total, if v < A { a[v] } else { b[v - A] });
+            for acc in &acc {
+                total = _mm512_add_ps(total, acc[v]);
             }
             _mm512_storeu_ps(sum.as_mut_ptr(), total);
         }
     }
-    A + B
 }

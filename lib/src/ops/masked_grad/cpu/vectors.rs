@@ -9,32 +9,43 @@ use super::super::FreezeMask;
 use crate::ops::conv2d::cpu::plan::Plan;
 use crate::ops::conv2d::cpu::source::BLOCK;
 
-/// Time of a straight and of a free vector: the two permutations of the latter share ports with its multiply-add.
-const STRAIGHT_COST: usize = 2;
-const FREE_COST: usize = 3;
+/// Time of a straight and of a free vector: what they wait for are their permutations, one and two.
+const STRAIGHT_COST: usize = 1;
+const FREE_COST: usize = 2;
 
-/// One tap of one block.
+/// Where a vector reads the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Block of source channels, over all groups.
+    pub block: u32,
+    pub tap: u32,
+}
+
+/// The vectors of sixteen output channels: the straight ones, then the free ones.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Cell {
-    /// First straight vector in `source`, and how many.
-    pub straight: (u32, u32),
-    /// Free vectors follow the straight ones.
-    pub free: u32,
-    /// First free vector in `out`.
-    pub out: u32,
+pub(crate) struct OutBlock {
+    /// First vector, and how many are straight.
+    pub first: usize,
+    pub straight: usize,
+    /// First free vector in `out`, and how many there are.
+    pub first_out: usize,
+    pub free: usize,
 }
 
 /// All free entries of a layer.
+#[derive(Default)]
 pub(crate) struct Vectors {
-    /// `[group][out block][source block][tap]`.
-    pub cells: Vec<Cell>,
-    /// Input channel of each lane, within its block.
+    /// `[group][out block]`.
+    pub blocks: Vec<OutBlock>,
+    /// Where each vector reads.
+    pub places: Vec<Place>,
+    /// Input channel of each lane of each vector, within its block.
     pub source: Vec<[i32; BLOCK]>,
     /// Output channel of each lane of each free vector, within its block.
     pub out: Vec<[i32; BLOCK]>,
     /// Lane (over all vectors) of each entry, and its place in the weight.
     pub lanes: Vec<(u32, u32)>,
-    /// Time of a pixel, in units of half a straight vector's.
+    /// Time of a pixel, in units of a straight vector's.
     pub cost: usize,
 }
 
@@ -46,26 +57,51 @@ struct Entry {
     at: u32,
 }
 
+/// Free vectors that wait until the straight ones of their block are known.
+#[derive(Default)]
+struct Waiting {
+    places: Vec<Place>,
+    source: Vec<[i32; BLOCK]>,
+    lanes: Vec<(u32, u32)>,
+}
+
 impl Vectors {
     pub fn new(plan: &Plan, frozen: &FreezeMask) -> Self {
-        let (cells, ends, entries) = sort(plan, frozen);
-        let mut vectors = Vectors {
-            cells: Vec::with_capacity(cells),
-            source: Vec::new(),
-            out: Vec::new(),
-            lanes: Vec::with_capacity(entries.len()),
-            cost: 0,
-        };
+        let taps = plan.passes[0].taps.len();
+        let source_blocks = plan.src_per_group.div_ceil(BLOCK);
+        let out_blocks = plan.out_per_group.div_ceil(BLOCK);
+        let (ends, entries) = sort(plan, frozen);
+        let mut vectors = Vectors::default();
+        let mut waiting = Waiting::default();
         let mut start = 0;
-        for end in ends {
-            vectors.pack(&entries[start..end]);
-            start = end;
+        for (index, ends) in ends.chunks_exact(source_blocks * taps).enumerate() {
+            let (first, first_out) = (vectors.source.len(), vectors.out.len());
+            for (cell, &end) in ends.iter().enumerate() {
+                let place = Place {
+                    block: (index / out_blocks * source_blocks + cell / taps) as u32,
+                    tap: (cell % taps) as u32,
+                };
+                vectors.pack(&entries[start..end], place, &mut waiting);
+                start = end;
+            }
+            let straight = vectors.source.len() - first;
+            let before = (vectors.source.len() * BLOCK) as u32;
+            vectors.places.append(&mut waiting.places);
+            vectors.source.append(&mut waiting.source);
+            let lanes = waiting.lanes.drain(..);
+            vectors.lanes.extend(lanes.map(|(l, at)| (before + l, at)));
+            vectors.blocks.push(OutBlock {
+                first,
+                straight,
+                first_out,
+                free: vectors.out.len() - first_out,
+            });
         }
         vectors
     }
 
     /// Packs one cell: so many straight vectors that the whole is cheapest.
-    fn pack(&mut self, entries: &[Entry]) {
+    fn pack(&mut self, entries: &[Entry], place: Place, waiting: &mut Waiting) {
         // Entry k is the `rank[k]`-th of its output channel; straight vector r takes those of rank r.
         let mut seen = [0u8; BLOCK];
         let mut rank = [0u8; BLOCK * BLOCK];
@@ -84,34 +120,35 @@ impl Vectors {
             }
             left -= taken;
         }
-        let first = self.source.len();
-        self.cells.push(Cell {
-            straight: (first as u32, straight as u32),
-            free: free as u32,
-            out: self.out.len() as u32,
-        });
         self.cost += best;
-        self.source.resize(first + straight + free, [0; BLOCK]);
+        let (first, first_free) = (self.source.len(), waiting.source.len());
         let first_out = self.out.len();
+        self.source.resize(first + straight, [0; BLOCK]);
+        self.places.resize(first + straight, place);
+        waiting.source.resize(first_free + free, [0; BLOCK]);
+        waiting.places.resize(first_free + free, place);
         self.out.resize(first_out + free, [0; BLOCK]);
         let mut packed = 0;
         for (entry, &rank) in entries.iter().zip(&rank) {
-            let (vector, lane) = if (rank as usize) < straight {
-                (first + rank as usize, entry.out as usize)
+            let source = i32::from(entry.source);
+            if (rank as usize) < straight {
+                let (vector, lane) = (first + rank as usize, entry.out as usize);
+                self.source[vector][lane] = source;
+                self.lanes.push(((vector * BLOCK + lane) as u32, entry.at));
             } else {
                 let (vector, lane) = (packed / BLOCK, packed % BLOCK);
                 packed += 1;
                 self.out[first_out + vector][lane] = i32::from(entry.out);
-                (first + straight + vector, lane)
-            };
-            self.source[vector][lane] = i32::from(entry.source);
-            self.lanes.push(((vector * BLOCK + lane) as u32, entry.at));
+                let vector = first_free + vector;
+                waiting.source[vector][lane] = source;
+                (waiting.lanes).push(((vector * BLOCK + lane) as u32, entry.at));
+            }
         }
     }
 }
 
-/// The free entries sorted by cells: number of cells, end of each cell, entries.
-fn sort(plan: &Plan, frozen: &FreezeMask) -> (usize, Vec<usize>, Vec<Entry>) {
+/// The free entries sorted by cells `[group][out block][source block][tap]`: end of each cell, entries.
+fn sort(plan: &Plan, frozen: &FreezeMask) -> (Vec<usize>, Vec<Entry>) {
     let taps = plan.passes[0].taps.len();
     let source_blocks = plan.src_per_group.div_ceil(BLOCK);
     let out_blocks = plan.out_per_group.div_ceil(BLOCK);
@@ -152,5 +189,5 @@ fn sort(plan: &Plan, frozen: &FreezeMask) -> (usize, Vec<usize>, Vec<Entry>) {
         entries[ends[cell]] = entry;
         ends[cell] += 1;
     });
-    (cells, ends, entries)
+    (ends, entries)
 }
