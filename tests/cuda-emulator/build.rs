@@ -56,7 +56,7 @@ fn dfdx_sources(here: &Path) -> PathBuf {
         .split("\"manifest_path\":\"")
         .filter_map(|rest| rest.split('"').next())
         .map(Path::new)
-        .find(|path| path.parent().is_some_and(|p| is_dfdx(p)))
+        .find(|path| path.parent().is_some_and(is_dfdx))
         .expect("the library depends on dfdx");
     manifest.parent().unwrap().join("src")
 }
