@@ -24,13 +24,9 @@ fn main() {
 }
 
 fn filled(len: usize) -> Buffer {
-    use rebit::dfdx::tensor::Storage;
     let mut rng = rng(len as u64);
-    let mut buffer = dev().try_alloc_len(len).expect("memory");
-    buffer
-        .iter_mut()
-        .for_each(|v| *v = rng.random_range(-1.0..1.0));
-    buffer
+    let values: Vec<f32> = (0..len).map(|_| rng.random_range(-1.0..1.0)).collect();
+    rebit::buffer(&values).expect("memory")
 }
 
 const fn depthwise(batch: usize, size: usize, channels: usize, stride: usize) -> ConvShape {

@@ -20,7 +20,7 @@ use std::time::Instant;
 use ::safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use rand::Rng as _;
 use rebit::dev;
-use rebit::dfdx::tensor::{AsArray as _, Storage};
+use rebit::dfdx::tensor::AsArray as _;
 use rebit::nn::Param;
 use rebit::ops::conv2d::{Conv2dKernel, ConvShape};
 use rebit::prelude::*;
@@ -276,11 +276,8 @@ fn convs(wanted: f64) -> Result<Value> {
     let mut results = serde_json::Map::new();
     for Case { name, shape: s } in cases() {
         let fill = |len: usize| {
-            let mut v = d.try_alloc_len(len).expect("memory");
-            for (k, e) in v.iter_mut().enumerate() {
-                *e = ((k * 7919) % 1000) as f32 * 0.002 - 1.0;
-            }
-            v
+            let of = |k: usize| ((k * 7919) % 1000) as f32 * 0.002 - 1.0;
+            rebit::buffer(&(0..len).map(of).collect::<Vec<_>>()).expect("memory")
         };
         let (x, w, dy) = (
             fill(s.input_len()),

@@ -3,6 +3,7 @@
 //! Everything a cell touches is concrete (one device, `f32`, run-time shapes), so cells compile in a
 //! fraction of a second while the work happens in this library, compiled once at full optimisation.
 
+mod buffer;
 pub mod cell;
 pub mod data;
 pub mod error;
@@ -22,6 +23,7 @@ pub mod train;
 #[cfg(feature = "_emu")]
 use rebit_cuda_emulator as _;
 
+pub use buffer::HostAccess;
 pub use error::{Error, Result};
 pub use tensors::*;
 pub use {dfdx, plotters};

@@ -9,12 +9,20 @@ use rand_pcg::Pcg64;
 
 use crate::error::{Error, Result};
 
-/// The device everything runs on.
+/// The device everything runs on: the CPU.
+#[cfg(not(feature = "cuda"))]
 pub type Dev = Cpu;
+/// The device everything runs on: the first GPU of the machine.
+#[cfg(feature = "cuda")]
+pub type Dev = Cuda;
 /// A tape that records gradients.
 pub type Taped = OwnedTape<f32, Dev>;
-/// A buffer of the device, without shape.
+/// A buffer of the device, without shape; [`HostAccess`](crate::HostAccess) looks into it.
 pub type Buffer = <Dev as Storage<f32>>::Vec;
+/// A buffer of the CPU.
+pub(crate) type CpuBuffer = <Cpu as Storage<f32>>::Vec;
+/// What goes wrong on the device, in dfdx's words.
+pub(crate) type DevError = <Dev as HasErr>::Err;
 /// Gradients of one backward pass.
 pub type Grads = Gradients<f32, Dev>;
 
@@ -48,23 +56,81 @@ pub fn rng(seed: u64) -> Rng {
 ///
 /// dfdx keeps freed buffers of a device for the next tensor of that size, so the same `Dev` should serve
 /// a whole session.
+///
+/// # Panics
+/// In a build with the feature `cuda` where [`try_dev`] fails.
 pub fn dev() -> Dev {
+    try_dev().unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// [`dev`] that returns its error.
+///
+/// # Errors
+/// [`Error::Device`] in a build with the feature `cuda` on a machine without a usable GPU; it says what is missing
+/// (see [`gpu::probe`](crate::gpu::probe)) and that a build without the feature runs on the CPU.
+pub fn try_dev() -> Result<Dev> {
+    found_dev()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn found_dev() -> Result<Dev> {
     static DEV: std::sync::OnceLock<Dev> = std::sync::OnceLock::new();
-    DEV.get_or_init(|| {
+    let made = DEV.get_or_init(|| {
         crate::ops::parallel::start_threads();
         Dev::default()
+    });
+    Ok(made.clone())
+}
+
+/// dfdx's handle of a GPU stays in its thread. Those of several threads share the GPU's context and stream, so that
+/// buffers may change threads, and launches run in the order in which they are made.
+#[cfg(feature = "cuda")]
+fn found_dev() -> Result<Dev> {
+    thread_local!(static DEV: std::cell::OnceCell<Dev> = const { std::cell::OnceCell::new() });
+    DEV.with(|dev| match dev.get() {
+        Some(dev) => Ok(dev.clone()),
+        None => {
+            let made = make_dev()?;
+            Ok(dev.get_or_init(|| made).clone())
+        }
     })
-    .clone()
+}
+
+#[cfg(feature = "cuda")]
+fn make_dev() -> Result<Dev> {
+    crate::ops::parallel::start_threads();
+    let found = crate::gpu::probe().and_then(|_| Ok(Dev::try_build(0, 0)?));
+    found.map_err(|e| match e {
+        Error::Device(why) => Error::Device(format!(
+            "{why}; this build of rebit runs on a GPU only, one without the feature `cuda` on the CPU"
+        )),
+        other => other,
+    })
+}
+
+/// A buffer of the device with these numbers.
+///
+/// # Errors
+/// [`Error::Device`] when memory cannot be had.
+pub fn buffer(values: &[f32]) -> Result<Buffer> {
+    use crate::buffer::HostAccess as _;
+    let mut buffer = <Dev as Storage<f32>>::try_alloc_len(&try_dev()?, values.len())?;
+    buffer.write(values)?;
+    Ok(buffer)
 }
 
 /// The elements of any tensor in row-major order (one copy).
 ///
 /// This is the one place where the library reads a tensor's data: dfdx 0.13 keeps its slice private.
 pub fn read<S: Shape, T>(x: &Tensor<S, f32, Dev, T>) -> Vec<f32> {
+    // dfdx's copy from a GPU looks at a first element.
+    if cfg!(feature = "cuda") && x.shape().num_elements() == 0 {
+        return Vec::new();
+    }
     x.as_vec()
 }
 
-/// A tensor of `shape` that takes over `data`, without a copy.
+/// A tensor of `shape` that takes over `data`: on the CPU without a copy.
 ///
 /// # Errors
 /// [`Error::Shape`] when the number of elements differs.

@@ -21,7 +21,7 @@ using Handle = void *;
 
 std::recursive_mutex one_at_a_time;
 using Lock = std::lock_guard<std::recursive_mutex>;
-unsigned long long launched;
+unsigned long long launched, foreign;
 int devices = 1;
 int version = 12000;
 int capability = 7;
@@ -63,6 +63,7 @@ size_t cuda_emulator_mistake(char *text, size_t room) {
     return length;
 }
 unsigned long long cuda_emulator_launches() { Lock lock(one_at_a_time); return launched; }
+unsigned long long cuda_emulator_foreign() { Lock lock(one_at_a_time); return foreign; }
 size_t cuda_emulator_allocations() { Lock lock(one_at_a_time); return emulator::live_allocations(); }
 size_t cuda_emulator_spoilt() { Lock lock(one_at_a_time); return emulator::spoilt; }
 void cuda_emulator_machine(int device_count, int driver_version, int major, size_t memory) {
@@ -159,8 +160,9 @@ Result cuModuleGetFunction(Handle *function, Handle, const char *name) {
 Result cuLaunchKernel(Handle function, unsigned bx, unsigned by, unsigned bz, unsigned tx, unsigned ty, unsigned tz,
                       unsigned shared_bytes, Handle, void **arguments, void **) {
     Lock lock(one_at_a_time);
-    launched++;
     auto &kernel = *static_cast<const emulator::Kernel *>(function);
+    launched++;
+    foreign += kernel.foreign;
     std::string wrong = emulator::launch(kernel, {bx, by, bz}, {tx, ty, tz}, shared_bytes, arguments, order);
     if (wrong.empty()) return OK;
     mistake = wrong;

@@ -1,5 +1,7 @@
-// cuBLAS by the definition, and an NVRTC that compiles nothing: kernels that dfdx compiles at run time are not emulated.
+// cuBLAS by the definition, and an NVRTC that compiles nothing: the kernels that dfdx compiles at run time are found by
+// their name, which does not tell the type, so all but those of f32 are refused.
 #include <cstddef>
+#include <cstring>
 
 using Handle = void *;
 
@@ -41,9 +43,13 @@ extern "C" {
 int cublasCreate_v2(Handle *h) { *h = (Handle)0x5000; return 0; }
 int cublasDestroy_v2(Handle) { return 0; }
 int cublasSetStream_v2(Handle, Handle) { return 0; }
-// NVRTC_ERROR_COMPILATION
-int nvrtcCreateProgram(Handle *p, const char *, const char *, int, const char *const *, const char *const *) { *p = (Handle)0x6000; return 0; }
-int nvrtcCompileProgram(Handle, int, const char *const *) { return 6; }
+#define OF_FLOATS ((Handle)0x6000)
+int nvrtcCreateProgram(Handle *p, const char *source, const char *, int, const char *const *, const char *const *) {
+    *p = strstr(source, "const float *") ? OF_FLOATS : (Handle)0x6001;
+    return 0;
+}
+// 6: NVRTC_ERROR_COMPILATION
+int nvrtcCompileProgram(Handle p, int, const char *const *) { return p == OF_FLOATS ? 0 : 6; }
 int nvrtcDestroyProgram(Handle *) { return 0; }
 int nvrtcGetPTXSize(Handle, size_t *n) { *n = 1; return 0; }
 int nvrtcGetPTX(Handle, char *text) { *text = 0; return 0; }

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use rand::Rng as _;
 use rebit::dev;
-use rebit::dfdx::tensor::Storage;
 use rebit::ops::conv2d::{ActQuant, Conv2dKernel, ConvShape};
 use rebit::ops::masked_grad::{FreezeMask, MaskedGradKernel};
 use rebit::papers::lts::{self, LtsConfig};
@@ -37,11 +36,8 @@ pub fn layers(wanted: f64) -> Result<Value> {
 fn layer(s: &ConvShape, wanted: f64) -> Result<(f64, Vec<f64>)> {
     let d = dev();
     let fill = |len: usize| {
-        let mut v = d.try_alloc_len(len).expect("memory");
-        for (k, e) in v.iter_mut().enumerate() {
-            *e = ((k * 7919) % 1000) as f32 * 0.002 - 1.0;
-        }
-        v
+        let of = |k: usize| ((k * 7919) % 1000) as f32 * 0.002 - 1.0;
+        rebit::buffer(&(0..len).map(of).collect::<Vec<_>>()).expect("memory")
     };
     let quant = Some(ActQuant {
         lower: 0.0,

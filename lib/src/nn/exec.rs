@@ -7,11 +7,12 @@ use super::graph::{NodeId, Op, conv_shape};
 use super::net::Inner;
 use super::param::ParamId;
 use super::site::Memo;
+use crate::ops::affine::AffineKernel;
 use crate::ops::batch_norm2d::{BatchNormKernel, NormShape};
 use crate::ops::conv2d::{Conv2dKernel, ConvShape};
 use crate::ops::pool::{PoolKernel, PoolShape};
 use crate::ops::relu::ActivationKernel;
-use crate::{Buffer, Error, Result, dev, from_vec};
+use crate::{Buffer, Error, HostAccess, Result, dev};
 
 /// Epsilon of every batch norm.
 const EPS: f32 = 1e-5;
@@ -68,7 +69,6 @@ impl Inner {
             ));
         }
         let batch = x.len() / sample;
-        self.sync_params();
         let count = self.nodes.len();
         let mut pass = Pass {
             batch,
@@ -80,7 +80,7 @@ impl Inner {
             memos: (0..count).map(|_| None).collect(),
         };
         let mut input = self.pool.take(x.len())?;
-        input.copy_from_slice(x);
+        input.write(x)?;
         pass.acts[0] = Some(input);
         for node in 1..count {
             self.forward_node(node, &mut pass)?;
@@ -172,8 +172,8 @@ impl Inner {
                 let shape = self.conv_shape(node, batch);
                 let quantised = self.quantise_weight(node, weight, pass)?;
                 let x = act(pass, from);
-                let bias = bias.map(|b| &self.mirror[b]);
-                let w = quantised.as_ref().unwrap_or(&self.mirror[weight]);
+                let bias = bias.map(|b| &self.values[b]);
+                let w = quantised.as_ref().unwrap_or(&self.values[weight]);
                 dev().conv2d_forward(&shape, x, self.act_quant(node)?, w, bias, &mut y)?;
                 pass.weights[node] = quantised;
             }
@@ -190,7 +190,7 @@ impl Inner {
                     channels: c,
                 };
                 let (z, add) = (act(pass, from), add.map(|n| act(pass, n)));
-                let (g, b) = (&self.mirror[gamma], &self.mirror[beta]);
+                let (g, b) = (&self.values[gamma], &self.values[beta]);
                 if pass.mode == Mode::Train {
                     let (mut m, mut v) = (self.pool.take(c)?, self.pool.take(c)?);
                     dev().batch_norm_train(
@@ -199,7 +199,7 @@ impl Inner {
                     self.update_statistics(mean, var, shape.pixels, &m, &v)?;
                     pass.moments[node] = Some((m, v));
                 } else {
-                    let (m, v) = (&self.mirror[mean], &self.mirror[var]);
+                    let (m, v) = (&self.values[mean], &self.values[var]);
                     dev().batch_norm_infer(shape, z, g, b, m, v, EPS, add, activation, &mut y)?;
                 }
             }
@@ -208,7 +208,7 @@ impl Inner {
                 other,
                 act: activation,
             } => {
-                let mut sum = self.pool.take(y.len())?;
+                let mut sum = self.pool.take(y.elements())?;
                 dev().add(act(pass, from), act(pass, other), &mut sum)?;
                 dev().activate(activation, &sum, &mut y)?;
                 self.pool.give(sum);
@@ -253,12 +253,12 @@ impl Inner {
                 self.times.weight_grad += start.elapsed();
                 let wanted = from != 0 || input_grad;
                 if wanted || quant.is_some() {
-                    let (mut dx, accumulate) = self.gradient_of(from, x.len(), grads)?;
-                    let w = pass.weights[node].as_ref().unwrap_or(&self.mirror[weight]);
+                    let (mut dx, accumulate) = self.gradient_of(from, x.elements(), grads)?;
+                    let w = pass.weights[node].as_ref().unwrap_or(&self.values[weight]);
                     let bounds =
                         dev().conv2d_grad_input(&shape, &dy, w, x, quant, &mut dx, accumulate)?;
                     if let Some(bounds) = bounds {
-                        self.keep_input_bounds(node, bounds);
+                        self.keep_input_bounds(node, bounds)?;
                     }
                     if wanted {
                         grads[from] = Some(dx);
@@ -281,15 +281,15 @@ impl Inner {
                     channels: c,
                 };
                 let (z, y) = (act(pass, from), act(pass, node));
-                let mut dz = self.pool.take(z.len())?;
+                let mut dz = self.pool.take(z.elements())?;
                 let (mut dg, mut db) = (self.pool.take(c)?, self.pool.take(c)?);
-                let g = &self.mirror[gamma];
+                let g = &self.values[gamma];
                 match &pass.moments[node] {
                     Some((m, v)) => dev().batch_norm_grad(
                         shape, z, y, g, m, v, EPS, activation, &mut dy, &mut dz, &mut dg, &mut db,
                     )?,
                     None => {
-                        let (m, v) = (&self.mirror[mean], &self.mirror[var]);
+                        let (m, v) = (&self.values[mean], &self.values[var]);
                         dev().batch_norm_infer_grad(
                             shape, z, y, g, m, v, EPS, activation, &mut dy, &mut dz, &mut dg,
                             &mut db,
@@ -306,7 +306,7 @@ impl Inner {
                 }
             }
             Op::Act(activation) => {
-                let (mut dx, accumulate) = self.gradient_of(from, dy.len(), grads)?;
+                let (mut dx, accumulate) = self.gradient_of(from, dy.elements(), grads)?;
                 dev().activate_grad(activation, act(pass, node), &dy, &mut dx, accumulate)?;
                 self.pool.give(dy);
                 grads[from] = Some(dx);
@@ -316,7 +316,7 @@ impl Inner {
                 act: activation,
             } => {
                 for read in [from, other] {
-                    let (mut dx, accumulate) = self.gradient_of(read, dy.len(), grads)?;
+                    let (mut dx, accumulate) = self.gradient_of(read, dy.elements(), grads)?;
                     dev().activate_grad(activation, act(pass, node), &dy, &mut dx, accumulate)?;
                     grads[read] = Some(dx);
                 }
@@ -329,7 +329,7 @@ impl Inner {
             } => {
                 let shape = self.pool_shape(node, batch, kernel, stride, padding);
                 let x = act(pass, from);
-                let (mut dx, accumulate) = self.gradient_of(from, x.len(), grads)?;
+                let (mut dx, accumulate) = self.gradient_of(from, x.elements(), grads)?;
                 dev().max_pool_grad(shape, x, &dy, &mut dx, accumulate)?;
                 self.pool.give(dy);
                 grads[from] = Some(dx);
@@ -407,23 +407,10 @@ impl Inner {
     ) -> Result<()> {
         let unbias = pixels as f32 / (pixels as f32 - 1.0).max(1.0);
         for (at, new, scale) in [(mean, m, 1.0), (var, v, unbias)] {
-            let mixed: Vec<f32> = self.mirror[at]
-                .iter()
-                .zip(new.iter())
-                .map(|(r, b)| (1.0 - MOMENTUM) * r + MOMENTUM * scale * b)
-                .collect();
-            self.mirror[at].copy_from_slice(&mixed);
-            let len = mixed.len();
-            self.params[at].value = from_vec(mixed, (len,))?;
+            let running = self.change(at);
+            dev().mix(1.0 - MOMENTUM, running, MOMENTUM * scale, new)?;
         }
         Ok(())
-    }
-
-    /// Copies parameters into buffers, where kernels can read them.
-    fn sync_params(&mut self) {
-        for (param, mirror) in self.params.iter().zip(&mut self.mirror) {
-            param.value.copy_into(mirror);
-        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use dfdx::prelude::{HasShape, PutTape, Tape};
-use dfdx::tensor::CpuError;
 
 use super::exec::{Pass, StepTimes};
 use super::graph::{LayerInfo, Node, NodeId, Op};
@@ -14,8 +13,10 @@ use super::site::SiteQuantiser;
 use super::weight_range::DataQuant;
 use crate::ops::Recorder;
 use crate::ops::batch_norm2d::Mode;
-use crate::ops::layout::{nchw_to_nhwc, nhwc_to_nchw};
-use crate::{Buffer, Error, Grads, Images, Matrix, Result, Taped, dev, from_vec, read};
+use crate::ops::layout::{LayoutKernel, nchw_to_nhwc};
+use crate::ops::relu::ActivationKernel;
+use crate::ops::tape::with_gradient;
+use crate::{Buffer, Error, Grads, HostAccess, Images, Matrix, Result, Taped, dev, from_vec, read};
 
 /// A network built by [`super::NetBuilder`].
 ///
@@ -27,10 +28,13 @@ pub struct Net {
 
 pub(crate) struct Inner {
     pub nodes: Vec<Node>,
-    pub params: Vec<Param>,
+    /// Names, roles and tensors of the parameters; a tensor is brought up to date when somebody asks for it.
+    params: Vec<Param>,
     pub output: NodeId,
-    /// Parameter values where kernels can read them, refreshed at each forward pass.
-    pub mirror: Vec<Buffer>,
+    /// The parameters' numbers: what kernels read and the optimiser moves.
+    pub values: Vec<Buffer>,
+    /// Parameters whose numbers moved since their tensor was written.
+    pub stale: Vec<bool>,
     pub grads: Vec<Buffer>,
     /// Quantisers by node.
     pub quant: Vec<Option<LayerQuant>>,
@@ -56,7 +60,8 @@ impl Inner {
             nodes,
             params: Vec::new(),
             output,
-            mirror: Vec::new(),
+            values: Vec::new(),
+            stale: Vec::new(),
             grads: Vec::new(),
             quant,
             sites,
@@ -72,9 +77,9 @@ impl Inner {
     }
 
     pub(crate) fn add_param(&mut self, param: Param) -> ParamId {
-        let zeros = || buffer(vec![0.0; param.len()]);
-        self.mirror.push(zeros());
-        self.grads.push(zeros());
+        self.values.push(buffer(param.to_vec()));
+        self.stale.push(false);
+        self.grads.push(buffer(vec![0.0; param.len()]));
         self.params.push(param);
         self.params.len() - 1
     }
@@ -82,14 +87,12 @@ impl Inner {
 
 /// A device buffer with the given contents.
 pub(crate) fn buffer(data: Vec<f32>) -> Buffer {
-    use dfdx::tensor::Storage;
-    let mut buffer: Buffer = <crate::Dev as Storage<f32>>::try_alloc_len(&dev(), data.len())
-        .expect("memory for a parameter");
-    buffer.copy_from_slice(&data);
-    buffer
+    crate::buffer(&data).unwrap_or_else(|e| panic!("memory for a parameter: {e}"))
 }
 
 impl Net {
+    // dfdx's handle of a GPU stays in its thread, and so does a network on it.
+    #[cfg_attr(feature = "cuda", allow(clippy::arc_with_non_send_sync))]
     pub(crate) fn from_inner(inner: Inner) -> Self {
         Net {
             inner: Arc::new(Mutex::new(inner)),
@@ -111,7 +114,7 @@ impl Net {
         let (n, nhwc) = self.to_nhwc(x)?;
         let mut inner = self.lock();
         let pass = inner.forward(&nhwc, Mode::Eval, false)?;
-        let logits = pass.output(inner.output).to_vec();
+        let logits = pass.output(inner.output).view()?.into_owned();
         inner.recycle(pass);
         let classes = inner.classes()?;
         from_vec(logits, (n, classes))
@@ -136,46 +139,43 @@ impl Net {
             let mut inner = self.lock();
             let classes = inner.classes()?;
             let pass = inner.forward(&nhwc, mode, true)?;
-            let logits = pass.output(inner.output).to_vec();
+            let logits = pass.output(inner.output).view()?.into_owned();
             (pass, logits, classes)
         };
         let y: Matrix = from_vec(logits, (n, classes))?;
         let out = y.clone();
         let net = self.clone();
         tape.add_backward_op(move |grads| {
-            let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out)?);
-            let dx = net.backward_for_tape(pass, &dy, grads)?;
-            add_into(grads.get_or_alloc_mut(&x)?, &dx);
-            **grads.get_or_alloc_mut(&out)? = dy;
-            Ok(())
+            with_gradient(grads, &out, |grads, dy| {
+                let mut top = crate::ops::tape::zeros(dy.elements())?;
+                top.copy_from(dy)?;
+                net.backward_for_tape(pass, top, &x, grads)
+            })
         });
         Ok(y.put_tape(tape))
     }
 
-    /// Adds the parameters' gradients to `grads` and returns the input's, in `(N, C, H, W)` order.
+    /// Adds the gradients of the parameters and of `x` to `grads`, from that of the output in the kernels' order.
     pub(super) fn backward_for_tape(
         &self,
         pass: Pass,
-        dy: &[f32],
+        top: Buffer,
+        x: &Images,
         grads: &mut Grads,
-    ) -> Result<Vec<f32>, CpuError> {
-        // Shapes were checked in the forward pass: what is left to fail is memory.
-        let memory = |_| CpuError::OutOfMemory;
+    ) -> Result<()> {
         let mut inner = self.lock();
-        let [h, w, c] = inner.nodes[0].extent;
-        let mut nchw = vec![0.0; pass.batch * h * w * c];
-        let mut top = inner.pool.take(dy.len()).map_err(memory)?;
-        top.copy_from_slice(dy);
-        if let Some(dx) = inner.backward(pass, top, true).map_err(memory)? {
-            nhwc_to_nchw(&dx, c, h * w, &mut nchw);
+        let (_, c, h, w) = *x.shape();
+        if let Some(dx) = inner.backward(pass, top, true)? {
+            let into = grads.get_or_alloc_mut(x)?;
+            dev().to_channels_first(&dx, c, h * w, into, true)?;
             inner.pool.give(dx);
         }
         for (param, grad) in inner.params.iter().zip(&inner.grads) {
             if param.is_trainable() {
-                add_into(grads.get_or_alloc_mut(&param.value)?, grad);
+                dev().accumulate(grad, grads.get_or_alloc_mut(&param.value)?)?;
             }
         }
-        Ok(nchw)
+        Ok(())
     }
 
     fn to_nhwc(&self, x: &Images) -> Result<(usize, Vec<f32>)> {
@@ -197,7 +197,9 @@ impl Net {
 
     /// Every parameter, running statistics included, in the order of the layers.
     pub fn parameters(&self) -> Vec<Param> {
-        self.lock().params.clone()
+        let mut inner = self.lock();
+        inner.refresh().unwrap_or_else(|e| panic!("{e}"));
+        inner.params.clone()
     }
 
     /// One parameter by name.
@@ -205,7 +207,8 @@ impl Net {
     /// # Errors
     /// [`Error::Invalid`] naming the closest names there are.
     pub fn parameter(&self, name: &str) -> Result<Param> {
-        let inner = self.lock();
+        let mut inner = self.lock();
+        inner.refresh()?;
         inner.find(name).map(|id| inner.params[id].clone())
     }
 
@@ -224,8 +227,7 @@ impl Net {
                 data.len(),
             ));
         }
-        inner.params[id].value.copy_from(data);
-        Ok(())
+        inner.set_value(id, data)
     }
 
     /// Takes over every parameter of `other` that has the same name and dimensions; returns how many there were.
@@ -383,6 +385,31 @@ impl std::fmt::Debug for Net {
 }
 
 impl Inner {
+    /// A parameter's description; its tensor may be out of date.
+    pub fn param(&self, id: ParamId) -> &Param {
+        &self.params[id]
+    }
+
+    /// A parameter's numbers, to be changed.
+    pub fn change(&mut self, id: ParamId) -> &mut Buffer {
+        self.stale[id] = true;
+        &mut self.values[id]
+    }
+
+    pub fn set_value(&mut self, id: ParamId, values: &[f32]) -> Result<()> {
+        self.change(id).write(values)
+    }
+
+    /// Writes the parameters' numbers into their tensors, which keep their identity on a tape.
+    fn refresh(&mut self) -> Result<()> {
+        for (id, stale) in self.stale.iter_mut().enumerate() {
+            if std::mem::take(stale) {
+                self.params[id].value.copy_from(&self.values[id].view()?);
+            }
+        }
+        Ok(())
+    }
+
     /// Length of the output vector.
     pub fn classes(&self) -> Result<usize> {
         match self.nodes[self.output].extent {
@@ -422,8 +449,4 @@ impl Inner {
         let from = self.nodes[self.nodes[node].input].extent;
         super::graph::conv_shape(1, from, self.nodes[node].extent, window).macs()
     }
-}
-
-pub(super) fn add_into(sum: &mut [f32], grad: &[f32]) {
-    sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g);
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use dfdx::tensor::Storage;
 
-use crate::{Buffer, Result, dev};
+use crate::{Buffer, HostAccess, Result, dev};
 
 /// Free buffers by length.
 #[derive(Default)]
@@ -28,7 +28,7 @@ impl BufferPool {
 
     /// Gives a buffer back.
     pub fn give(&mut self, buffer: Buffer) {
-        let len = buffer.len();
+        let len = buffer.elements();
         self.live = self.live.saturating_sub(len);
         self.free.entry(len).or_default().push(buffer);
     }

@@ -150,7 +150,12 @@ pub trait WeightQuantiser: Send {
     }
 
     /// Called after the optimiser moved `w`: the chance to put frozen entries back and clear their momentum.
-    fn after_step(&mut self, _w: &mut [f32], _momentum: &mut [f32]) {}
+    ///
+    /// # Errors
+    /// When the device refuses.
+    fn after_step(&mut self, _w: &mut Buffer, _momentum: &mut Buffer) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The plain uniform quantiser, without state.

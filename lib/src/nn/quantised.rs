@@ -10,7 +10,7 @@ use crate::ops::conv2d::{ActQuant, ActQuantGrad, Conv2dKernel, ConvShape};
 use crate::ops::fake_quant::FakeQuant;
 use crate::ops::masked_grad::MaskedGradKernel;
 use crate::quant;
-use crate::{Buffer, Error, Result, dev};
+use crate::{Buffer, Error, HostAccess, Result, dev};
 
 impl Inner {
     #[allow(clippy::too_many_arguments)]
@@ -25,17 +25,18 @@ impl Inner {
         bias: Option<ParamId>,
     ) -> Result<()> {
         let mut db = match bias {
-            Some(b) => Some(self.pool.take(self.params[b].len())?),
+            Some(b) => Some(self.pool.take(self.param(b).len())?),
             None => None,
         };
         let Some(mut q) = self.quant[node].take() else {
             dev().conv2d_grad_weight(shape, x, quant, dy, &mut self.grads[weight], db.as_mut())?;
             if let Some(data) = self.data_quant[node] {
-                data.mask_gradient(&self.mirror[weight], &mut self.grads[weight])?;
+                let w = self.values[weight].view()?;
+                self.grads[weight].edit(|dw| data.mask_gradient(&w, dw))??;
             }
             return self.keep_bias(bias, db);
         };
-        let mut dq = self.pool.take(self.params[weight].len())?;
+        let mut dq = self.pool.take(self.param(weight).len())?;
         let done = match q.quantiser.frozen() {
             Some(mask) => {
                 dev().conv2d_grad_weight_masked(shape, x, quant, dy, mask, &mut dq, db.as_mut())
@@ -46,22 +47,24 @@ impl Inner {
         let bounds = done.and_then(|()| {
             let f = f?;
             q.quantiser
-                .backward(&self.mirror[weight], f, &dq, &mut self.grads[weight])
+                .backward(&self.values[weight], f, &dq, &mut self.grads[weight])
         });
         self.pool.give(dq);
         let (at, spec) = (q.weight, q.spec.weight);
         self.quant[node] = Some(q);
-        spec.weight_grad(bounds?, &mut self.grads[at]);
+        let bounds = bounds?;
+        self.grads[at].edit(|g| spec.weight_grad(bounds, g))?;
         self.keep_bias(bias, db)
     }
 
     /// Takes the gradients of an input quantiser's bounds.
-    pub(super) fn keep_input_bounds(&mut self, node: NodeId, bounds: ActQuantGrad) {
+    pub(super) fn keep_input_bounds(&mut self, node: NodeId, bounds: ActQuantGrad) -> Result<()> {
         if let Some(q) = &self.quant[node]
             && let (Some(at), Some(spec)) = (q.input, q.spec.input)
         {
-            spec.input_grad(bounds.lower, bounds.upper, &mut self.grads[at]);
+            self.grads[at].edit(|g| spec.input_grad(bounds.lower, bounds.upper, g))?;
         }
+        Ok(())
     }
 
     fn keep_bias(&mut self, bias: Option<ParamId>, db: Option<Buffer>) -> Result<()> {
@@ -80,8 +83,8 @@ impl Inner {
         pass: &Pass,
     ) -> Result<Option<Buffer>> {
         if let Some(data) = self.data_quant[node] {
-            let mut y = self.pool.take(self.params[weight].len())?;
-            data.quantise(&self.mirror[weight], &mut y)?;
+            let mut y = self.pool.take(self.param(weight).len())?;
+            data.quantise(&self.values[weight], &mut y)?;
             return Ok(Some(y));
         }
         let Some(mut q) = self.quant[node].take() else {
@@ -91,19 +94,19 @@ impl Inner {
             if !q.ready && pass.mode == Mode::Train {
                 if let (Some(at), Some(spec)) = (q.input, q.spec.input) {
                     let x = act(pass, self.nodes[node].input);
-                    let bounds = quant::activation_three_sigma(x);
+                    let bounds = quant::activation_three_sigma(&x.view()?);
                     let bounds = bounds.map_err(|e| self.in_layer(node, e))?;
-                    self.set_bounds(at, &spec.initial(bounds));
+                    self.set_value(at, &spec.initial(bounds))?;
                 }
-                let bounds = quant::weight_three_sigma(&self.mirror[weight]);
+                let bounds = quant::weight_three_sigma(&self.values[weight].view()?);
                 let bounds = bounds.map_err(|e| self.in_layer(node, e))?;
-                self.set_bounds(q.weight, &q.spec.weight.initial(bounds));
+                self.set_value(q.weight, &q.spec.weight.initial(bounds))?;
                 q.ready = true;
             }
             let f = self.weight_fake_quant(node, &q)?;
-            let mut y = self.pool.take(self.params[weight].len())?;
+            let mut y = self.pool.take(self.param(weight).len())?;
             q.quantiser
-                .forward(&self.mirror[weight], f, pass.mode, &mut y)?;
+                .forward(&self.values[weight], f, pass.mode, &mut y)?;
             Ok(y)
         };
         let done = run();
@@ -111,16 +114,11 @@ impl Inner {
         done.map(Some)
     }
 
-    fn set_bounds(&mut self, at: ParamId, values: &[f32]) {
-        self.mirror[at].copy_from_slice(values);
-        self.params[at].value.copy_from(values);
-    }
-
     fn weight_fake_quant(&self, node: NodeId, q: &LayerQuant) -> Result<FakeQuant> {
         let mut f = q
             .spec
             .weight
-            .weight(&self.mirror[q.weight])
+            .weight(&self.values[q.weight].view()?)
             .map_err(|e| self.in_layer(node, e))?;
         let factor = q.spec.input.map_or(1.0, TensorSpec::factor);
         f.scale *= factor;
@@ -135,7 +133,7 @@ impl Inner {
         let (Some(at), Some(spec)) = (q.input, q.spec.input) else {
             return Ok(None);
         };
-        let quant = spec.input(&self.mirror[at]);
+        let quant = spec.input(&self.values[at].view()?);
         quant.map(Some).map_err(|e| self.in_layer(node, e))
     }
 

@@ -1,11 +1,12 @@
 //! Sites: named places in a network where a paper may put an activation quantiser of its own.
 
 use std::any::Any;
+use std::borrow::Cow;
 
 use super::net::{Inner, Net};
 use super::param::{Param, ParamId};
 use super::{Mode, graph::NodeId, graph::Op};
-use crate::{Buffer, Error, Result};
+use crate::{Buffer, Error, HostAccess, Result};
 
 /// What a quantiser keeps from its forward pass for its backward pass.
 pub(crate) type Memo = Box<dyn Any + Send>;
@@ -21,24 +22,24 @@ pub(crate) struct SiteBatch {
 
 /// The network's parameters, lent to a site's quantiser.
 pub(crate) struct SiteParams<'a> {
-    params: &'a mut [Param],
-    mirror: &'a mut [Buffer],
+    stale: &'a mut [bool],
+    values: &'a mut [Buffer],
     grads: &'a mut [Buffer],
 }
 
 impl SiteParams<'_> {
-    pub fn values(&self, id: ParamId) -> &[f32] {
-        &self.mirror[id]
+    pub fn values(&self, id: ParamId) -> Result<Cow<'_, [f32]>> {
+        self.values[id].view()
     }
 
     /// Replaces a parameter's numbers, of the same length.
-    pub fn set(&mut self, id: ParamId, values: &[f32]) {
-        self.mirror[id].copy_from_slice(values);
-        self.params[id].value.copy_from(values);
+    pub fn set(&mut self, id: ParamId, values: &[f32]) -> Result<()> {
+        self.stale[id] = true;
+        self.values[id].write(values)
     }
 
-    pub fn set_grad(&mut self, id: ParamId, values: &[f32]) {
-        self.grads[id].copy_from_slice(values);
+    pub fn set_grad(&mut self, id: ParamId, values: &[f32]) -> Result<()> {
+        self.grads[id].write(values)
     }
 }
 
@@ -120,7 +121,7 @@ impl Inner {
         y: &mut Buffer,
     ) -> Result<Option<Memo>> {
         let Some(mut site) = self.sites[node].take() else {
-            y.copy_from_slice(x);
+            y.copy_from(x)?;
             return Ok(None);
         };
         let memo = site.forward(x, at, &mut self.lend(), y);
@@ -153,8 +154,8 @@ impl Inner {
     /// The parameters alone, beside which a quantiser can be borrowed.
     pub fn lend(&mut self) -> SiteParams<'_> {
         SiteParams {
-            params: &mut self.params,
-            mirror: &mut self.mirror,
+            stale: &mut self.stale,
+            values: &mut self.values,
             grads: &mut self.grads,
         }
     }

@@ -8,11 +8,14 @@ use super::graph::{Extent, NodeId, Op};
 use super::net::{Inner, Net};
 use super::site::SiteBatch;
 use crate::ops::Recorder;
-use crate::ops::layout::{nchw_to_nhwc, nhwc_to_nchw};
+use crate::ops::affine::AffineKernel;
+use crate::ops::channels::{ChannelsKernel, Part};
+use crate::ops::layout::nchw_to_nhwc;
 use crate::ops::pixel_shuffle::{PixelShuffleKernel, ShuffleShape};
 use crate::ops::prelu::PreluKernel;
 use crate::ops::relu::ActivationKernel;
-use crate::{Buffer, Error, Images, Result, Taped, dev, from_vec, read};
+use crate::ops::tape::{channels_last, store_images, with_gradient};
+use crate::{Buffer, Error, HostAccess, Images, Result, Taped, dev, read};
 
 impl Net {
     /// Images from images, in inference mode, without gradients; any height and width that the layers accept.
@@ -35,7 +38,7 @@ impl Net {
         inner.fit(h, w)?;
         let pass = inner.forward(&nhwc, Mode::Eval, false)?;
         let [oh, ow, oc] = inner.nodes[inner.output].extent;
-        let y = images_from(pass.output(inner.output), [n, oh, ow, oc]);
+        let y = store_images(pass.output(inner.output), (n, oc, oh, ow));
         inner.recycle(pass);
         y
     }
@@ -48,25 +51,20 @@ impl Net {
         let (x, mut tape) = Taped::split_images(x)?;
         let (n, _, h, w) = *x.shape();
         let nhwc = self.channels_last(&x)?;
-        let (pass, y, oc) = {
+        let (pass, y) = {
             let mut inner = self.lock();
             inner.fit(h, w)?;
             let pass = inner.forward(&nhwc, mode, true)?;
             let [oh, ow, oc] = inner.nodes[inner.output].extent;
-            let y = images_from(pass.output(inner.output), [n, oh, ow, oc])?;
-            (pass, y, oc)
+            let y = store_images(pass.output(inner.output), (n, oc, oh, ow))?;
+            (pass, y)
         };
         let out = y.clone();
         let net = self.clone();
         tape.add_backward_op(move |grads| {
-            let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out)?);
-            let (_, _, oh, ow) = *out.shape();
-            let mut top = vec![0.0; dy.len()];
-            nchw_to_nhwc(&dy, oc, oh * ow, &mut top);
-            let dx = net.backward_for_tape(pass, &top, grads)?;
-            super::net::add_into(grads.get_or_alloc_mut(&x)?, &dx);
-            **grads.get_or_alloc_mut(&out)? = dy;
-            Ok(())
+            with_gradient(grads, &out, |grads, dy| {
+                net.backward_for_tape(pass, channels_last(*out.shape(), dy)?, &x, grads)
+            })
         });
         Ok(y.put_tape(tape))
     }
@@ -87,10 +85,13 @@ impl Net {
     }
 }
 
-fn images_from(nhwc: &[f32], [n, h, w, c]: [usize; 4]) -> Result<Images> {
-    let mut nchw = vec![0.0; nhwc.len()];
-    nhwc_to_nchw(nhwc, c, h * w, &mut nchw);
-    from_vec(nchw, (n, c, h, w))
+/// A map of `channels` as a whole, and as a part of the pixels it is joined to.
+fn parts(channels: usize, all: usize, start: usize) -> (Part, Part) {
+    let whole = Part {
+        of: channels,
+        start: 0,
+    };
+    (whole, Part { of: all, start })
 }
 
 impl Inner {
@@ -188,26 +189,19 @@ impl Inner {
         let channels = self.nodes[node].extent[2];
         match op {
             Op::Affine { scale, offset } => {
-                let x = act(pass, from);
-                for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                    for ((y, x), o) in y.iter_mut().zip(x).zip(offset.iter()) {
-                        *y = scale * x + o;
-                    }
-                }
+                dev().affine(*scale, offset, act(pass, from), y)?;
             }
             Op::Concat { others } => {
                 let mut start = 0;
                 for read in std::iter::once(from).chain(others.iter().copied()) {
                     let c = self.nodes[read].extent[2];
-                    let x = act(pass, read).chunks_exact(c);
-                    for (y, x) in y.chunks_exact_mut(channels).zip(x) {
-                        y[start..start + c].copy_from_slice(x);
-                    }
+                    let (whole, part) = parts(c, channels, start);
+                    dev().copy_channels(c, whole, act(pass, read), part, y)?;
                     start += c;
                 }
             }
             Op::Prelu { slope } => {
-                dev().prelu_forward(self.mirror[*slope][0], act(pass, from), y)?
+                dev().prelu_forward(self.values[*slope].view()?[0], act(pass, from), y)?
             }
             Op::PixelShuffle { factor } => {
                 let s = self.shuffle_shape(node, pass.batch, *factor);
@@ -236,33 +230,26 @@ impl Inner {
             let mut start = 0;
             for read in std::iter::once(from).chain(others.iter().copied()) {
                 let c = self.nodes[read].extent[2];
-                let mut dx = self.pool.take(dy.len() / channels * c)?;
-                for (dx, dy) in dx.chunks_exact_mut(c).zip(dy.chunks_exact(channels)) {
-                    dx.copy_from_slice(&dy[start..start + c]);
-                }
+                let mut dx = self.pool.take(dy.elements() / channels * c)?;
+                let (whole, part) = parts(c, channels, start);
+                dev().copy_channels(c, part, &dy, whole, &mut dx)?;
                 self.join(grads, read, dx)?;
                 start += c;
             }
             self.pool.give(dy);
             return Ok(());
         }
-        let len = act(pass, from).len();
+        let len = act(pass, from).elements();
         let (mut dx, accumulate) = self.gradient_of(from, len, grads)?;
         match op {
             Op::Affine { scale, .. } => {
                 let keep = if accumulate { 1.0 } else { 0.0 };
-                // A fresh buffer holds anything, NaN included.
-                if !accumulate {
-                    dx.fill(0.0);
-                }
-                for (dx, dy) in dx.iter_mut().zip(dy.iter()) {
-                    *dx = keep * *dx + scale * dy;
-                }
+                dev().mix(keep, &mut dx, *scale, &dy)?;
             }
             Op::Prelu { slope } => {
-                let a = self.mirror[*slope][0];
+                let a = self.values[*slope].view()?[0];
                 let da = dev().prelu_grad(a, act(pass, from), &dy, &mut dx, accumulate)?;
-                self.grads[*slope].fill(da);
+                self.grads[*slope].write(&[da])?;
             }
             Op::PixelShuffle { factor } => {
                 let s = self.shuffle_shape(node, pass.batch, *factor);
@@ -274,7 +261,7 @@ impl Inner {
                     self.backward_site(node, x, at, &memo, &dy, &mut dx, accumulate)?;
                 }
                 None if accumulate => dev().accumulate(&dy, &mut dx)?,
-                None => dx.copy_from_slice(&dy),
+                None => dx.copy_from(&dy)?,
             },
             other => unreachable!("{other:?} is the executor's own"),
         }

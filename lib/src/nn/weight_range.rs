@@ -4,7 +4,7 @@ use super::graph::LayerInfo;
 use super::net::Net;
 use crate::ops::bound_quant::{BoundQuant, BoundQuantKernel};
 use crate::quant::{Bounds, Range};
-use crate::{Buffer, Error, Result, dev};
+use crate::{Buffer, Error, HostAccess, Result, dev};
 
 /// Where the bounds of a weight tensor come from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +45,8 @@ impl DataQuant {
     }
 
     pub(super) fn quantise(self, w: &Buffer, y: &mut Buffer) -> Result<()> {
-        dev().bound_quant_forward(w, &[self.for_weights(w)?], y)
+        let q = self.for_weights(&w.view()?)?;
+        dev().bound_quant_forward(w, &[q], y)
     }
 
     /// Turns the gradient of the quantised weights into that of the weights.
@@ -76,7 +77,7 @@ impl Net {
                 continue;
             };
             let mut inner = self.lock();
-            quant.for_weights(&inner.params[layer.weight].to_vec())?;
+            quant.for_weights(&inner.values[layer.weight].view()?)?;
             let node = inner.node(&layer.name)?;
             if layer.bits.is_some() {
                 let what = format!("layer {}", layer.name);

@@ -1,11 +1,83 @@
 //! From one order of a batch of images to the other: (N, C, H, W) of the tape's tensors, (N, H, W, C) of the kernels.
 
+use dfdx::prelude::{Cpu, Storage};
 use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::ops::parallel::expect_len;
+use crate::tensors::CpuBuffer;
 
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(feature = "cuda")]
-pub use cuda::LayoutKernel;
+
+/// Changes of order on a device's own buffers.
+pub trait LayoutKernel: Storage<f32> {
+    /// `dst[n, p, c] = src[n, c, p]` for `channels` channels and `pixels` = height * width.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the lengths differ or are not a whole number of images.
+    fn to_channels_last(
+        &self,
+        src: &Self::Vec,
+        channels: usize,
+        pixels: usize,
+        dst: &mut Self::Vec,
+    ) -> Result<()>;
+
+    /// `dst[n, c, p] = src[n, p, c]`, or `+=` with `add`.
+    ///
+    /// # Errors
+    /// As [`Self::to_channels_last`].
+    fn to_channels_first(
+        &self,
+        src: &Self::Vec,
+        channels: usize,
+        pixels: usize,
+        dst: &mut Self::Vec,
+        add: bool,
+    ) -> Result<()>;
+}
+
+/// Shape error unless both buffers are one whole number of `rows x columns` images.
+fn check(src: usize, rows: usize, columns: usize, dst: usize) -> Result<()> {
+    expect_len("layout", "dst", src, dst)?;
+    let len = rows * columns;
+    if src > 0 && (len == 0 || !src.is_multiple_of(len)) {
+        return Err(Error::shape(
+            "layout",
+            format!("a whole number of {rows}x{columns} images"),
+            format!("{src} elements"),
+        ));
+    }
+    Ok(())
+}
+
+impl LayoutKernel for Cpu {
+    fn to_channels_last(
+        &self,
+        src: &CpuBuffer,
+        channels: usize,
+        pixels: usize,
+        dst: &mut CpuBuffer,
+    ) -> Result<()> {
+        check(src.len(), channels, pixels, dst.len())?;
+        transpose(src, channels, pixels, dst, false);
+        Ok(())
+    }
+
+    fn to_channels_first(
+        &self,
+        src: &CpuBuffer,
+        channels: usize,
+        pixels: usize,
+        dst: &mut CpuBuffer,
+        add: bool,
+    ) -> Result<()> {
+        check(src.len(), pixels, channels, dst.len())?;
+        transpose(src, pixels, channels, dst, add);
+        Ok(())
+    }
+}
 
 /// Side of the square that is turned at once: two of them fit the first-level cache.
 const SIDE: usize = 16;

@@ -6,8 +6,10 @@
 //! `(N, H, W, C)` order, where a pixel's channels are neighbours and fill a SIMD register; the network
 //! executor in [`crate::nn`] uses it and reuses its buffers from step to step.
 
+pub mod affine;
 pub mod batch_norm2d;
 pub mod bound_quant;
+pub mod channels;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod fake_quant;
@@ -22,6 +24,7 @@ pub mod pool;
 pub mod prelu;
 pub mod relu;
 pub mod resize;
+pub mod update;
 
 mod columns;
 #[cfg(feature = "cuda")]
@@ -81,10 +84,17 @@ pub(crate) fn wave(len: usize) -> Vec<f32> {
         .collect()
 }
 
-/// A device buffer with these numbers, for tests of the kernel faces.
+/// The CPU, for tests of its kernels, whatever [`crate::Dev`] is.
 #[cfg(test)]
-pub(crate) fn buffer(values: &[f32]) -> crate::tensors::Buffer {
-    let mut buffer = tape::zeros(values.len()).unwrap();
+pub(crate) fn cpu() -> dfdx::prelude::Cpu {
+    dfdx::prelude::Cpu::default()
+}
+
+/// A buffer of the CPU with these numbers.
+#[cfg(test)]
+pub(crate) fn buffer(values: &[f32]) -> crate::tensors::CpuBuffer {
+    use dfdx::tensor::Storage;
+    let mut buffer: crate::tensors::CpuBuffer = cpu().try_alloc_len(values.len()).unwrap();
     buffer.copy_from_slice(values);
     buffer
 }

@@ -2,12 +2,14 @@
 
 use dfdx::prelude::*;
 
+use crate::buffer::HostAccess;
 use crate::error::{Error, Result};
-use crate::ops::layout::{nchw_to_nhwc, nhwc_to_nchw};
-use crate::tensors::{Buffer, Dev, Grads, Images, Matrix, Shape4, Vector, dev};
+use crate::ops::layout::LayoutKernel;
+use crate::ops::relu::ActivationKernel;
+use crate::tensors::{Buffer, Dev, DevError, Grads, Images, Matrix, Shape4, Vector, dev};
 
 /// The backward pass of one operation.
-pub type BackwardOp = Box<dyn FnOnce(&mut Grads) -> Result<(), CpuError>>;
+pub type BackwardOp = Box<dyn FnOnce(&mut Grads) -> Result<(), DevError>>;
 
 /// dfdx's tapes, with what the library's operations do to them compiled into the library.
 ///
@@ -70,19 +72,55 @@ pub(crate) fn zeros(len: usize) -> Result<Buffer> {
 pub(crate) fn split<S: Shape, T: Tape<f32, Dev>>(
     x: Tensor<S, f32, Dev, T>,
 ) -> Result<(Tensor<S, f32, Dev>, T)> {
-    Ok(x.try_contiguous()?.split_tape())
+    Ok(row_major(x)?.split_tape())
 }
 
-/// The elements of a contiguous tensor (one copy).
+#[cfg(not(feature = "cuda"))]
+fn row_major<S: Shape, T: Tape<f32, Dev>>(
+    x: Tensor<S, f32, Dev, T>,
+) -> Result<Tensor<S, f32, Dev, T>> {
+    Ok(x.try_contiguous()?)
+}
+
+/// On a GPU dfdx 0.13 forgets most of a broadcast tensor's gradient when it lays the tensor out: its kernel visits as many
+/// elements as the tensor holds, not as many as it has. A product with ones lays out too, and has the right gradient.
+#[cfg(feature = "cuda")]
+fn row_major<S: Shape, T: Tape<f32, Dev>>(
+    x: Tensor<S, f32, Dev, T>,
+) -> Result<Tensor<S, f32, Dev, T>> {
+    if !T::OWNS_TAPE {
+        return Ok(x.try_contiguous()?);
+    }
+    let (x, tape) = x.split_tape();
+    // A gradient is as long as what is held.
+    let held = Grads::leaky().get_or_alloc_mut(&x)?.elements();
+    let all = x.shape().num_elements();
+    let ones = (held < all).then(|| dev().try_ones_like(x.shape()));
+    let x = x.put_tape(tape);
+    match ones {
+        Some(ones) => Ok(x.try_mul(ones?)?),
+        None => Ok(x.try_contiguous()?),
+    }
+}
+
+/// The elements of a contiguous tensor: one copy on the CPU. dfdx keeps a tensor's buffer to itself, so on a GPU they
+/// come over the host; networks hold their numbers in buffers and do not pass here.
 pub(crate) fn load<S: Shape>(x: &Tensor<S, f32, Dev>) -> Result<Buffer> {
     let mut buffer = zeros(x.shape().num_elements())?;
+    #[cfg(not(feature = "cuda"))]
     x.copy_into(&mut buffer);
+    #[cfg(feature = "cuda")]
+    buffer.write(&crate::tensors::read(x))?;
     Ok(buffer)
 }
 
-/// A tensor that takes a buffer over, without a copy.
-pub(crate) fn store<S: Shape>(mut buffer: Buffer, shape: S) -> Result<Tensor<S, f32, Dev>> {
-    Ok(dev().try_tensor_from_vec(std::mem::take(&mut *buffer), shape)?)
+/// A tensor with a buffer's elements: on the CPU it takes the buffer over, on a GPU they come over the host.
+pub(crate) fn store<S: Shape>(buffer: Buffer, shape: S) -> Result<Tensor<S, f32, Dev>> {
+    #[cfg(not(feature = "cuda"))]
+    let elements = std::mem::take(&mut *{ buffer });
+    #[cfg(feature = "cuda")]
+    let elements = buffer.view()?.into_owned();
+    Ok(dev().try_tensor_from_vec(elements, shape)?)
 }
 
 /// `x` in channels-last order.
@@ -96,16 +134,16 @@ pub(crate) fn store_images(buffer: &Buffer, shape: Shape4) -> Result<Images> {
 }
 
 /// A channels-last copy of a buffer in tensor order.
-pub(crate) fn channels_last((_, c, h, w): Shape4, x: &[f32]) -> Result<Buffer> {
-    let mut y = zeros(x.len())?;
-    nchw_to_nhwc(x, c, h * w, &mut y);
+pub(crate) fn channels_last((_, c, h, w): Shape4, x: &Buffer) -> Result<Buffer> {
+    let mut y = zeros(x.elements())?;
+    dev().to_channels_last(x, c, h * w, &mut y)?;
     Ok(y)
 }
 
 /// A copy in tensor order of a channels-last buffer.
-pub(crate) fn channels_first((_, c, h, w): Shape4, x: &[f32]) -> Result<Buffer> {
-    let mut y = zeros(x.len())?;
-    nhwc_to_nchw(x, c, h * w, &mut y);
+pub(crate) fn channels_first((_, c, h, w): Shape4, x: &Buffer) -> Result<Buffer> {
+    let mut y = zeros(x.elements())?;
+    dev().to_channels_first(x, c, h * w, &mut y, false)?;
     Ok(y)
 }
 
@@ -114,25 +152,40 @@ pub(crate) fn with_gradient<S: Shape>(
     grads: &mut Grads,
     out: &Tensor<S, f32, Dev>,
     f: impl FnOnce(&mut Grads, &mut Buffer) -> Result<()>,
-) -> Result<(), CpuError> {
+) -> Result<(), DevError> {
     let nothing = <Dev as Storage<f32>>::try_alloc_len(&dev(), 0)?;
     let mut dy = std::mem::replace(grads.get_or_alloc_mut(out)?, nothing);
     let result = f(grads, &mut dy);
     *grads.get_or_alloc_mut(out)? = dy;
-    result.map_err(|error| match error {
+    result.map_err(tape_error)
+}
+
+/// An error of a backward pass in the words that dfdx's tape has for it.
+pub(crate) fn tape_error(error: Error) -> DevError {
+    let error = match error {
         Error::Device(_) => CpuError::OutOfMemory,
         // The forward checked shapes and values, so only a changed buffer can lead here.
         _ => CpuError::WrongNumElements,
-    })
+    };
+    #[allow(clippy::useless_conversion, reason = "a GPU has errors of its own")]
+    error.into()
 }
 
 /// `gradient of x += from`.
 pub(crate) fn add_gradient<S: Shape>(
     grads: &mut Grads,
     x: &Tensor<S, f32, Dev>,
-    from: &[f32],
+    from: &Buffer,
 ) -> Result<()> {
-    let into = grads.get_or_alloc_mut(x)?;
-    crate::ops::parallel::update(from, into, |into, from| into + from);
-    Ok(())
+    dev().accumulate(from, grads.get_or_alloc_mut(x)?)
+}
+
+/// `gradient of x[i] += by`, for tensors of a few numbers.
+pub(crate) fn nudge_gradient<S: Shape>(
+    grads: &mut Grads,
+    x: &Tensor<S, f32, Dev>,
+    i: usize,
+    by: f32,
+) -> Result<()> {
+    grads.get_or_alloc_mut(x)?.edit(|g| g[i] += by)
 }

@@ -99,9 +99,8 @@ pub fn quantise_values(values: &[f32], shape: Vec<usize>, f: FakeQuant) -> Resul
 mod tests {
     use super::*;
     use crate::ops::fake_quant::FakeQuantKernel;
-    use crate::ops::{buffer, wave};
+    use crate::ops::{buffer, cpu, wave};
     use crate::quant::Bounds;
-    use crate::tensors::dev;
 
     #[test]
     fn integers_stand_for_exactly_the_values_the_network_saw() {
@@ -114,7 +113,7 @@ mod tests {
                 FakeQuant::dequantising(bounds, bits).unwrap(),
             ] {
                 let mut y = buffer(&vec![0.0; 1000]);
-                dev().fake_quant_forward(&buffer(&x), f, &mut y).unwrap();
+                cpu().fake_quant_forward(&buffer(&x), f, &mut y).unwrap();
                 let q = quantise_values(&x, vec![10, 100], f).unwrap();
                 assert_eq!(q.values(), y.to_vec());
                 assert_eq!(q.levels.iter().max(), Some(&q.highest));

@@ -3,11 +3,12 @@
 use dfdx::tensor_ops::AdamConfig;
 
 use crate::nn::{Net, Role};
-use crate::{Buffer, Result};
+use crate::ops::update::UpdateKernel;
+use crate::{Buffer, Result, dev};
 
 /// Adam's state for every trainable parameter of a network.
 ///
-/// The rule is dfdx's own [`AdamConfig`] (beta 0.9 and 0.999, epsilon 1e-8, no weight decay).
+/// The rule is that of dfdx's [`AdamConfig`] (see [`crate::ops::update`]; beta 0.9 and 0.999, epsilon 1e-8, no weight decay).
 pub struct Adam {
     /// First and second moment; `None` for running statistics.
     moments: Vec<Option<(Buffer, Buffer)>>,
@@ -45,20 +46,17 @@ impl Adam {
         };
         let mut inner = net.lock();
         let inner = &mut *inner;
-        for ((moments, param), grad) in self
-            .moments
-            .iter_mut()
-            .zip(&mut inner.params)
-            .zip(&inner.grads)
-        {
+        for (id, moments) in self.moments.iter_mut().enumerate() {
             let Some((first, second)) = moments else {
                 continue;
             };
-            let lr = match param.role {
+            let lr = match inner.param(id).role {
                 Role::Bound => self.bound_lr,
                 _ => self.lr,
             };
-            rule(lr).try_update(self.step, &mut param.value, first, second, grad)?;
+            inner.stale[id] = true;
+            let (w, grad) = (&mut inner.values[id], &inner.grads[id]);
+            dev().adam(&rule(lr), self.step, w, first, second, grad)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::data::{Batches, ImageSource, Normalize};
 use crate::nn::{Mode, Net};
-use crate::{Error, Result};
+use crate::{Error, HostAccess, Result};
 
 /// Numbers of one inference batch: 500 images of 3x32x32.
 const BATCH: usize = 500 * 3 * 32 * 32;
@@ -44,7 +44,7 @@ pub fn try_accuracy(net: &Net, data: &dyn ImageSource, normalize: &Normalize) ->
         let mut inner = net.lock();
         let classes = inner.classes()?;
         let pass = inner.forward(&images, Mode::Eval, false)?;
-        right += count_right(pass.output(inner.output), classes, &labels);
+        right += count_right(&pass.output(inner.output).view()?, classes, &labels);
         inner.recycle(pass);
     }
     Ok(100.0 * right as f32 / data.len() as f32)

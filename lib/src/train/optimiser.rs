@@ -4,14 +4,15 @@ use dfdx::tensor_ops::{AdamConfig, Momentum, SgdConfig, WeightDecay};
 
 use super::{BoundRule, TrainConfig};
 use crate::nn::{Net, Role};
-use crate::{Buffer, Result};
+use crate::ops::update::UpdateKernel;
+use crate::{Buffer, Result, dev};
 
 /// State of one parameter's update rule.
 enum Slot {
     Sgd {
         velocity: Buffer,
     },
-    /// SGD without momentum and decay; its rule still walks along a velocity.
+    /// SGD without momentum and decay; its rule does not touch the velocity.
     Plain {
         bound: bool,
         velocity: Buffer,
@@ -25,7 +26,7 @@ enum Slot {
 
 /// Updates a network's parameters from the gradients of its last backward pass.
 ///
-/// The rules are dfdx's own [`SgdConfig`] and [`AdamConfig`]; frozen weights are put back and keep no
+/// The rules are those of dfdx's [`SgdConfig`] and [`AdamConfig`] (see [`crate::ops::update`]); frozen weights are put back and keep no
 /// momentum.
 pub struct Optimiser {
     slots: Vec<Slot>,
@@ -99,21 +100,20 @@ impl Optimiser {
         self.adam.lr = self.bound_lr * f64::from(factor);
         let mut inner = net.lock();
         let inner = &mut *inner;
-        for ((slot, param), grad) in self
-            .slots
-            .iter_mut()
-            .zip(&mut inner.params)
-            .zip(&inner.grads)
-        {
+        for (id, slot) in self.slots.iter_mut().enumerate() {
+            if matches!(slot, Slot::Still) {
+                continue;
+            }
+            inner.stale[id] = true;
+            let (w, grad) = (&mut inner.values[id], &inner.grads[id]);
             match slot {
-                Slot::Sgd { velocity } => self.sgd.try_update(&mut param.value, velocity, grad)?,
+                Slot::Sgd { velocity } => dev().sgd(&self.sgd, w, velocity, grad)?,
                 Slot::Adam { first, second } => {
-                    self.adam
-                        .try_update(self.step, &mut param.value, first, second, grad)?
+                    dev().adam(&self.adam, self.step, w, first, second, grad)?;
                 }
                 Slot::Plain { bound, velocity } => {
                     self.plain.lr = if *bound { self.adam.lr } else { self.sgd.lr };
-                    self.plain.try_update(&mut param.value, velocity, grad)?;
+                    dev().sgd(&self.plain, w, velocity, grad)?;
                 }
                 Slot::Still => {}
             }
@@ -126,23 +126,22 @@ impl Optimiser {
             if let (true, Slot::Sgd { velocity }) =
                 (quant.quantiser.freezes(), &mut self.slots[weight])
             {
-                let mut values = inner.params[weight].to_vec();
-                quant.quantiser.after_step(&mut values, velocity);
-                inner.params[weight].value.copy_from(&values);
+                let w = &mut inner.values[weight];
+                quant.quantiser.after_step(w, velocity)?;
             }
         }
         Ok(())
     }
 
     /// Buffers that a checkpoint must hold, by parameter index and kind.
-    pub(crate) fn state(&self) -> Vec<(usize, &'static str, &[f32])> {
+    pub(crate) fn state(&self) -> Vec<(usize, &'static str, &Buffer)> {
         let mut state = Vec::new();
         for (i, slot) in self.slots.iter().enumerate() {
             match slot {
-                Slot::Sgd { velocity } => state.push((i, "velocity", velocity.as_slice())),
+                Slot::Sgd { velocity } => state.push((i, "velocity", velocity)),
                 Slot::Adam { first, second } => {
-                    state.push((i, "first", first.as_slice()));
-                    state.push((i, "second", second.as_slice()));
+                    state.push((i, "first", first));
+                    state.push((i, "second", second));
                 }
                 Slot::Plain { .. } | Slot::Still => {}
             }
@@ -151,7 +150,7 @@ impl Optimiser {
     }
 
     /// The buffer of a parameter's state by kind, to be filled from a checkpoint.
-    pub(crate) fn state_mut(&mut self, param: usize, kind: &str) -> Option<&mut [f32]> {
+    pub(crate) fn state_mut(&mut self, param: usize, kind: &str) -> Option<&mut Buffer> {
         match (self.slots.get_mut(param)?, kind) {
             (Slot::Sgd { velocity }, "velocity") => Some(velocity),
             (Slot::Adam { first, .. }, "first") => Some(first),

@@ -9,7 +9,7 @@ use crate::data::data_folder;
 use crate::nn::StepTimes;
 use crate::nn::{Net, read_tensors, write_tensors};
 use crate::show::{Budget, budget};
-use crate::{Error, Result};
+use crate::{Error, HostAccess, Result};
 
 /// Where the run `name` keeps its state at the budget `full`: `runs/NAME.safetensors` in
 /// [`data_folder`]. `None` at the smaller budgets, whose runs start afresh every time.
@@ -79,8 +79,8 @@ pub(crate) fn save(
     for (i, kind, data) in optimiser.state() {
         tensors.push((
             format!("optimiser.{kind}.{}", params[i].name),
-            vec![data.len()],
-            data.to_vec(),
+            vec![data.elements()],
+            data.view()?.into_owned(),
         ));
     }
     for (name, data) in observer {
@@ -157,7 +157,7 @@ pub(crate) fn load(
                 .position(|p| p.name == name)
                 .and_then(|i| optimiser.state_mut(i, kind));
             match slot {
-                Some(slot) if slot.len() == data.len() => slot.copy_from_slice(&data),
+                Some(slot) if slot.elements() == data.len() => slot.write(&data)?,
                 _ => {
                     return Err(Error::data(
                         path,

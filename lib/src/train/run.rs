@@ -10,7 +10,7 @@ use crate::data::{Batches, ImageSource};
 use crate::nn::{Mode, Net};
 use crate::ops::cross_entropy::CrossEntropyKernel;
 use crate::show;
-use crate::{Result, dev};
+use crate::{HostAccess, Result, dev};
 
 /// Where a run is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -230,7 +230,7 @@ fn step_once(net: &Net, images: &[f32], labels: &[u32], smoothing: f32) -> Resul
         smoothing,
         Some(&mut dy),
     )?;
-    let right = count_right(logits, classes, labels);
+    let right = count_right(&logits.view()?, classes, labels);
     inner.backward(pass, dy, false)?;
     Ok((loss, right))
 }

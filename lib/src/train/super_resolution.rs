@@ -8,7 +8,7 @@ use crate::metrics::{Plane, psnr, ssim};
 use crate::nn::{Mode, Net};
 use crate::ops::l1_loss::L1LossKernel;
 use crate::show::check_interrupt;
-use crate::{Error, Result, dev, rng};
+use crate::{Error, HostAccess, Result, dev, rng};
 
 /// Settings of [`train_sr`].
 #[derive(Clone, Debug)]
@@ -136,7 +136,7 @@ fn l1_step(net: &Net, size: usize, batch: &PatchBatch) -> Result<f32> {
     let pass = inner.forward(&batch.low, Mode::Train, true)?;
     let output = inner.output;
     let y = pass.output(output);
-    let mut dy = inner.pool.take(y.len())?;
+    let mut dy = inner.pool.take(y.elements())?;
     let loss = dev().l1_loss(y, &batch.high, &mut dy)?;
     inner.backward(pass, dy, false)?;
     Ok(loss)

@@ -68,6 +68,8 @@ struct Kernel {
     Entry entry;
     /// Of `__launch_bounds__`; 0 without.
     unsigned most_threads;
+    /// Not the library's own: dfdx's.
+    bool foreign = false;
 };
 struct Register {
     explicit Register(Kernel kernel);
@@ -115,6 +117,9 @@ template <class T> T shuffle_xor(Place p, unsigned mask, T v, int by, int width 
 #define EMULATOR_KERNEL(kernel, most_threads)                                                                          \
     static const emulator::Register register_##kernel(                                                                 \
         {#kernel, [](void **arguments) { emulator::call(&kernel, arguments); }, most_threads});
+#define EMULATOR_FOREIGN_KERNEL(kernel)                                                                                \
+    static const emulator::Register register_##kernel(                                                                 \
+        {#kernel, [](void **arguments) { emulator::call(&kernel, arguments); }, 0, true});
 
 #define threadIdx (emulator::block.thread)
 #define blockIdx (emulator::block.index)

@@ -6,6 +6,9 @@
 //! warp masks with absent lanes, dead-locks and accesses outside a buffer. A missing barrier shows as results that
 //! depend on the [`Order`] of the threads.
 //!
+//! With the feature `dfdx` dfdx's own kernels are compiled too, so that tests may write their losses in dfdx's
+//! operations; those of half precision and of `to_dtype` are not.
+//!
 //! What emulation cannot show: the code that the GPU's compiler makes, threads that really run at the same time,
 //! the order in which memory becomes visible, speed.
 
@@ -25,6 +28,7 @@ mod sys {
         pub fn cuda_emulator_order(kind: u32, seed: u64);
         pub fn cuda_emulator_mistake(text: *mut u8, room: usize) -> usize;
         pub safe fn cuda_emulator_launches() -> u64;
+        pub safe fn cuda_emulator_foreign() -> u64;
         pub safe fn cuda_emulator_allocations() -> usize;
         pub safe fn cuda_emulator_spoilt() -> usize;
         pub safe fn cuda_emulator_machine(devices: i32, version: i32, major: i32, memory: usize);
@@ -54,6 +58,11 @@ pub fn take_mistake() -> Option<String> {
 /// Kernels launched by this process.
 pub fn launches() -> u64 {
     sys::cuda_emulator_launches()
+}
+
+/// Those of them that are dfdx's own kernels, not the library's.
+pub fn foreign_launches() -> u64 {
+    sys::cuda_emulator_foreign()
 }
 
 /// Buffers that are allocated and not yet freed.

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::ops::columns::blocks;
 use crate::ops::parallel::{CHUNK, expect_len};
 use crate::ops::relu::Activation;
-use crate::tensors::Buffer;
+use crate::tensors::CpuBuffer as Buffer;
 
 /// Rows of a chunk: fixed by the shape alone, so that sums do not depend on the number of threads.
 fn rows_per_chunk(s: NormShape) -> usize {

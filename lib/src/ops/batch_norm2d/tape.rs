@@ -3,6 +3,7 @@
 use dfdx::prelude::{HasShape, Merge, PutTape};
 
 use super::{BatchNormKernel, NormShape};
+use crate::buffer::HostAccess;
 use crate::error::{Error, Result};
 use crate::ops::or_panic;
 use crate::ops::parallel::expect_len;
@@ -149,17 +150,17 @@ fn forward(
     let (beta, beta_tensor) = (load(&beta)?, beta);
     let (eps, act) = (state.eps, Activation::None);
     let z = load_images(&x)?;
-    let (mut y, mut mean, mut var) = (zeros(z.len())?, zeros(channels)?, zeros(channels)?);
+    let (mut y, mut mean, mut var) = (zeros(z.elements())?, zeros(channels)?, zeros(channels)?);
     match mode {
         Mode::Train => {
             dev().batch_norm_train(
                 s, &z, &gamma, &beta, eps, None, act, &mut y, &mut mean, &mut var,
             )?;
-            state.update(&mean, &var, s.pixels)?;
+            state.update(&mean.view()?, &var.view()?, s.pixels)?;
         }
         Mode::Eval => {
-            mean.copy_from_slice(&state.mean);
-            var.copy_from_slice(&state.var);
+            mean.write(&state.mean)?;
+            var.write(&state.var)?;
             dev().batch_norm_infer(s, &z, &gamma, &beta, &mean, &var, eps, None, act, &mut y)?;
         }
     }
@@ -168,7 +169,7 @@ fn forward(
     let backward: BackwardOp = Box::new(move |grads| {
         with_gradient(grads, &out, |grads, dy| {
             let mut dy = channels_last(shape, dy)?;
-            let mut dz = zeros(dy.len())?;
+            let mut dz = zeros(dy.elements())?;
             let (mut dgamma, mut dbeta) = (zeros(channels)?, zeros(channels)?);
             let gradient = match mode {
                 Mode::Train => <Dev as BatchNormKernel>::batch_norm_grad,

@@ -1,8 +1,8 @@
 use dfdx::prelude::{Backward, MeanTo, SumTo, Trace};
 
 use super::*;
-use crate::ops::{assert_close, buffer, numeric_gradient, wave};
-use crate::tensors::{Images, Vector, dev, from_vec, read};
+use crate::ops::{assert_close, buffer, cpu, numeric_gradient, wave};
+use crate::tensors::{Images, Vector, from_vec, read};
 
 const SHAPE: (usize, usize, usize, usize) = (2, 3, 2, 2);
 
@@ -127,7 +127,7 @@ fn fused_kernel_agrees_with_double_precision_over_many_chunks_and_odd_widths() {
                 buffer(&vec![0.0; channels]),
                 buffer(&vec![0.0; channels]),
             );
-            dev()
+            cpu()
                 .batch_norm_train(
                     s,
                     &buffer(&z),
@@ -162,7 +162,7 @@ fn fused_gradient_masks_by_the_activation_and_leaves_the_residual_gradient() {
         let gamma = buffer(&wave(21).iter().map(|v| v + 0.4).collect::<Vec<_>>());
         let (mut y, mut mean, mut var) = (buffer(&z), buffer(&[0.0; 21]), buffer(&[0.0; 21]));
         let beta = buffer(&wave(21));
-        dev()
+        cpu()
             .batch_norm_train(
                 s,
                 &z,
@@ -185,7 +185,7 @@ fn fused_gradient_masks_by_the_activation_and_leaves_the_residual_gradient() {
             BatchNormKernel::batch_norm_infer_grad
         };
         gradient(
-            &dev(),
+            &cpu(),
             s,
             &z,
             &y,
@@ -236,7 +236,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
             let z = buffer(&wave(s.pixels * s.channels));
             let per_channel = || buffer(&wave(19));
             let (mut y, mut mean, mut var) = (buffer(&z), per_channel(), per_channel());
-            dev()
+            cpu()
                 .batch_norm_train(
                     s,
                     &z,
@@ -252,7 +252,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
                 .unwrap();
             let (mut dy, mut dz) = (buffer(&z), buffer(&z));
             let (mut dgamma, mut dbeta) = (per_channel(), per_channel());
-            dev()
+            cpu()
                 .batch_norm_grad(
                     s,
                     &z,

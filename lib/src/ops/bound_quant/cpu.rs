@@ -7,7 +7,7 @@ use super::{BoundQuant, BoundQuantKernel, clamp};
 use crate::error::{Error, Result};
 use crate::ops::fake_quant::BoundGrad;
 use crate::ops::parallel::{CHUNK, LANES, expect_len, wide};
-use crate::tensors::Buffer;
+use crate::tensors::CpuBuffer as Buffer;
 
 /// Elements of a sample.
 fn sample_len(elements: usize, q: &[BoundQuant]) -> Result<usize> {

@@ -3,10 +3,11 @@
 use dfdx::prelude::{HasShape, Merge, PutTape, Tape};
 
 use super::{BoundQuant, BoundQuantKernel};
+use crate::buffer::HostAccess;
 use crate::error::{Error, Result};
 use crate::ops::fake_quant::Bounds;
 use crate::ops::or_panic;
-use crate::ops::tape::{load, split, store, with_gradient, zeros};
+use crate::ops::tape::{load, nudge_gradient, split, store, with_gradient, zeros};
 use crate::tensors::{Dev, Images, Vector, dev, read};
 
 /// Dual bounds: `2^bits` levels between `lower` and `upper`, which hold one number for each sample, or one for
@@ -66,7 +67,7 @@ where
         .map(|(&l, &u)| BoundQuant::dual(Bounds::new(l, u), bits))
         .collect::<Result<Vec<_>>>()?;
     let values = load(&x)?;
-    let mut y = zeros(values.len())?;
+    let mut y = zeros(values.elements())?;
     dev().bound_quant_forward(&values, &q, &mut y)?;
     let y = store(y, *x.shape())?;
     let out = y.clone();
@@ -75,11 +76,12 @@ where
             let dx = grads.get_or_alloc_mut(&x)?;
             let bounds = dev().bound_quant_grad(&values, &q, dy, dx, true)?;
             for (bound, of) in [(&lower, true), (&upper, false)] {
-                let into = grads.get_or_alloc_mut(bound)?;
-                let shared = into.len() == 1;
-                for (n, g) in bounds.iter().enumerate() {
-                    into[if shared { 0 } else { n }] += if of { g.lower } else { g.upper };
-                }
+                let shared = bound.shape().0 == 1;
+                grads.get_or_alloc_mut(bound)?.edit(|into| {
+                    for (n, g) in bounds.iter().enumerate() {
+                        into[if shared { 0 } else { n }] += if of { g.lower } else { g.upper };
+                    }
+                })?;
             }
             Ok(())
         })
@@ -142,7 +144,7 @@ where
     };
     let q = [BoundQuant::symmetric(alpha, bits)?];
     let values = load(&x)?;
-    let mut y = zeros(values.len())?;
+    let mut y = zeros(values.elements())?;
     dev().bound_quant_forward(&values, &q, &mut y)?;
     let y = store(y, *x.shape())?;
     let out = y.clone();
@@ -150,8 +152,7 @@ where
         with_gradient(grads, &out, |grads, dy| {
             let dx = grads.get_or_alloc_mut(&x)?;
             let g = dev().bound_quant_grad(&values, &q, dy, dx, true)?[0];
-            grads.get_or_alloc_mut(&bound)?[0] += g.upper - g.lower;
-            Ok(())
+            nudge_gradient(grads, &bound, 0, g.upper - g.lower)
         })
     });
     Ok(y.put_tape(tape))

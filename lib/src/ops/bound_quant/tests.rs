@@ -1,8 +1,8 @@
 use dfdx::prelude::{Backward, SumTo, Trace};
 
 use super::*;
-use crate::ops::{assert_close, buffer, numeric_gradient, wave};
-use crate::tensors::{Images, dev, from_vec, read, vector};
+use crate::ops::{assert_close, buffer, cpu, numeric_gradient, wave};
+use crate::tensors::{Images, from_vec, read, vector};
 
 fn images(values: &[f32], samples: usize) -> Images {
     from_vec(values.to_vec(), (samples, 1, 1, values.len() / samples)).unwrap()
@@ -162,11 +162,11 @@ fn gradient_adds_up_over_chunks_and_when_asked() {
     let (x, dy) = (buffer(&wave(n)), buffer(&wave(n)));
     let q = [BoundQuant::dual(Bounds::new(-0.5, 0.7), 3).unwrap()];
     let (mut once, mut twice) = (buffer(&vec![9.0; n]), buffer(&vec![0.0; n]));
-    let g = dev()
+    let g = cpu()
         .bound_quant_grad(&x, &q, &dy, &mut once, false)
         .unwrap();
     for _ in 0..2 {
-        dev()
+        cpu()
             .bound_quant_grad(&x, &q, &dy, &mut twice, true)
             .unwrap();
     }

@@ -4,9 +4,12 @@ use dfdx::prelude::*;
 
 use super::{Conv2dKernel, ConvShape};
 use crate::error::{Error, Result};
-use crate::ops::layout::{add_nhwc_to_nchw, nchw_to_nhwc, nhwc_to_nchw};
-use crate::ops::tape::{BackwardOp, Recorder};
-use crate::tensors::{Buffer, Grads, Images, Vector, dev, from_vec, read};
+use crate::ops::layout::LayoutKernel;
+use crate::ops::tape::{
+    BackwardOp, Recorder, add_gradient, channels_last, load, load_images, store_images,
+    with_gradient, zeros,
+};
+use crate::tensors::{Buffer, DevError, Grads, Images, Shape4, Vector, dev};
 
 /// How a convolution walks over its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,15 +116,12 @@ fn forward(
         bias.as_ref().map(|b| b.shape().0),
         o,
     )?;
-    let input = to_nhwc(&read(&x), s.in_channels, s.in_h * s.in_w)?;
-    let weight = buffer(&read(&w))?;
-    let bias_buffer = bias.as_ref().map(|b| buffer(&read(b))).transpose()?;
-    let mut output = dev().try_alloc_len(s.output_len())?;
+    let input = load_images(&x)?;
+    let weight = load(&w)?;
+    let bias_buffer = bias.as_ref().map(load).transpose()?;
+    let mut output = zeros(s.output_len())?;
     dev().conv2d_forward(&s, &input, None, &weight, bias_buffer.as_ref(), &mut output)?;
-    let (oh, ow) = (s.out_h(), s.out_w());
-    let mut y = vec![0.0; s.output_len()];
-    nhwc_to_nchw(&output, s.out_channels, oh * ow, &mut y);
-    let y = from_vec(y, (s.batch, s.out_channels, oh, ow))?;
+    let y = store_images(&output, (s.batch, s.out_channels, s.out_h(), s.out_w()))?;
     let backward = Backward {
         s,
         x,
@@ -134,50 +134,26 @@ fn forward(
 }
 
 impl Backward {
-    fn run(self, y: &Images, grads: &mut Grads) -> Result<(), CpuError> {
-        // The shapes were checked on the way forward, so only the memory can fail here.
-        self.try_run(y, grads).map_err(|_| CpuError::OutOfMemory)
+    fn run(self, y: &Images, grads: &mut Grads) -> Result<(), DevError> {
+        with_gradient(grads, y, |grads, dy| self.try_run(*y.shape(), dy, grads))
     }
 
-    fn try_run(self, y: &Images, grads: &mut Grads) -> Result<()> {
+    fn try_run(self, shape: Shape4, dy: &Buffer, grads: &mut Grads) -> Result<()> {
         let (s, d) = (self.s, dev());
-        let dy = to_nhwc(
-            grads.get_or_alloc_mut(y)?,
-            s.out_channels,
-            s.out_h() * s.out_w(),
-        )?;
-        let mut dx = d.try_alloc_len(s.input_len())?;
+        let dy = channels_last(shape, dy)?;
+        let mut dx = zeros(s.input_len())?;
         d.conv2d_grad_input(&s, &dy, &self.weight, &self.input, None, &mut dx, false)?;
         let gx = grads.get_or_alloc_mut(&self.x)?;
-        add_nhwc_to_nchw(&dx, s.in_channels, s.in_h * s.in_w, gx);
-        let mut dw = d.try_alloc_len(s.weight_len())?;
-        let mut db = d.try_alloc_len(s.out_channels)?;
+        d.to_channels_first(&dx, s.in_channels, s.in_h * s.in_w, gx, true)?;
+        let (mut dw, mut db) = (zeros(s.weight_len())?, zeros(s.out_channels)?);
         let bias = self.bias.as_ref().map(|_| &mut db);
         d.conv2d_grad_weight(&s, &self.input, None, &dy, &mut dw, bias)?;
-        add(grads.get_or_alloc_mut(&self.w)?, &dw);
-        if let Some(bias) = &self.bias {
-            add(grads.get_or_alloc_mut(bias)?, &db);
+        add_gradient(grads, &self.w, &dw)?;
+        match &self.bias {
+            Some(bias) => add_gradient(grads, bias, &db),
+            None => Ok(()),
         }
-        Ok(())
     }
-}
-
-fn add(sum: &mut [f32], part: &[f32]) {
-    for (s, &p) in sum.iter_mut().zip(part) {
-        *s += p;
-    }
-}
-
-fn buffer(data: &[f32]) -> Result<Buffer> {
-    let mut buffer = dev().try_alloc_len(data.len())?;
-    buffer.copy_from_slice(data);
-    Ok(buffer)
-}
-
-fn to_nhwc(data: &[f32], channels: usize, pixels: usize) -> Result<Buffer> {
-    let mut buffer = dev().try_alloc_len(data.len())?;
-    nchw_to_nhwc(data, channels, pixels, &mut buffer);
-    Ok(buffer)
 }
 
 /// The geometry of `x * w`, checked.
@@ -225,6 +201,7 @@ fn shape(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensors::{from_vec, read};
     use dfdx::tensor_ops::Backward as _;
 
     fn sum_of_squares(x: &[f32], w: &[f32], b: &[f32], o: Conv2dOptions) -> f64 {

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::CrossEntropyKernel;
 use crate::error::{Error, Result};
 use crate::ops::parallel::expect_len;
-use crate::tensors::Buffer;
+use crate::tensors::CpuBuffer as Buffer;
 
 /// Loss of one sample; its gradient, times `weight`, goes to `gradient`.
 fn sample(

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{BoundGrad, FakeQuant, FakeQuantKernel};
 use crate::error::Result;
 use crate::ops::parallel::{CHUNK, LANES, expect_len, map, wide};
-use crate::tensors::Buffer;
+use crate::tensors::CpuBuffer as Buffer;
 
 /// Lane-wise sums of `dy` and `dy n` over entries inside the bounds: all that the bounds' gradient needs.
 #[derive(Clone, Copy)]

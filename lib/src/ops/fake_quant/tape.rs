@@ -1,12 +1,13 @@
 //! Fake quantisation on dfdx's tape.
 
-use dfdx::prelude::{CpuError, HasShape, Merge, PutTape, Shape, Tape, Tensor};
+use dfdx::prelude::{HasShape, Merge, PutTape, Shape, Tape, Tensor};
 
 use super::{BoundGrad, Bounds, FakeQuant, FakeQuantKernel};
+use crate::buffer::HostAccess;
 use crate::error::Result;
 use crate::ops::or_panic;
-use crate::ops::tape::{load, split, store, with_gradient, zeros};
-use crate::tensors::{Buffer, Dev, Grads, Scalar, dev, read};
+use crate::ops::tape::{load, nudge_gradient, split, store, with_gradient, zeros};
+use crate::tensors::{Buffer, Dev, DevError, Grads, Scalar, dev, read};
 
 /// Activations: `q` in `[0, 1]`, on `2^bits` levels between two trainable bounds; see the [module](super)
 /// for formula and gradient.
@@ -135,7 +136,7 @@ where
 }
 
 fn forward(x: &Buffer, f: FakeQuant) -> Result<Buffer> {
-    let mut y = zeros(x.len())?;
+    let mut y = zeros(x.elements())?;
     dev().fake_quant_forward(x, f, &mut y)?;
     Ok(y)
 }
@@ -170,12 +171,11 @@ impl TapedBounds {
         grads: &mut Grads,
         out: &Tensor<S, f32, Dev>,
         gradient: impl FnOnce(&mut Grads, &Buffer) -> Result<BoundGrad>,
-    ) -> Result<(), CpuError> {
+    ) -> Result<(), DevError> {
         with_gradient(grads, out, |grads, dy| {
             let bounds = gradient(grads, dy)?;
-            grads.get_or_alloc_mut(&self.lower)?[0] += bounds.lower;
-            grads.get_or_alloc_mut(&self.upper)?[0] += bounds.upper;
-            Ok(())
+            nudge_gradient(grads, &self.lower, 0, bounds.lower)?;
+            nudge_gradient(grads, &self.upper, 0, bounds.upper)
         })
     }
 }

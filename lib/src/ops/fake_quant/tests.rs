@@ -1,8 +1,8 @@
 use dfdx::prelude::{Backward, SumTo, Trace};
 
 use super::*;
-use crate::ops::{assert_close, buffer, numeric_gradient, wave};
-use crate::tensors::{Scalar, Vector, dev, from_vec, read};
+use crate::ops::{assert_close, buffer, cpu, numeric_gradient, wave};
+use crate::tensors::{Scalar, Vector, from_vec, read};
 
 fn scalar(value: f32) -> Scalar {
     from_vec(vec![value], ()).unwrap()
@@ -87,11 +87,11 @@ fn gradient_accumulates_and_bounds_sum_over_many_chunks() {
     let f = FakeQuant::weight(Bounds::new(-0.5, 0.7), 3).unwrap();
     let (x_, dy_) = (buffer(&x), buffer(&dy));
     let (mut once, mut twice) = (buffer(&vec![9.0; n]), buffer(&vec![0.0; n]));
-    let bounds = dev()
+    let bounds = cpu()
         .fake_quant_grad(&x_, f, &dy_, &mut once, false)
         .unwrap();
     for _ in 0..2 {
-        dev()
+        cpu()
             .fake_quant_grad(&x_, f, &dy_, &mut twice, true)
             .unwrap();
     }
@@ -118,7 +118,7 @@ fn bits_of_the_sums_do_not_depend_on_the_number_of_threads() {
         pool.build().unwrap().install(|| {
             let mut dx = buffer(&vec![0.0; n]);
             let (x, dy) = (buffer(&wave(n)), buffer(&wave(n)));
-            let bounds = dev().fake_quant_grad(&x, f, &dy, &mut dx, false).unwrap();
+            let bounds = cpu().fake_quant_grad(&x, f, &dy, &mut dx, false).unwrap();
             (bounds.lower.to_bits(), bounds.upper.to_bits())
         })
     };

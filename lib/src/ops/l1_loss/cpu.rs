@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::L1LossKernel;
 use crate::error::{Error, Result};
 use crate::ops::parallel::{CHUNK, expect_len};
-use crate::tensors::Buffer;
+use crate::tensors::CpuBuffer as Buffer;
 
 impl L1LossKernel for Cpu {
     fn l1_loss(&self, x: &Buffer, target: &[f32], dx: &mut Buffer) -> Result<f32> {

@@ -2,7 +2,9 @@
 
 use dfdx::prelude::{HasShape, PutTape, Shape, Storage, Tape, Tensor};
 
+use crate::buffer::HostAccess;
 use crate::error::{Error, Result};
+use crate::ops::affine::AffineKernel;
 use crate::ops::or_panic;
 use crate::ops::tape::{load, split, with_gradient, zeros};
 use crate::tensors::{Dev, Scalar, dev, from_vec};
@@ -57,18 +59,14 @@ pub fn try_l1_loss<S: Shape, T: Tape<f32, Dev>>(
         ));
     }
     let values = load(&x)?;
-    let mut slope = zeros(values.len())?;
-    let loss = dev().l1_loss(&values, &target.as_vec(), &mut slope)?;
+    let mut slope = zeros(values.elements())?;
+    let loss = dev().l1_loss(&values, &crate::tensors::read(target), &mut slope)?;
     let loss: Scalar = from_vec(vec![loss], ())?;
     let out = loss.clone();
     tape.add_backward_op(move |grads| {
         with_gradient(grads, &out, |grads, dy| {
-            let factor = dy[0];
-            let dx = grads.get_or_alloc_mut(&x)?;
-            dx.iter_mut()
-                .zip(slope.iter())
-                .for_each(|(dx, s)| *dx += factor * s);
-            Ok(())
+            let (factor, dx) = (dy.view()?[0], grads.get_or_alloc_mut(&x)?);
+            dev().mix(1.0, dx, factor, &slope)
         })
     });
     Ok(loss.put_tape(tape))

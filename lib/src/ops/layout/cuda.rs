@@ -1,45 +1,17 @@
 //! The two orders on the GPU.
 
 use cudarc::driver::DeviceSlice;
-use dfdx::prelude::{Cuda, Storage};
+use dfdx::prelude::Cuda;
 
-use crate::error::{Error, Result};
+use super::{LayoutKernel, check};
+use crate::error::Result;
 use crate::ops::cuda::{CudaBuffer, Module, blocks};
-use crate::ops::parallel::expect_len;
 
 const MODULE: Module = Module {
     name: "rebit_layout",
     ptx: include_str!("layout.ptx"),
     kernels: &["rebit_turn"],
 };
-
-/// Changes of order on a device's own buffers.
-pub trait LayoutKernel: Storage<f32> {
-    /// `dst[n, p, c] = src[n, c, p]` for `channels` channels and `pixels` = height * width.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] when the lengths differ or are not a whole number of images.
-    fn to_channels_last(
-        &self,
-        src: &Self::Vec,
-        channels: usize,
-        pixels: usize,
-        dst: &mut Self::Vec,
-    ) -> Result<()>;
-
-    /// `dst[n, c, p] = src[n, p, c]`, or `+=` with `add`.
-    ///
-    /// # Errors
-    /// As [`Self::to_channels_last`].
-    fn to_channels_first(
-        &self,
-        src: &Self::Vec,
-        channels: usize,
-        pixels: usize,
-        dst: &mut Self::Vec,
-        add: bool,
-    ) -> Result<()>;
-}
 
 impl LayoutKernel for Cuda {
     fn to_channels_last(
@@ -74,18 +46,11 @@ fn turn(
     dst: &mut CudaBuffer,
     add: bool,
 ) -> Result<()> {
-    expect_len("layout", "dst", src.len(), dst.len())?;
+    check(src.len(), rows, columns, dst.len())?;
     if src.len() == 0 {
         return Ok(());
     }
     let len = rows * columns;
-    if len == 0 || !src.len().is_multiple_of(len) {
-        return Err(Error::shape(
-            "layout",
-            format!("a whole number of {rows}x{columns} images"),
-            format!("{} elements", src.len()),
-        ));
-    }
     let images = src.len() / len;
     for first in (0..images).step_by(IMAGES) {
         let part = first * len..(first + IMAGES).min(images) * len;

@@ -7,7 +7,7 @@ use super::{LtsCounts, LtsState, LtsStep, LtsWeightKernel};
 use crate::error::Result;
 use crate::ops::fake_quant::{BoundGrad, BoundSums, FakeQuant};
 use crate::ops::parallel::{CHUNK, LANES, expect_len, wide};
-use crate::tensors::Buffer;
+use crate::tensors::CpuBuffer as Buffer;
 
 /// One chunk of a layer's state.
 struct Part<'a> {

@@ -3,6 +3,7 @@
 use dfdx::prelude::{HasShape, Merge, PutTape, Shape, Tape, Tensor};
 
 use super::{LtsCounts, LtsState, LtsStep, LtsWeightKernel};
+use crate::buffer::HostAccess;
 use crate::error::Result;
 use crate::ops::fake_quant::{FakeQuant, TapedBounds};
 use crate::ops::or_panic;
@@ -71,7 +72,7 @@ where
     let (bounds, mut tape) = TapedBounds::split(lower, upper, tape)?;
     let f = FakeQuant::weight(bounds.values(), bits)?;
     let values = load(&w)?;
-    let mut y = zeros(values.len())?;
+    let mut y = zeros(values.elements())?;
     let counts = dev().lts_weight_forward(&values, f, step, state, &mut y)?;
     let y = store(y, *w.shape())?;
     if T::OWNS_TAPE {

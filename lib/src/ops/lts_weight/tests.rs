@@ -4,8 +4,8 @@ use dfdx::prelude::{Backward, SumTo, Trace};
 
 use super::*;
 use crate::ops::fake_quant::{Bounds, FakeQuantKernel};
-use crate::ops::{assert_close, buffer, wave};
-use crate::tensors::{Buffer, Scalar, Vector, dev, from_vec, read};
+use crate::ops::{assert_close, buffer, cpu, wave};
+use crate::tensors::{CpuBuffer as Buffer, Scalar, Vector, dev, from_vec, read};
 
 /// 2 bits over `[0, 1]`: levels 0, 1/3, 2/3, 1, `Delta = 1/3`, and `n` is the weight itself.
 fn unit() -> FakeQuant {
@@ -37,7 +37,7 @@ struct Layer {
 impl Layer {
     fn new(len: usize) -> Self {
         Layer {
-            state: LtsState::new(&dev(), len).unwrap(),
+            state: LtsState::new(&cpu(), len).unwrap(),
             y: buffer(&vec![0.0; len]),
         }
     }
@@ -47,14 +47,14 @@ impl Layer {
     }
 
     fn forward_with(&mut self, w: &[f32], f: FakeQuant, step: Option<LtsStep>) -> LtsCounts {
-        dev()
+        cpu()
             .lts_weight_forward(&buffer(w), f, step, &mut self.state, &mut self.y)
             .unwrap()
     }
 
     fn gradient(&self, w: &[f32], f: FakeQuant, dy: &[f32]) -> (Vec<f32>, BoundGrad) {
         let mut dw = buffer(&vec![9.0; w.len()]);
-        let bounds = dev()
+        let bounds = cpu()
             .lts_weight_grad(&buffer(w), f, &self.state, &buffer(dy), &mut dw, false)
             .unwrap();
         (dw.to_vec(), bounds)
@@ -202,7 +202,7 @@ fn frozen_entries_get_no_gradient_and_the_bounds_get_it_from_all() {
         let frozen = &layer.state.frozen;
         let effective = layer.state.saved.clone();
         let mut plain = buffer(&[0.0; 200]);
-        let expected = dev()
+        let expected = cpu()
             .fake_quant_grad(&effective, f, &buffer(&dy), &mut plain, false)
             .unwrap();
         assert_eq!(bounds, expected);
@@ -233,7 +233,7 @@ fn a_run_whose_threshold_is_never_met_is_the_plain_quantiser() {
     wander(|layer, w, f, _| {
         layer.forward_with(w, f, watch(0.9));
         let mut plain = buffer(&[0.0; 200]);
-        dev().fake_quant_forward(&buffer(w), f, &mut plain).unwrap();
+        cpu().fake_quant_forward(&buffer(w), f, &mut plain).unwrap();
         assert_eq!(layer.y.to_vec(), plain.to_vec());
     });
 }
@@ -262,7 +262,7 @@ fn restoring_undoes_what_momentum_did_to_frozen_entries_only() {
         layer.forward(&[1.0, 0.5], freeze(0.0, 0.1));
     }
     let mut w = buffer(&[0.7, 0.6]);
-    dev().lts_restore(&layer.state, &mut w).unwrap();
+    cpu().lts_restore(&layer.state, &mut w).unwrap();
     assert_eq!(w.to_vec(), [1.0, 0.6]);
 }
 
@@ -320,7 +320,7 @@ fn counts_and_state_are_the_same_at_any_number_of_threads() {
 fn settings_outside_their_range_are_refused() {
     let mut layer = Layer::new(1);
     let mut fails = |step| {
-        let result = dev().lts_weight_forward(
+        let result = cpu().lts_weight_forward(
             &buffer(&[0.5]),
             unit(),
             step,
@@ -331,7 +331,7 @@ fn settings_outside_their_range_are_refused() {
     };
     assert!(fails(watch(1.0)).contains("momentum 1"));
     assert!(fails(freeze(0.9, f32::NAN)).contains("threshold NaN"));
-    let mut short = LtsState::new(&dev(), 2).unwrap();
-    let result = dev().lts_weight_forward(&buffer(&[0.5]), unit(), None, &mut short, &mut layer.y);
+    let mut short = LtsState::new(&cpu(), 2).unwrap();
+    let result = cpu().lts_weight_forward(&buffer(&[0.5]), unit(), None, &mut short, &mut layer.y);
     assert!(result.unwrap_err().to_string().contains("state.distance"));
 }

@@ -16,6 +16,7 @@
 use dfdx::prelude::{HasShape, Merge, PutTape};
 
 use super::linear::{LinearKernel, LinearShape};
+use crate::buffer::HostAccess;
 use crate::error::{Error, Result};
 use crate::ops::or_panic;
 use crate::ops::tape::{BackwardOp, Recorder, add_gradient, load, store, with_gradient, zeros};
@@ -175,10 +176,10 @@ impl Product {
     }
 
     fn backward(&self, grads: &mut Grads, dy: &Buffer) -> Result<()> {
-        let mut part = zeros(self.left.len())?;
+        let mut part = zeros(self.left.elements())?;
         dev().matmul_grad_left(self.shape, dy, &self.right, &mut part)?;
         add_gradient(grads, &self.a, &part)?;
-        let mut part = zeros(self.right.len())?;
+        let mut part = zeros(self.right.elements())?;
         dev().matmul_grad_right(self.shape, &self.left, dy, &mut part)?;
         add_gradient(grads, &self.b, &part)
     }

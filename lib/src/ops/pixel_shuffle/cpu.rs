@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{PixelShuffleKernel, ShuffleShape};
 use crate::error::Result;
 use crate::ops::parallel::expect_len;
-use crate::tensors::Buffer;
+use crate::tensors::CpuBuffer as Buffer;
 
 /// Calls `f(small, large)` with the indices, within a row of the small map and the `r` rows that it becomes,
 /// of everything that belongs together.

@@ -134,7 +134,7 @@ mod tests {
     use dfdx::prelude::{Backward, MeanTo, Trace};
 
     use super::*;
-    use crate::ops::{assert_close, buffer, numeric_gradient, wave};
+    use crate::ops::{assert_close, buffer, cpu, numeric_gradient, wave};
     use crate::tensors::{from_vec, read};
 
     #[test]
@@ -182,9 +182,9 @@ mod tests {
         };
         let dy = buffer(&wave(48));
         let (mut once, mut twice) = (buffer(&[9.0; 48]), buffer(&[0.0; 48]));
-        dev().pixel_shuffle_grad(s, &dy, &mut once, false).unwrap();
+        cpu().pixel_shuffle_grad(s, &dy, &mut once, false).unwrap();
         for _ in 0..2 {
-            dev().pixel_shuffle_grad(s, &dy, &mut twice, true).unwrap();
+            cpu().pixel_shuffle_grad(s, &dy, &mut twice, true).unwrap();
         }
         assert!(once.iter().zip(twice.iter()).all(|(a, b)| 2.0 * a == *b));
     }

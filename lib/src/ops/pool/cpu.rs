@@ -8,7 +8,7 @@ use super::{PoolKernel, PoolShape};
 use crate::error::{Error, Result};
 use crate::ops::columns::blocks;
 use crate::ops::parallel::{CHUNK, expect_len, wide};
-use crate::tensors::Buffer;
+use crate::tensors::CpuBuffer as Buffer;
 
 /// One window of an image: where its output stands, and the offsets of its pixels in row-major order.
 #[derive(Clone, Copy)]

@@ -1,8 +1,8 @@
 use dfdx::prelude::{Backward, HasShape, MeanTo, SumTo, Trace};
 
 use super::*;
-use crate::ops::{assert_close, buffer, numeric_gradient, wave};
-use crate::tensors::{Images, dev, from_vec, read};
+use crate::ops::{assert_close, buffer, cpu, numeric_gradient, wave};
+use crate::tensors::{Images, from_vec, read};
 
 #[test]
 fn mean_of_each_channel_and_its_even_gradient() {
@@ -22,7 +22,7 @@ fn a_large_map_far_from_zero_keeps_its_mean() {
         .map(|i| 1000.0 + (i / channels % 2) as f32 + (i % channels) as f32)
         .collect();
     let mut y = buffer(&[0.0; 19]);
-    dev()
+    cpu()
         .global_avg_pool_forward(1, pixels, channels, &buffer(&x), &mut y)
         .unwrap();
     let expected: Vec<f32> = (0..19).map(|c| 1000.5 + c as f32).collect();

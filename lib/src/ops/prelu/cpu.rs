@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::PreluKernel;
 use crate::error::Result;
 use crate::ops::parallel::{CHUNK, expect_len, map, map2, update2};
-use crate::tensors::Buffer;
+use crate::tensors::CpuBuffer as Buffer;
 
 impl PreluKernel for Cpu {
     fn prelu_forward(&self, slope: f32, x: &Buffer, y: &mut Buffer) -> Result<()> {

@@ -6,9 +6,10 @@
 
 use dfdx::prelude::{HasShape, Merge, PutTape, Shape, Storage, Tape, Tensor};
 
+use crate::buffer::HostAccess;
 use crate::error::Result;
 use crate::ops::or_panic;
-use crate::ops::tape::{load, split, store, with_gradient, zeros};
+use crate::ops::tape::{load, nudge_gradient, split, store, with_gradient, zeros};
 use crate::tensors::{Dev, Scalar, dev, read};
 
 mod cpu;
@@ -75,7 +76,7 @@ where
     let (slope, slope_tape) = split(slope)?;
     let mut tape = tape.merge(slope_tape);
     let (values, a) = (load(&x)?, read(&slope)[0]);
-    let mut y = zeros(values.len())?;
+    let mut y = zeros(values.elements())?;
     dev().prelu_forward(a, &values, &mut y)?;
     let y = store(y, *x.shape())?;
     let out = y.clone();
@@ -83,8 +84,7 @@ where
         with_gradient(grads, &out, |grads, dy| {
             let dx = grads.get_or_alloc_mut(&x)?;
             let da = dev().prelu_grad(a, &values, dy, dx, true)?;
-            grads.get_or_alloc_mut(&slope)?[0] += da;
-            Ok(())
+            nudge_gradient(grads, &slope, 0, da)
         })
     });
     Ok(y.put_tape(tape))

@@ -5,7 +5,7 @@ use dfdx::prelude::Cpu;
 use super::{Activation, ActivationKernel};
 use crate::error::Result;
 use crate::ops::parallel::{expect_len, map, map2, update, update2};
-use crate::tensors::Buffer;
+use crate::tensors::CpuBuffer as Buffer;
 
 /// `value` clamped to `lowest..=highest`; NaN stays NaN (`f32::max` would hide it).
 #[inline(always)]

@@ -2,6 +2,7 @@
 
 use dfdx::prelude::{HasShape, PutTape, Shape, Storage, Tape, Tensor};
 
+use crate::buffer::HostAccess;
 use crate::error::Result;
 use crate::ops::or_panic;
 use crate::ops::tape::{load, split, store, with_gradient, zeros};
@@ -134,7 +135,7 @@ fn try_activate<S: Shape, T: Tape<f32, Dev>>(
 }
 
 fn forward(act: Activation, x: &Buffer) -> Result<Buffer> {
-    let mut y = zeros(x.len())?;
+    let mut y = zeros(x.elements())?;
     dev().activate(act, x, &mut y)?;
     Ok(y)
 }
@@ -144,7 +145,7 @@ mod tests {
     use dfdx::prelude::{Axis, Backward, BroadcastTo, MeanTo, SumTo, Trace, WithEmptyTape};
 
     use super::*;
-    use crate::ops::{assert_close, buffer, numeric_gradient, wave};
+    use crate::ops::{assert_close, buffer, cpu, numeric_gradient, wave};
     use crate::tensors::{from_vec, read};
 
     const CORNERS: [f32; 6] = [-2.0, -0.0, 0.5, 6.0, 6.5, 3.0];
@@ -211,18 +212,18 @@ mod tests {
     fn long_and_short_buffers_give_the_same_elements() {
         let values = wave(3 * crate::ops::parallel::CHUNK + 5);
         let (x, mut y) = (buffer(&values), buffer(&vec![9.0; values.len()]));
-        dev().activate(Activation::Relu, &x, &mut y).unwrap();
+        cpu().activate(Activation::Relu, &x, &mut y).unwrap();
         assert!(x.iter().zip(y.iter()).all(|(x, y)| *y == x.max(0.0)));
         let mut sum = buffer(&values);
-        dev().accumulate(&y, &mut sum).unwrap();
+        cpu().accumulate(&y, &mut sum).unwrap();
         let mut twice = buffer(&values);
-        dev().add(&x, &y, &mut twice).unwrap();
+        cpu().add(&x, &y, &mut twice).unwrap();
         assert_eq!(*sum, *twice);
     }
 
     #[test]
     fn a_buffer_of_another_length_is_a_shape_error() {
-        let error = dev()
+        let error = cpu()
             .activate(Activation::Relu, &buffer(&[1.0]), &mut buffer(&[0.0; 2]))
             .unwrap_err();
         assert_eq!(

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{ResizeKernel, ResizeShape, Taps};
 use crate::error::Result;
 use crate::ops::parallel::expect_len;
-use crate::tensors::Buffer;
+use crate::tensors::CpuBuffer as Buffer;
 
 /// Enlarges or shrinks `x` along its rows: `y[r] = sum of weight x[row]`.
 fn rows(taps: &Taps, row: usize, x: &[f32], y: &mut [f32]) {

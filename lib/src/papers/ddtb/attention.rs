@@ -12,10 +12,12 @@
 
 use dfdx::prelude::{HasShape, PutTape, Tape};
 
+use crate::buffer::HostAccess;
 use crate::error::{Error, Result};
+use crate::ops::affine::AffineKernel;
 use crate::ops::or_panic;
-use crate::ops::tape::{add_gradient, channels_first, load_images, split, with_gradient, zeros};
-use crate::tensors::{Dev, Images, Scalar, from_vec};
+use crate::ops::tape::{channels_first, load_images, split, with_gradient, zeros};
+use crate::tensors::{Dev, Images, Scalar, dev, from_vec};
 
 /// Below this an attention map counts as empty, as in PyTorch's `normalize`.
 const SMALLEST: f64 = 1e-12;
@@ -101,14 +103,16 @@ pub fn try_attention_loss<T: Tape<f32, Dev>>(
         ));
     }
     let (values, target) = (load_images(&x)?, load_images(teacher)?);
-    let mut slope = zeros(values.len())?;
-    let loss = attention_loss_grad((n, c), &values, &target, 1.0, &mut slope);
+    let mut slope = zeros(values.elements())?;
+    let (values, target) = (values.view()?, target.view()?);
+    let loss = slope.edit(|d| attention_loss_grad((n, c), &values, &target, 1.0, d))?;
     let loss: Scalar = from_vec(vec![loss], ())?;
     let out = loss.clone();
     tape.add_backward_op(move |grads| {
         with_gradient(grads, &out, |grads, dy| {
-            slope.iter_mut().for_each(|s| *s *= dy[0]);
-            add_gradient(grads, &x, &channels_first(*x.shape(), &slope)?)
+            let factor = dy.view()?[0];
+            let slope = channels_first(*x.shape(), &slope)?;
+            dev().mix(1.0, grads.get_or_alloc_mut(&x)?, factor, &slope)
         })
     });
     Ok(loss.put_tape(tape))

@@ -10,7 +10,7 @@ use crate::ops::bound_quant::{BoundQuant, BoundQuantKernel};
 use crate::ops::pool::PoolKernel;
 use crate::ops::relu::ActivationKernel;
 use crate::quant::{Bounds, Range};
-use crate::{Buffer, Error, Result, dev};
+use crate::{Buffer, Error, HostAccess, Result, dev};
 
 /// Bounds are never closer than this.
 const CLOSEST: f32 = 1e-3;
@@ -71,8 +71,8 @@ impl SiteState {
             BoundStart::Constant(c) => Bounds::new(-c, c),
         };
         match self.config.bounding {
-            Bounding::Dual => p.set(self.bounds, &[pair.lower, pair.upper]),
-            Bounding::Symmetric => p.set(self.bounds, &[pair.upper.max(-pair.lower)]),
+            Bounding::Dual => p.set(self.bounds, &[pair.lower, pair.upper])?,
+            Bounding::Symmetric => p.set(self.bounds, &[pair.upper.max(-pair.lower)])?,
         }
         self.ready = true;
         Ok(())
@@ -121,15 +121,15 @@ impl SiteQuantiser for Site {
     ) -> Result<Memo> {
         let mut site = self.lock();
         let site = &mut *site;
-        let sample = x.len() / at.batch;
+        let sample = x.elements() / at.batch;
         if let Some(watch) = &mut site.watch {
-            x.chunks_exact(sample).for_each(|s| watch.see(s));
+            x.view()?.chunks_exact(sample).for_each(|s| watch.see(s));
         }
         if matches!(site.phase, Phase::Off | Phase::Calibration) {
             if site.phase == Phase::Calibration {
-                site.calibrate(x, at);
+                site.calibrate(&x.view()?, at);
             }
-            y.copy_from_slice(x);
+            y.copy_from(x)?;
             return Ok(Box::new(Kept {
                 quantisers: None,
                 gate: None,
@@ -142,7 +142,7 @@ impl SiteQuantiser for Site {
                 let why = "has no bounds yet: they come from the first training batch";
                 return Err(Error::invalid(format!("site {}", site.name), why));
             }
-            site.start(x, p)?;
+            site.start(&x.view()?, p)?;
         }
         let active = site.phase == Phase::Active;
         let gate = match site.gate {
@@ -150,11 +150,11 @@ impl SiteQuantiser for Site {
             Some(gate) if active || train => {
                 let mut pooled = buffer_like(at.batch * at.channels)?;
                 dev().global_avg_pool_forward(at.batch, at.pixels, at.channels, x, &mut pooled)?;
-                Some(gate.forward(pooled.to_vec(), p, train))
+                Some(gate.forward(pooled.view()?.into_owned(), p, train)?)
             }
             _ => None,
         };
-        let bounds = p.values(site.bounds);
+        let bounds = &p.values(site.bounds)?;
         let quantisers = match &gate {
             Some(memo) if active => {
                 let factors: Vec<[f32; 2]> = memo.logits.iter().map(|c| c.map(factor)).collect();
@@ -172,7 +172,7 @@ impl SiteQuantiser for Site {
         }
         if let Some(watch) = &mut site.watch {
             let shared = quantisers.len() == 1;
-            for (n, s) in x.chunks_exact(sample).enumerate() {
+            for (n, s) in x.view()?.chunks_exact(sample).enumerate() {
                 watch
                     .levels
                     .count(s, quantisers[if shared { 0 } else { n }]);
@@ -203,7 +203,7 @@ impl SiteQuantiser for Site {
         let Some(quantisers) = &kept.quantisers else {
             match accumulate {
                 true => dev().accumulate(dy, dx)?,
-                false => dx.copy_from_slice(dy),
+                false => dx.copy_from(dy)?,
             }
             return Ok(());
         };
@@ -220,12 +220,12 @@ impl SiteQuantiser for Site {
                     upper += fu * g.upper;
                     lower += fl * g.lower;
                 }
-                p.set_grad(site.bounds, &[lower, upper]);
+                p.set_grad(site.bounds, &[lower, upper])?;
             }
-            Bounding::Symmetric => p.set_grad(site.bounds, &[grads[0].upper - grads[0].lower]),
+            Bounding::Symmetric => p.set_grad(site.bounds, &[grads[0].upper - grads[0].lower])?,
         }
         if let Some((memo, gate)) = gate {
-            let bounds = [p.values(site.bounds)[0], p.values(site.bounds)[1]];
+            let bounds = p.values(site.bounds)?.into_owned();
             let dlogits: Vec<[f32; 2]> = if kept.active {
                 // d(2 sigmoid)/dc = beta (1 - beta/2).
                 let slope = |beta: f32| beta * (1.0 - beta / 2.0);
@@ -245,7 +245,7 @@ impl SiteQuantiser for Site {
                     .map(|c| c.map(|c| 2.0 * c / share))
                     .collect()
             };
-            gate.backward(memo, &dlogits, site.config.gate_gradient, p);
+            gate.backward(memo, &dlogits, site.config.gate_gradient, p)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::gate::{self, Gate, HIDDEN};
 use super::*;
 use crate::data::{Patches, Photo, SrPair};
 use crate::nn::{EdsrConfig, Mode, Net, RdnConfig, SrresnetConfig, edsr, rdn, srresnet};
-use crate::{Images, Result, from_vec, read, rng};
+use crate::{HostAccess, Images, Result, from_vec, read, rng};
 
 const TINY: EdsrConfig = EdsrConfig {
     scale: 2,
@@ -65,7 +65,7 @@ fn step(net: &Net) -> Result<()> {
 fn gradient(net: &Net, name: &str) -> Vec<f32> {
     let inner = net.lock();
     let id = inner.find(name).unwrap();
-    inner.grads[id].to_vec()
+    inner.grads[id].view().unwrap().into_owned()
 }
 
 fn all_gated(phase_config: DdtbConfig) -> DdtbConfig {
@@ -117,7 +117,7 @@ fn bounds_start_at_the_percentiles_of_the_first_batch() -> Result<()> {
         let mut nhwc = vec![0.0; 600];
         crate::ops::layout::nchw_to_nhwc(&read(&x), 3, 100, &mut nhwc);
         let pass = inner.forward(&nhwc, Mode::Train, true)?;
-        pass.activation(head).unwrap().to_vec()
+        pass.activation(head).unwrap().view()?.into_owned()
     };
     let [lower, upper] = ddtb.bounds(&net)?[0];
     seen.sort_by(f32::total_cmp);
@@ -282,13 +282,13 @@ fn a_gates_last_layer_has_the_gradient_of_its_own_formula() -> Result<()> {
     let pooled: Vec<f32> = (0..3 * channels).map(|i| ((i * 5) % 11) as f32).collect();
     let memo = {
         let mut p = inner.lend();
-        let memo = gate.forward(pooled, &mut p, true);
+        let memo = gate.forward(pooled, &mut p, true)?;
         let d = [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]];
-        gate.backward(&memo, &d, GateGradient::Detached, &mut p);
+        gate.backward(&memo, &d, GateGradient::Detached, &mut p)?;
         memo
     };
-    let g = &inner.grads[ids[5]];
-    let w2 = gate::ternary(&inner.mirror[ids[5]]);
+    let g = inner.grads[ids[5]].view()?;
+    let w2 = gate::ternary(&inner.values[ids[5]].view()?);
     let logit: f32 = g.iter().zip(&w2[..HIDDEN]).map(|(h, w)| h * w).sum();
     assert!((logit - memo.logits[0][0]).abs() < 1e-5);
     assert!(g[HIDDEN..].iter().all(|g| *g == 0.0));
@@ -302,7 +302,7 @@ fn constant_inputs_leave_gates_finite() -> Result<()> {
     let first = inner.find("body.0.identity.gate.conv1.weight")?;
     let gate = Gate::new(16, &(first..first + 6).collect::<Vec<_>>());
     for value in [0.0, 3.5] {
-        let memo = gate.forward(vec![value; 32], &mut inner.lend(), true);
+        let memo = gate.forward(vec![value; 32], &mut inner.lend(), true)?;
         assert!(memo.logits.iter().flatten().all(|c| c.is_finite()));
     }
     Ok(())
@@ -325,20 +325,20 @@ fn bounds_get_the_sum_of_their_samples_gradients() -> Result<()> {
     let values: Vec<f32> = (0..64)
         .map(|i| 1.5 * l + (1.5 * u - 1.5 * l) * i as f32 / 63.0)
         .collect();
-    let x = crate::ops::buffer(&values);
-    let dy = crate::ops::buffer(&crate::ops::wave(64));
+    let (x, dy) = (
+        crate::buffer(&values)?,
+        crate::buffer(&crate::ops::wave(64))?,
+    );
     let at = SiteBatch {
         batch: 2,
         pixels: 2,
         channels: 16,
         mode: Mode::Train,
     };
-    let (mut y, mut dx) = (
-        crate::ops::buffer(&[0.0; 64]),
-        crate::ops::buffer(&[0.0; 64]),
-    );
+    let (mut y, mut dx) = (crate::buffer(&[0.0; 64])?, crate::buffer(&[0.0; 64])?);
     let memo = quantiser.forward(&x, at, &mut inner.lend(), &mut y)?;
     quantiser.backward(&x, at, &memo, &dy, &mut inner.lend(), &mut dx, false)?;
+    let (x, dy, y, dx) = (x.view()?, dy.view()?, y.view()?, dx.view()?);
     let (mut dl, mut du) = (0.0, 0.0);
     for i in 0..64 {
         let r = (y[i] - x[i].clamp(l, u)) / (u - l);
@@ -347,7 +347,7 @@ fn bounds_get_the_sum_of_their_samples_gradients() -> Result<()> {
         assert_eq!(dx[i], if x[i] > l && x[i] < u { dy[i] } else { 0.0 });
     }
     let id = inner.find("body.0.identity.bounds")?;
-    crate::ops::assert_close(&inner.grads[id], &[dl, du], 1e-4);
+    crate::ops::assert_close(&inner.grads[id].view()?, &[dl, du], 1e-4);
     Ok(())
 }
 

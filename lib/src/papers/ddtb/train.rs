@@ -11,7 +11,7 @@ use crate::show::{Progress, check_interrupt};
 use crate::train::{
     Adam, Schedule, SrConfig, SrHistory, SrScore, check_loss, evaluate_sr, train_sr,
 };
-use crate::{Result, dev, rng};
+use crate::{HostAccess, Result, dev, rng};
 
 /// Points of the curves that a run records.
 const POINTS: usize = 100;
@@ -104,7 +104,8 @@ fn step(
         inner.fit(size, size)?;
         let features = inner.node(FEATURES)?;
         let pass = inner.forward(&batch.low, Mode::Eval, false)?;
-        let kept = pass.activation(features).expect("a watched layer").to_vec();
+        let kept = pass.activation(features).expect("a watched layer");
+        let kept = kept.view()?.into_owned();
         inner.recycle(pass);
         kept
     };
@@ -114,13 +115,14 @@ fn step(
     let channels = inner.nodes[features].extent[2];
     let pass = inner.forward(&batch.low, Mode::Train, true)?;
     let y = pass.output(output);
-    let mut dy = inner.pool.take(y.len())?;
+    let mut dy = inner.pool.take(y.elements())?;
     let l1 = dev().l1_loss(y, &batch.high, &mut dy)?;
     let mut tops = vec![(output, dy)];
     if config.attention > 0.0 {
         let ours = pass.activation(features).expect("everything is kept");
-        let mut d = inner.pool.take(ours.len())?;
-        attention_loss_grad((samples, channels), ours, &target, config.attention, &mut d);
+        let mut d = inner.pool.take(ours.elements())?;
+        let ours = ours.view()?;
+        d.edit(|d| attention_loss_grad((samples, channels), &ours, &target, config.attention, d))?;
         tops.push((features, d));
     }
     inner.backward_from(pass, tops, false)?;

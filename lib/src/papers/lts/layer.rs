@@ -1,5 +1,6 @@
 //! The quantiser of one layer, with its freezing state.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::select::freeze_up_to;
@@ -9,7 +10,7 @@ use crate::nn::{Mode, WeightQuantiser};
 use crate::ops::fake_quant::{BoundGrad, FakeQuant};
 use crate::ops::lts_weight::{LtsState, LtsStep, LtsWeightKernel};
 use crate::ops::masked_grad::FreezeMask;
-use crate::{Buffer, Result, dev};
+use crate::{Buffer, HostAccess, Result, dev};
 
 /// Weights of a layer whose value at the freeze is remembered.
 const LEDGER: usize = 1000;
@@ -48,7 +49,7 @@ impl LtsLayer {
     }
 
     fn train_forward(&mut self, w: &Buffer, f: FakeQuant, out: &mut Buffer) -> Result<()> {
-        let before = self.state.previous.to_vec();
+        let before = self.state.previous.view()?.into_owned();
         let free: Vec<bool> = self.state.frozen.iter().map(|f| !f).collect();
         let by_op = self.config.freeze && self.config.selection == Selection::Nearest;
         let step = LtsStep {
@@ -63,7 +64,7 @@ impl LtsLayer {
             .last_flip
             .iter_mut()
             .zip(&before)
-            .zip(self.state.previous.iter())
+            .zip(self.state.previous.view()?.iter())
         {
             if !old.is_nan() && old != new {
                 *last = now;
@@ -71,7 +72,7 @@ impl LtsLayer {
         }
         if let (true, false, Some(rate)) = (self.config.freeze, by_op, self.rate) {
             let limit = rate * self.delta;
-            for (near, distance) in self.near.iter_mut().zip(self.state.distance.iter()) {
+            for (near, distance) in self.near.iter_mut().zip(self.state.distance.view()?.iter()) {
                 *near |= *distance <= limit;
             }
             let target = self.near.iter().filter(|near| **near).count();
@@ -82,16 +83,19 @@ impl LtsLayer {
             freeze_up_to(
                 target,
                 self.config.selection,
-                distance,
+                &distance.view()?,
                 frozen,
                 &mut rng,
                 |_| {},
             );
         }
-        let new = (0..self.len()).filter(|&i| free[i] && self.state.frozen[i]);
         let room = LEDGER - self.ledger.len();
-        let entries: Vec<_> = new.take(room).map(|i| (i, self.state.saved[i])).collect();
-        self.ledger.extend(entries);
+        let new = (0..self.len()).filter(|&i| free[i] && self.state.frozen[i]);
+        let new: Vec<usize> = new.take(room).collect();
+        if !new.is_empty() {
+            let saved = self.state.saved.view()?;
+            self.ledger.extend(new.into_iter().map(|i| (i, saved[i])));
+        }
         Ok(())
     }
 }
@@ -101,13 +105,21 @@ pub(crate) struct Handle {
     layer: Arc<Mutex<LtsLayer>>,
     /// The layer's frozen entries as the gradient kernel wants them.
     mask: FreezeMask,
+    /// As many zeros as the layer has weights.
+    still: Buffer,
 }
 
 impl Handle {
     pub fn new(layer: Arc<Mutex<LtsLayer>>) -> Self {
-        let mask = FreezeMask::new(lock(&layer).len());
-        Handle { layer, mask }
+        let len = lock(&layer).len();
+        let (mask, still) = (FreezeMask::new(len), crate::nn::buffer(vec![0.0; len]));
+        Handle { layer, mask, still }
     }
+}
+
+/// A look at a layer's numbers where no error can be returned: a device that fails here fails everywhere.
+pub(crate) fn seen(buffer: &Buffer) -> Cow<'_, [f32]> {
+    buffer.view().unwrap_or_else(|e| panic!("{e}"))
 }
 
 pub(crate) fn lock(layer: &Mutex<LtsLayer>) -> MutexGuard<'_, LtsLayer> {
@@ -137,15 +149,14 @@ impl WeightQuantiser for Handle {
         dev().lts_weight_grad(w, f, &lock(&self.layer).state, dout, dw, false)
     }
 
-    fn after_step(&mut self, w: &mut [f32], momentum: &mut [f32]) {
-        let layer = lock(&self.layer);
-        let kept = layer.state.frozen.iter().zip(layer.state.saved.iter());
-        for ((value, speed), (frozen, saved)) in w.iter_mut().zip(momentum).zip(kept) {
-            if *frozen {
-                *value = *saved;
-                *speed = 0.0;
-            }
-        }
+    fn after_step(&mut self, w: &mut Buffer, momentum: &mut Buffer) -> Result<()> {
+        let state = &mut lock(&self.layer).state;
+        dev().lts_restore(state, w)?;
+        // A frozen entry's momentum is put back to 0 as its value is to what it froze at.
+        std::mem::swap(&mut state.saved, &mut self.still);
+        let done = dev().lts_restore(state, momentum);
+        std::mem::swap(&mut state.saved, &mut self.still);
+        done
     }
 
     fn frozen(&mut self) -> Option<&FreezeMask> {

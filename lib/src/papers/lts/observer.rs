@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::config::Place;
-use super::layer::{Handle, LtsLayer, lock};
+use super::layer::{Handle, LtsLayer, lock, seen};
 use super::plan::{Plan, PlanMasks};
 use super::record::{LayerShare, LtsReport};
 use super::shadow::Shadow;
@@ -12,7 +12,7 @@ use super::{LtsConfig, Selection, Threshold};
 use crate::nn::{Net, UniformWeight};
 use crate::ops::lts_weight::LtsState;
 use crate::train::{EpochRecord, Observer, Step};
-use crate::{Error, Result, dev};
+use crate::{Error, HostAccess, Result, dev};
 use rayon::prelude::*;
 
 /// Bins of the distance histograms.
@@ -139,12 +139,8 @@ impl Lts {
         let of = |l: &Arc<Mutex<LtsLayer>>| {
             let layer = lock(l);
             let delta = layer.delta;
-            layer
-                .state
-                .distance
-                .iter()
-                .map(|d| d / delta)
-                .collect::<Vec<_>>()
+            let distance = seen(&layer.state.distance);
+            distance.iter().map(|d| d / delta).collect::<Vec<_>>()
         };
         self.layers.iter().flat_map(of).collect()
     }
@@ -251,7 +247,8 @@ impl Lts {
     fn plans(&self) -> Vec<Plan> {
         let iterations = self.report.frozen_share.len();
         let levels: Vec<_> = self.layers.iter().map(|l| lock(l)).collect();
-        let levels: Vec<&[f32]> = levels.iter().map(|l| l.state.previous.as_slice()).collect();
+        let levels: Vec<_> = levels.iter().map(|l| seen(&l.state.previous)).collect();
+        let levels: Vec<&[f32]> = levels.iter().map(|l| &**l).collect();
         self.plans
             .iter()
             .map(|p| p.result(&levels, iterations, self.parameters))
@@ -263,10 +260,9 @@ impl Lts {
             return None;
         }
         let guards: Vec<_> = self.layers.iter().map(|l| lock(l)).collect();
+        let levels: Vec<_> = guards.iter().map(|l| seen(&l.state.previous)).collect();
         Some(Shadow::rates(
-            self.shadows
-                .iter()
-                .zip(guards.iter().map(|l| l.state.previous.as_slice())),
+            self.shadows.iter().zip(levels.iter().map(|l| &**l)),
         ))
     }
 
@@ -338,9 +334,15 @@ impl Observer for Lts {
                 .map(|f| f32::from(u8::from(*f)))
                 .collect();
             let flips = l.last_flip.iter().map(|f| f32::from_bits(*f)).collect();
-            state.push((format!("{i}.distance"), l.state.distance.to_vec()));
-            state.push((format!("{i}.previous"), l.state.previous.to_vec()));
-            state.push((format!("{i}.saved"), l.state.saved.to_vec()));
+            state.push((
+                format!("{i}.distance"),
+                seen(&l.state.distance).into_owned(),
+            ));
+            state.push((
+                format!("{i}.previous"),
+                seen(&l.state.previous).into_owned(),
+            ));
+            state.push((format!("{i}.saved"), seen(&l.state.saved).into_owned()));
             state.push((format!("{i}.frozen"), bits));
             state.push((format!("{i}.last_flip"), flips));
             if !l.near.is_empty() {
@@ -378,13 +380,11 @@ impl Observer for Lts {
             let len = Some(l.len());
             l.state
                 .distance
-                .copy_from_slice(get(&format!("{i}.distance"), len)?);
+                .write(get(&format!("{i}.distance"), len)?)?;
             l.state
                 .previous
-                .copy_from_slice(get(&format!("{i}.previous"), len)?);
-            l.state
-                .saved
-                .copy_from_slice(get(&format!("{i}.saved"), len)?);
+                .write(get(&format!("{i}.previous"), len)?)?;
+            l.state.saved.write(get(&format!("{i}.saved"), len)?)?;
             l.state.frozen = get(&format!("{i}.frozen"), len)?
                 .iter()
                 .map(|f| *f != 0.0)

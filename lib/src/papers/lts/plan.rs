@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Threshold;
 use super::config::rate_after;
-use super::layer::LtsLayer;
+use super::layer::{LtsLayer, seen};
 use super::observer::{halves, joined};
 
 /// What a schedule would have saved on the recorded run, and how often it would have been wrong.
@@ -47,7 +47,8 @@ impl PlanMasks {
         if let Some(rate) = rate_after(self.threshold, self.warmup, done, total) {
             for (layer, level) in layers.iter().zip(&mut self.level) {
                 let limit = rate * layer.delta;
-                let now = layer.state.distance.iter().zip(layer.state.previous.iter());
+                let (distance, levels) = (seen(&layer.state.distance), seen(&layer.state.previous));
+                let now = distance.iter().zip(levels.iter());
                 for (level, (distance, q)) in level.iter_mut().zip(now) {
                     if level.is_nan() && *distance <= limit {
                         *level = *q;

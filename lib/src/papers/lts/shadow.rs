@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Selection;
-use super::layer::LtsLayer;
+use super::layer::{LtsLayer, seen};
 use super::select::{due, freeze_up_to};
 use crate::data::epoch_rng;
 
@@ -38,7 +38,7 @@ impl Shadow {
 
     /// Freezes after a training step at threshold `rate`.
     pub fn observe(&mut self, layer: &LtsLayer, rate: f32) {
-        let (distance, q) = (&layer.state.distance, &layer.state.previous);
+        let (distance, q) = (&*seen(&layer.state.distance), &*seen(&layer.state.previous));
         let limit = rate * layer.delta;
         let target = due(distance, &self.frozen[0], limit);
         for (r, rule) in RULES.into_iter().enumerate() {

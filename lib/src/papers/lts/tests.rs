@@ -231,7 +231,8 @@ impl crate::train::Observer for Levels {
         let now: Vec<Vec<Option<f32>>> = layers
             .map(|layer| {
                 let layer = super::layer::lock(layer);
-                let levels = layer.state.frozen.iter().zip(layer.state.previous.iter());
+                let levels = super::layer::seen(&layer.state.previous);
+                let levels = layer.state.frozen.iter().zip(levels.iter());
                 levels.map(|(f, q)| f.then_some(*q)).collect()
             })
             .collect();
@@ -260,7 +261,8 @@ fn frozen_weights_have_no_gradient() -> Result<()> {
         for layer in &lts.layers {
             let layer = super::layer::lock(layer);
             let at = inner.find(&format!("{}.weight", layer.name))?;
-            let grads = layer.state.frozen.iter().zip(inner.grads[at].iter());
+            let grads = super::layer::seen(&inner.grads[at]);
+            let grads = layer.state.frozen.iter().zip(grads.iter());
             assert!(grads.clone().count() == layer.len());
             assert!(
                 grads.filter(|(f, _)| **f).all(|(_, g)| *g == 0.0),
