@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::install;
-use crate::workshop::{self, Tools};
+use crate::workshop::{self, FEATURES, Features, Tools};
 
 /// What was found out about one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,6 +177,9 @@ fn library() -> Finding {
             "Set REBIT_LIBRARY to the `lib` folder of a rebit checkout".to_string(),
         );
     }
+    if let Err(e) = Features::wanted() {
+        return Finding::Broken(e.to_string(), format!("Mend or unset {FEATURES}"));
+    }
     match workshop::is_prepared() {
         true => Finding::Good(format!("compiled from {}", folder.display())),
         false => Finding::Optional(
@@ -269,9 +272,18 @@ fn default_cache() -> PathBuf {
 }
 
 fn gpu() -> Finding {
-    match says("nvidia-smi", &["-L"]) {
-        Some(name) => Finding::Good(name),
-        None => Finding::Optional(
+    let wanted = Features::wanted().is_ok_and(|f| f.names().iter().any(|name| name == "cuda"));
+    match (says("nvidia-smi", &["-L"]), wanted) {
+        (Some(name), true) => Finding::Good(name),
+        (Some(name), false) => Finding::Optional(
+            format!("{name}: not used, cells run on the CPU"),
+            format!("Set {FEATURES}=cuda to run them there (it needs the CUDA toolkit's nvcc)"),
+        ),
+        (None, true) => Finding::Broken(
+            format!("{FEATURES} asks for a GPU, and there is no NVIDIA driver"),
+            format!("Unset {FEATURES}: cells run on the CPU then"),
+        ),
+        (None, false) => Finding::Optional(
             "no NVIDIA driver: everything runs on the CPU".to_string(),
             "Nothing to do, unless this machine has such a card".to_string(),
         ),

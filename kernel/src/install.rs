@@ -19,9 +19,10 @@ const LOGOS: [(&str, &[u8]); 3] = [
 ];
 
 /// Settings that decide where a kernel finds its things; kept in the kernelspec when set.
-const KEPT: [&str; 4] = [
+const KEPT: [&str; 5] = [
     "REBIT_CACHE",
     "REBIT_LIBRARY",
+    "REBIT_FEATURES",
     "REBIT_DATA",
     "REBIT_HISTORY",
 ];

@@ -204,6 +204,11 @@ fn explain(lines: &[String], prepared: &Prepared) -> Error {
             "rustc found no linker",
             "Install a C compiler (Debian: apt install gcc)",
         )
+    } else if text.contains("`nvidia-smi` failed") || text.contains("`nvcc` failed") {
+        tool(
+            "the feature cuda needs NVIDIA's driver and the CUDA toolkit (nvidia-smi and nvcc in PATH)",
+            "Install them, or unset REBIT_FEATURES: cells run on the CPU then",
+        )
     } else if text.contains("failed to get `") || text.contains("failed to download") {
         tool(
             "the library's dependencies are not on this machine and could not be fetched",

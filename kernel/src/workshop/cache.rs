@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::folder::session_folders;
 use super::key::key;
-use super::{BuildProgress, Prepared, Tools, build, library_folder, shim};
+use super::{BuildProgress, Features, Prepared, Tools, build, library_folder, shim};
 use crate::error::{Error, Result};
 
 /// How many finished builds are kept.
@@ -28,7 +28,7 @@ pub fn cache_folder() -> PathBuf {
 /// The library, compiled for sessions if it is not yet; `progress` is called for each crate.
 ///
 /// # Errors
-/// A missing toolchain or linker, a library that does not compile, a full disk.
+/// A missing toolchain or linker, features that have no such name, a library that does not compile, a full disk.
 pub fn prepare(progress: &mut dyn FnMut(BuildProgress)) -> Result<Prepared> {
     let library = library_folder();
     if !library.join("Cargo.toml").is_file() {
@@ -37,13 +37,15 @@ pub fn prepare(progress: &mut dyn FnMut(BuildProgress)) -> Result<Prepared> {
             remedy: "Set REBIT_LIBRARY to the `lib` folder of a rebit checkout".to_string(),
         });
     }
+    let features = Features::wanted()?;
     let tools = Tools::find()?;
     let cache = cache_folder();
     fs::create_dir_all(&cache).map_err(|e| Error::io(&cache, e))?;
-    let key = key(&library, &tools)?;
+    let key = key(&library, &features, &tools)?;
     let master = cache.join(&key);
     let prepared = Prepared {
         library,
+        features,
         master: master.clone(),
         tools,
     };
@@ -65,9 +67,8 @@ pub fn prepare(progress: &mut dyn FnMut(BuildProgress)) -> Result<Prepared> {
 /// Whether a finished build for the present library and toolchain exists.
 pub fn is_prepared() -> bool {
     let library = library_folder();
-    Tools::find()
-        .and_then(|tools| key(&library, &tools))
-        .is_ok_and(|key| is_ready(&cache_folder().join(&key), &key))
+    let key = || key(&library, &Features::wanted()?, &Tools::find()?);
+    key().is_ok_and(|key| is_ready(&cache_folder().join(&key), &key))
 }
 
 /// A build is finished when its last file says so and what it names is there.

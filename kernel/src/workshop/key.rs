@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::Tools;
+use super::{Features, Tools};
 use crate::error::{Error, Result};
 
 /// Changes whenever the layout of the cache does.
 const FORMAT: &str = "2";
 
 /// sha256 of everything the build depends on, shortened.
-pub fn key(library: &Path, tools: &Tools) -> Result<String> {
+pub fn key(library: &Path, features: &Features, tools: &Tools) -> Result<String> {
     let mut hash = Sha256::new();
     let mut feed = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
@@ -21,6 +21,9 @@ pub fn key(library: &Path, tools: &Tools) -> Result<String> {
     feed(FORMAT.as_bytes());
     feed(tools.version.as_bytes());
     feed(library.as_os_str().as_encoded_bytes());
+    for name in features.names() {
+        feed(name.as_bytes());
+    }
     let mut files = Vec::new();
     sources(library, &mut files)?;
     for name in ["Cargo.toml", "Cargo.lock"] {

@@ -8,6 +8,7 @@
 mod answers;
 pub mod build;
 mod cache;
+mod features;
 mod folder;
 mod key;
 pub mod shim;
@@ -16,6 +17,7 @@ mod tools;
 use std::path::{Path, PathBuf};
 
 pub use cache::{cache_folder, is_prepared, prepare};
+pub use features::{FEATURES, Features};
 pub use folder::{SessionFolder, home};
 pub use tools::{Tools, environment};
 
@@ -37,6 +39,8 @@ pub struct BuildProgress {
 pub struct Prepared {
     /// The library's source folder.
     pub library: PathBuf,
+    /// The features it was built with.
+    pub features: Features,
     /// The finished build that sessions start from; never written to.
     pub master: PathBuf,
     /// The tools it was built with.
@@ -65,12 +69,12 @@ impl Prepared {
 
     /// The line that makes the library a dependency of the cells.
     pub fn dependency(&self) -> String {
-        dependency(&self.library)
+        let path = self.library.display().to_string();
+        match self.features.names() {
+            [] => format!("rebit = {{ path = {path:?} }}"),
+            names => format!("rebit = {{ path = {path:?}, features = {names:?} }}"),
+        }
     }
-}
-
-fn dependency(library: &Path) -> String {
-    format!("rebit = {{ path = {:?} }}", library.display().to_string())
 }
 
 /// The source folder of the library: `REBIT_LIBRARY`, else the one this binary was built beside.
