@@ -55,4 +55,27 @@ int nvrtcGetPTXSize(Handle, size_t *n) { *n = 1; return 0; }
 int nvrtcGetPTX(Handle, char *text) { *text = 0; return 0; }
 int nvrtcGetProgramLogSize(Handle, size_t *n) { *n = 1; return 0; }
 int nvrtcGetProgramLog(Handle, char *text) { *text = 0; return 0; }
+
+// What cudarc names and dfdx does not call; the library as a shared one wants to find them all the same. They refuse:
+// 801 is CUDA_ERROR_NOT_SUPPORTED, 15 CUBLAS_STATUS_NOT_SUPPORTED.
+#define REFUSED(name, error)                                                                                           \
+    int name() { return error; }
+REFUSED(cuDestroyExternalMemory, 801)
+REFUSED(cuDeviceTotalMem_v2, 801)
+REFUSED(cuEventElapsedTime, 801)
+REFUSED(cuExternalMemoryGetMappedBuffer, 801)
+REFUSED(cuImportExternalMemory, 801)
+REFUSED(cuOccupancyAvailableDynamicSMemPerBlock, 801)
+REFUSED(cuOccupancyMaxActiveBlocksPerMultiprocessor, 801)
+REFUSED(cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags, 801)
+REFUSED(cuOccupancyMaxActiveClusters, 801)
+REFUSED(cuOccupancyMaxPotentialBlockSize, 801)
+REFUSED(cuOccupancyMaxPotentialBlockSizeWithFlags, 801)
+REFUSED(cuOccupancyMaxPotentialClusterSize, 801)
+REFUSED(cuProfilerStart, 801)
+REFUSED(cuProfilerStop, 801)
+REFUSED(cublasDgemv_v2, 15)
+REFUSED(cublasSgemv_v2, 15)
+REFUSED(cublasGemmEx, 15)
+REFUSED(cublasGemmStridedBatchedEx, 15)
 }
