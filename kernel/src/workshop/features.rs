@@ -31,7 +31,9 @@ impl Features {
         if let Some(name) = names.iter().find(|name| !name.chars().all(valid)) {
             return Err(Error::Tool {
                 what: format!("{FEATURES} names {name:?}, which no feature can be called"),
-                remedy: format!("Set it to cuda for an NVIDIA GPU, or unset it ({FEATURES}={list})"),
+                remedy: format!(
+                    "Set it to cuda for an NVIDIA GPU, or unset it ({FEATURES}={list})"
+                ),
             });
         }
         Ok(Features(names))
