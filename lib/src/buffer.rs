@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 
+use dfdx::tensor::Storage;
+
 use crate::error::{Error, Result};
-#[cfg(not(feature = "cuda"))]
-use crate::tensors::Buffer;
+use crate::tensors::{Buffer, Dev, try_dev};
 
 /// What the host may do with a device's buffer.
 ///
@@ -45,6 +46,16 @@ pub trait HostAccess {
     /// # Errors
     /// As [`view`](Self::view).
     fn edit<R>(&mut self, f: impl FnOnce(&mut [f32]) -> R) -> Result<R>;
+}
+
+/// A buffer of the device with these numbers.
+///
+/// # Errors
+/// [`Error::Device`] when memory cannot be had.
+pub fn buffer(values: &[f32]) -> Result<Buffer> {
+    let mut buffer = <Dev as Storage<f32>>::try_alloc_len(&try_dev()?, values.len())?;
+    buffer.write(values)?;
+    Ok(buffer)
 }
 
 fn expect(expected: usize, found: usize) -> Result<()> {
@@ -129,7 +140,6 @@ mod cuda {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::buffer;
 
     #[test]
     fn what_is_written_is_seen() -> Result<()> {

@@ -23,7 +23,7 @@ pub mod train;
 #[cfg(feature = "_emu")]
 use rebit_cuda_emulator as _;
 
-pub use buffer::HostAccess;
+pub use buffer::{HostAccess, buffer};
 pub use error::{Error, Result};
 pub use tensors::*;
 pub use {dfdx, plotters};

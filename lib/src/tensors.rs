@@ -108,17 +108,6 @@ fn make_dev() -> Result<Dev> {
     })
 }
 
-/// A buffer of the device with these numbers.
-///
-/// # Errors
-/// [`Error::Device`] when memory cannot be had.
-pub fn buffer(values: &[f32]) -> Result<Buffer> {
-    use crate::buffer::HostAccess as _;
-    let mut buffer = <Dev as Storage<f32>>::try_alloc_len(&try_dev()?, values.len())?;
-    buffer.write(values)?;
-    Ok(buffer)
-}
-
 /// The elements of any tensor in row-major order (one copy).
 ///
 /// This is the one place where the library reads a tensor's data: dfdx 0.13 keeps its slice private.
