@@ -34,8 +34,8 @@ pub(crate) enum Method {
     Sampled,
 }
 
-/// Share of free entries above which nothing but the dense product is considered.
-const GATHERED_SHARE: f64 = 0.75;
+/// Share of free entries above which nothing but the dense product is considered: packing would not pay, and costs time.
+const GATHERED_SHARE: f64 = 0.6;
 /// Time of a straight vector (see [`vectors`]), in multiply-adds of the dense product; measured.
 const STRAIGHT: f64 = 1.4;
 
