@@ -204,7 +204,10 @@ fn explain(lines: &[String], prepared: &Prepared) -> Error {
             "rustc found no linker",
             "Install a C compiler (Debian: apt install gcc)",
         )
-    } else if text.contains("`nvidia-smi` failed") || text.contains("`nvcc` failed") {
+    } else if ["`include/cuda.h`", "`nvidia-smi` failed", "`nvcc` failed"]
+        .iter()
+        .any(|said| text.contains(said))
+    {
         tool(
             "the feature cuda needs NVIDIA's driver and the CUDA toolkit (nvidia-smi and nvcc in PATH)",
             "Install them, or unset REBIT_FEATURES: cells run on the CPU then",
