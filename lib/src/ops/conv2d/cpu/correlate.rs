@@ -9,7 +9,7 @@ use super::mask::Mask;
 use super::packed::Packed;
 use super::plan::{Pass, Plan};
 use super::scratch::with_scratch;
-use super::source::{BLOCK, Fill, Quantiser};
+use super::source::{BLOCK, Quantiser, copy_band};
 use super::{depthwise, tile};
 
 /// A band of destination rows of one image.
@@ -85,7 +85,6 @@ fn correlate<S: Simd>(simd: S, job: Correlate) -> Option<ActQuantGrad> {
         }
     }
     let taps: Vec<Vec<usize>> = plan.passes.iter().map(|p| plan.tap_offsets(p)).collect();
-    let image_len = plan.source.height * plan.source.width * plan.source.channels;
     with_scratch(packed.total(plan), |weights| {
         packed.fill(plan, lanes, job.w, job.bias, weights);
         let (weights, biases) = weights.split_at(packed.len);
@@ -94,16 +93,17 @@ fn correlate<S: Simd>(simd: S, job: Correlate) -> Option<ActQuantGrad> {
             .map(|band| {
                 let (first, end) = plan.source_rows(band.from, band.from + band.rows);
                 let rows = (end - first) as usize;
-                let image = &job.source[band.image * image_len..(band.image + 1) * image_len];
                 with_scratch(plan.source.len(rows), |scratch| {
-                    simd.vectorize(Fill {
-                        layout: &plan.source,
+                    let (x, image) = (job.source, band.image);
+                    copy_band(
+                        simd,
+                        &plan.source,
+                        x,
                         image,
-                        first,
-                        rows,
-                        quant: job.quant,
-                        dst: scratch,
-                    });
+                        (first, end),
+                        job.quant,
+                        scratch,
+                    );
                     let work = Work {
                         plan,
                         packed: &packed,

@@ -11,7 +11,7 @@ use super::Level;
 use super::outer::{Area, Outer, depthwise, outer_product};
 use super::plan::Plan;
 use super::scratch::with_scratch;
-use super::source::{BLOCK, Fill, Quantiser};
+use super::source::{BLOCK, Quantiser, copy_band};
 
 /// Pixels that a chunk should at least have, so that adding the chunks stays cheap.
 const CHUNK_PIXELS: usize = 1024;
@@ -249,7 +249,6 @@ fn add_band<S: Simd>(
     let (height, width, channels) = plan.out;
     let (first, end) = plan.source_rows(from, from + rows);
     let src_rows = (end - first) as usize;
-    let image_len = plan.source.height * plan.source.width * plan.source.channels;
     let dy_from = (image * height + from) * width * channels;
     let dy = &job.dy[dy_from..dy_from + rows * width * channels];
     let (weights, bias) = sum.split_at_mut(sums.len);
@@ -257,14 +256,15 @@ fn add_band<S: Simd>(
         add_pixels(simd, dy, &mut bias[..channels]);
     }
     with_scratch(plan.source.len(src_rows), |scratch| {
-        simd.vectorize(Fill {
-            layout: &plan.source,
-            image: &job.x[image * image_len..(image + 1) * image_len],
-            first,
-            rows: src_rows,
-            quant: job.quant,
-            dst: scratch,
-        });
+        copy_band(
+            simd,
+            &plan.source,
+            job.x,
+            image,
+            (first, end),
+            job.quant,
+            scratch,
+        );
         let block_stride = src_rows * plan.source.row_len();
         let line = plan.src_stride * plan.source.row_len();
         let blocks = if plan.depthwise {

@@ -136,15 +136,36 @@ impl Quantiser {
     }
 }
 
+/// Copies what a band of one image reads, its padded rows `rows.0..rows.1`, out of the batch `x`.
+pub(crate) fn copy_band<S: Simd>(
+    simd: S,
+    layout: &SourceLayout,
+    x: &[f32],
+    image: usize,
+    rows: (isize, isize),
+    quant: Option<Quantiser>,
+    dst: &mut [f32],
+) {
+    let len = layout.height * layout.width * layout.channels;
+    simd.vectorize(Fill {
+        layout,
+        image: &x[image * len..(image + 1) * len],
+        first: rows.0,
+        rows: (rows.1 - rows.0) as usize,
+        quant,
+        dst,
+    });
+}
+
 /// Copies padded rows `first..first + rows` of `image` (NHWC, one sample) into `dst`.
-pub(crate) struct Fill<'a> {
-    pub layout: &'a SourceLayout,
-    pub image: &'a [f32],
+struct Fill<'a> {
+    layout: &'a SourceLayout,
+    image: &'a [f32],
     /// Padded row that becomes row 0 of the copy; may lie above the padding.
-    pub first: isize,
-    pub rows: usize,
-    pub quant: Option<Quantiser>,
-    pub dst: &'a mut [f32],
+    first: isize,
+    rows: usize,
+    quant: Option<Quantiser>,
+    dst: &'a mut [f32],
 }
 
 impl pulp::WithSimd for Fill<'_> {

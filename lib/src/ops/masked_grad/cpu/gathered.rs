@@ -11,7 +11,7 @@ use crate::ops::conv2d::cpu::grad_weight::{add_chunks, add_pixels, chunk_count};
 use crate::ops::conv2d::cpu::outer::Area;
 use crate::ops::conv2d::cpu::plan::Plan;
 use crate::ops::conv2d::cpu::scratch::with_scratch;
-use crate::ops::conv2d::cpu::source::{BLOCK, Fill, Quantiser};
+use crate::ops::conv2d::cpu::source::{BLOCK, Quantiser, copy_band};
 
 /// Floats of one block of input and one of output gradient that a cell walks over, to stay in the first-level cache.
 const WALK_FLOATS: usize = 10 * 1024;
@@ -109,7 +109,6 @@ fn add_band<S: Simd>(
     let (height, width, channels) = plan.out;
     let (first, end) = plan.source_rows(rows.start, rows.end);
     let src_rows = (end - first) as usize;
-    let image_len = plan.source.height * plan.source.width * plan.source.channels;
     let dy_from = (image * height + rows.start) * width * channels;
     let dy = &job.dy[dy_from..dy_from + rows.len() * width * channels];
     let (sums, bias) = sum.split_at_mut(job.vectors.source.len() * BLOCK);
@@ -117,14 +116,15 @@ fn add_band<S: Simd>(
         add_pixels(simd, dy, &mut bias[..channels]);
     }
     with_scratch(plan.source.len(src_rows), |xs| {
-        simd.vectorize(Fill {
-            layout: &plan.source,
-            image: &job.x[image * image_len..(image + 1) * image_len],
-            first,
-            rows: src_rows,
-            quant: job.quant,
-            dst: xs,
-        });
+        copy_band(
+            simd,
+            &plan.source,
+            job.x,
+            image,
+            (first, end),
+            job.quant,
+            xs,
+        );
         let x_block = src_rows * plan.source.row_len();
         let places = job.vectors.places.iter();
         let offsets: Vec<usize> = places
@@ -136,6 +136,7 @@ fn add_band<S: Simd>(
             .div_ceil((WALK_FLOATS / (line + width * BLOCK)).max(1));
         // In memory the next band follows this one.
         let x_row = plan.source.width * plan.source.channels;
+        let image_len = plan.source.height * x_row;
         let below = (end - plan.source.top as isize).clamp(0, plan.source.height as isize);
         let next_x = &job.x[image * image_len + below as usize * x_row..];
         let next_dy = &job.dy[dy_from + dy.len()..];

@@ -12,7 +12,7 @@ use crate::ops::conv2d::cpu::Level;
 use crate::ops::conv2d::cpu::grad_weight::{add_chunks, add_pixels, chunk_count};
 use crate::ops::conv2d::cpu::plan::Plan;
 use crate::ops::conv2d::cpu::scratch::with_scratch;
-use crate::ops::conv2d::cpu::source::{BLOCK, Fill, Quantiser};
+use crate::ops::conv2d::cpu::source::{BLOCK, Quantiser, copy_band};
 use crate::ops::conv2d::{ActQuant, ConvShape};
 
 /// Floats of the output gradient that the dot products walk over at a time, to stay near the first-level cache.
@@ -136,15 +136,16 @@ fn add_bands<S: Simd>(
         });
         let (first, end) = plan.source_rows(from, from + rows);
         let src_rows = (end - first) as usize;
-        let image_len = plan.source.height * plan.source.width * plan.source.channels;
-        simd.vectorize(Fill {
-            layout: &plan.source,
-            image: &job.x[image * image_len..(image + 1) * image_len],
-            first,
-            rows: src_rows,
-            quant: job.quant,
-            dst: &mut copy[..plan.source.len(src_rows)],
-        });
+        let dst = &mut copy[..plan.source.len(src_rows)];
+        copy_band(
+            simd,
+            &plan.source,
+            job.x,
+            image,
+            (first, end),
+            job.quant,
+            dst,
+        );
         simd.vectorize(TurnInput {
             plan,
             g,
