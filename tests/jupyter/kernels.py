@@ -108,6 +108,14 @@ class Kernel:
     def interrupt(self):
         self.manager.interrupt_kernel()
 
+    def interrupt_and_wait(self):
+        """An interrupt that the kernel has answered: what is sent next comes after it, though on another channel."""
+        request = self.client.session.msg("interrupt_request", {})
+        self.client.control_channel.send(request)
+        reply = self.client.get_control_msg(timeout=PATIENCE)
+        assert reply["parent_header"]["msg_id"] == request["header"]["msg_id"]
+        assert (reply["msg_type"], reply["content"]["status"]) == ("interrupt_reply", "ok")
+
     def close(self):
         if not self.closed:
             self.closed = True

@@ -216,8 +216,8 @@ def test_a_users_own_loop_can_look_for_the_interrupt(kernel):
 
 def test_an_interrupt_while_nothing_runs_changes_nothing(kernel):
     kernel.ok("let idle = 5;")
-    kernel.interrupt()
-    kernel.interrupt()
+    kernel.interrupt_and_wait()
+    kernel.interrupt_and_wait()
     assert kernel.ok("idle").value == "5"
 
 
