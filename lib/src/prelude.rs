@@ -5,7 +5,9 @@ pub use dfdx::prelude::*;
 pub use crate::data::{self, Augment, Batches, Dataset, Normalize};
 pub use crate::error::{Error, Result};
 pub use crate::nn::{
-    Conv, Mode, Net, NetBuilder, QuantSpec, UniformWeight, pretrained_resnet20, resnet20,
+    Backward, Conv, Extent, Forward, Layer, Mode, Net, NetBuilder, NodeId, Param, ParamId, Place,
+    Quantise, QuantiseGrad, Quantiser, Role, Slots, Trace, Uniform, Wants, pretrained_resnet20,
+    resnet20,
 };
 pub use crate::ops::batch_norm2d::{BatchNormState, batch_norm2d, try_batch_norm2d};
 pub use crate::ops::bound_quant::{
@@ -22,7 +24,7 @@ pub use crate::ops::matmul::{matmul, try_matmul};
 pub use crate::ops::pixel_shuffle::{pixel_shuffle, try_pixel_shuffle};
 pub use crate::ops::pool::{global_avg_pool, max_pool2d, try_global_avg_pool, try_max_pool2d};
 pub use crate::ops::relu::{Activation, relu, relu6, try_relu, try_relu6};
-pub use crate::papers;
+// pub use crate::papers;
 pub use crate::plot::{self, Figure, LiveFigure};
 pub use crate::quant::{self, Quantised, Range};
 pub use crate::show::{
@@ -30,8 +32,9 @@ pub use crate::show::{
     spread,
 };
 pub use crate::tensors::*;
-pub use crate::train::{
+/*pub use crate::train::{
     History, Observer, Schedule, Step, TrainConfig, accuracy, train, train_with, try_accuracy,
     try_train,
 };
+*/
 pub use crate::{claim, finding};

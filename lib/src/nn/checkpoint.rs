@@ -79,9 +79,9 @@ impl Net {
             }
         }
         let mut inner = self.lock();
-        let bounded = |id: usize| found.contains_key(params[id].name.as_str());
-        for q in inner.quant.iter_mut().flatten() {
-            q.ready = q.input.is_none_or(bounded) && bounded(q.weight);
+        let found = |id: usize| found.contains_key(params[id].name.as_str());
+        for slot in inner.slots.iter_mut().flat_map(|s| s.each()) {
+            slot.ready = slot.range.is_none_or(found);
         }
         Ok(())
     }

@@ -1,421 +1,435 @@
-//! Running a network forwards and backwards over pooled buffers.
+//! Running a network forwards and backwards: the order of its nodes and the buffers between them.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use super::Mode;
-use super::graph::{NodeId, Op, conv_shape};
-use super::net::Inner;
-use super::param::ParamId;
-use super::site::Memo;
-use crate::ops::affine::AffineKernel;
-use crate::ops::batch_norm2d::{BatchNormKernel, NormShape};
-use crate::ops::conv2d::{Conv2dKernel, ConvShape};
-use crate::ops::pool::{PoolKernel, PoolShape};
+use super::extent::Extent;
+use super::graph::{Graph, NodeId};
+use super::layer::{Backward, Forward};
+use super::params::Params;
+use super::pass::{NodePass, Pass, StepTimes};
+use super::pool::BufferPool;
+use super::quantiser::{Lent, Operand};
+use super::slots::{NodeSlots, Operands, Quantised, WeightSlot, not_ready, weight_operands};
+use super::wants::{Top, Wants, wanted_nodes};
+use dfdx::prelude::HasShape;
+
+use crate::ops::layout::LayoutKernel;
 use crate::ops::relu::ActivationKernel;
-use crate::{Buffer, Error, HostAccess, Result, dev};
+use crate::ops::tape::load;
+use crate::{Buffer, Error, Grads, HostAccess, Images, Result, dev};
 
-/// Epsilon of every batch norm.
-const EPS: f32 = 1e-5;
-/// Share of the new batch in the running statistics.
-const MOMENTUM: f32 = 0.1;
-
-/// What a forward pass leaves for its backward pass.
-pub(crate) struct Pass {
-    pub batch: usize,
-    pub(super) mode: Mode,
-    acts: Vec<Option<Buffer>>,
-    moments: Vec<Option<(Buffer, Buffer)>>,
-    weights: Vec<Option<Buffer>>,
-    /// Height and width of the batch's samples.
-    size: (usize, usize),
-    /// What a site's quantiser needs for its gradient.
-    pub(super) memos: Vec<Option<Memo>>,
-}
-
-impl Pass {
-    /// The network's output.
-    pub fn output(&self, node: NodeId) -> &Buffer {
-        self.acts[node].as_ref().expect("the output is kept")
-    }
-
-    /// Any node's activation; `None` when it was released.
-    pub fn activation(&self, node: NodeId) -> Option<&Buffer> {
-        self.acts[node].as_ref()
-    }
-}
-
-/// Wall-clock of the parts of training steps, summed since the last reset.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StepTimes {
-    /// Forward passes.
-    pub forward: Duration,
-    /// Backward passes as a whole.
-    pub backward: Duration,
-    /// The weight gradients among them.
-    pub weight_grad: Duration,
+/// A network's graph, with what changes while it runs.
+pub(crate) struct Inner {
+    pub graph: Arc<Graph>,
+    pub params: Params,
+    /// Quantisers by node.
+    pub slots: Vec<NodeSlots>,
+    pub pool: BufferPool,
+    pub times: StepTimes,
+    /// Extents of the last pass's nodes, and the inputs they follow from.
+    sizes: (Vec<Extent>, Arc<[Extent]>),
+    /// Backward passes since an optimiser last asked.
+    pub backward_passes: usize,
 }
 
 impl Inner {
-    /// Runs the network on an `(N, H, W, C)` batch; with `keep`, everything a backward pass needs stays.
-    pub fn forward(&mut self, x: &[f32], mode: Mode, keep: bool) -> Result<Pass> {
-        let start = Instant::now();
-        let [h, w, c] = self.nodes[0].extent;
-        let sample = h * w * c;
-        if sample == 0 || x.is_empty() || !x.len().is_multiple_of(sample) {
-            return Err(Error::shape(
-                "forward",
-                format!("samples of {c}x{h}x{w}"),
-                format!("{} numbers", x.len()),
-            ));
+    pub fn new(graph: Arc<Graph>, params: Params) -> Self {
+        let nodes = &graph.nodes;
+        let own: Vec<Extent> = nodes.iter().map(|n| n.extent).collect();
+        let inputs = graph.inputs.iter().map(|&i| own[i]).collect();
+        Inner {
+            slots: nodes.iter().map(|_| NodeSlots::default()).collect(),
+            sizes: (inputs, own.into()),
+            graph,
+            params,
+            pool: BufferPool::default(),
+            times: StepTimes::default(),
+            backward_passes: 0,
         }
-        let batch = x.len() / sample;
-        let count = self.nodes.len();
+    }
+
+    /// The extent of every node for inputs of these extents.
+    pub fn extents(&mut self, inputs: &[Extent]) -> Result<Arc<[Extent]>> {
+        if self.sizes.0 != inputs {
+            let extents = self.graph.extents(inputs)?;
+            self.sizes = (inputs.to_vec(), extents.into());
+            // Buffers of the old sizes will not be asked for again soon.
+            self.pool.clear();
+        }
+        Ok(self.sizes.1.clone())
+    }
+
+    /// An input from numbers in `(N, H, W, C)` order.
+    pub fn input(&mut self, x: &[f32], extent: Extent) -> Result<(Buffer, Extent)> {
+        let mut buffer = self.pool.take(x.len())?;
+        buffer.write(x)?;
+        Ok((buffer, extent))
+    }
+
+    /// An input from images.
+    pub fn images(&mut self, x: &Images) -> Result<(Buffer, Extent)> {
+        let (n, c, h, w) = *x.shape();
+        let mut buffer = self.pool.take(n * c * h * w)?;
+        let values = load(x)?;
+        dev().to_channels_last(&values, c, h * w, &mut buffer)?;
+        Ok((buffer, Extent::new(c, h, w)))
+    }
+
+    /// Runs the network on inputs that [`input`](Self::input) made. Activations stay for a backward pass with `keep`;
+    /// without, only those of `watched` nodes and of the output.
+    pub fn forward(
+        &mut self,
+        inputs: Vec<(Buffer, Extent)>,
+        mode: Mode,
+        keep: bool,
+        watched: &[NodeId],
+    ) -> Result<Pass> {
+        let start = Instant::now();
+        let sizes: Vec<Extent> = inputs.iter().map(|(_, e)| *e).collect();
+        let extents = self.extents(&sizes)?;
+        let batch = self.batch(&inputs)?;
+        let graph = self.graph.clone();
+        let nodes = graph.nodes.iter().map(|_| NodePass::default()).collect();
         let mut pass = Pass {
             batch,
             mode,
-            acts: (0..count).map(|_| None).collect(),
-            moments: (0..count).map(|_| None).collect(),
-            weights: (0..count).map(|_| None).collect(),
-            size: (h, w),
-            memos: (0..count).map(|_| None).collect(),
+            extents,
+            nodes,
         };
-        let mut input = self.pool.take(x.len())?;
-        input.write(x)?;
-        pass.acts[0] = Some(input);
-        for node in 1..count {
-            self.forward_node(node, &mut pass)?;
+        for (&node, (x, _)) in graph.inputs.iter().zip(inputs) {
+            pass.nodes[node].activation = Some(x);
+        }
+        for node in 0..graph.nodes.len() {
+            if graph.layer(node).is_none() {
+                continue;
+            }
+            let done = self.forward_node(&graph, node, &mut pass);
+            done.map_err(|e| e.in_layer(&graph.nodes[node].name))?;
             if !keep {
-                self.release_read(node, &mut pass);
+                self.release_read(&graph, node, watched, &mut pass);
             }
         }
         self.times.forward += start.elapsed();
         Ok(pass)
     }
 
-    /// Backward pass from the output's gradient; parameter gradients land in `self.grads`.
-    ///
-    /// Returns the gradient with respect to the input when `input_grad` asks for it.
-    pub fn backward(&mut self, pass: Pass, dy: Buffer, input_grad: bool) -> Result<Option<Buffer>> {
-        self.backward_from(pass, [(self.output, dy)], input_grad)
-    }
-
-    /// [`Inner::backward`] of a loss that reads several nodes, from its gradient with respect to each.
-    pub fn backward_from(
-        &mut self,
-        mut pass: Pass,
-        tops: impl IntoIterator<Item = (NodeId, Buffer)>,
-        input_grad: bool,
-    ) -> Result<Option<Buffer>> {
-        let start = Instant::now();
-        self.fit(pass.size.0, pass.size.1)?;
-        let mut grads: Vec<Option<Buffer>> = (0..self.nodes.len()).map(|_| None).collect();
-        for (node, dy) in tops {
-            self.join(&mut grads, node, dy)?;
+    /// Number of samples, the same in every input.
+    fn batch(&self, inputs: &[(Buffer, Extent)]) -> Result<usize> {
+        let wanted = self.graph.inputs.len();
+        if inputs.len() != wanted {
+            let expected = format!("{wanted} inputs");
+            return Err(Error::shape("forward", expected, inputs.len()));
         }
-        for node in (1..self.nodes.len()).rev() {
-            if let Some(dy) = grads[node].take() {
-                self.backward_node(node, &mut pass, dy, &mut grads, input_grad)?;
+        let mut batch = None;
+        for (x, extent) in inputs {
+            let samples = x.elements().checked_div(extent.len()).unwrap_or(0);
+            if samples == 0 || samples * extent.len() != x.elements() {
+                let expected = format!("samples of {extent}, at least one");
+                let found = format!("{} numbers", x.elements());
+                return Err(Error::shape("forward", expected, found));
             }
-            self.release(node, &mut pass);
+            if *batch.get_or_insert(samples) != samples {
+                let expected = format!("{} samples in every input", batch.unwrap_or(0));
+                return Err(Error::shape("forward", expected, samples));
+            }
         }
-        self.release(0, &mut pass);
-        self.times.backward += start.elapsed();
-        Ok(grads[0].take())
+        batch.ok_or_else(|| Error::invalid("forward", "the network has no input"))
     }
 
-    /// Returns every buffer of a pass that will have no backward.
-    pub fn recycle(&mut self, mut pass: Pass) {
-        (0..self.nodes.len()).for_each(|node| self.release(node, &mut pass));
-    }
-
-    fn release(&mut self, node: NodeId, pass: &mut Pass) {
-        let pair = pass.moments[node].take();
-        let (mean, var) = pair.map_or((None, None), |(a, b)| (Some(a), Some(b)));
-        for buffer in [pass.acts[node].take(), pass.weights[node].take(), mean, var]
-            .into_iter()
-            .flatten()
+    fn forward_node(&mut self, graph: &Graph, node: NodeId, pass: &mut Pass) -> Result<()> {
+        let here = &graph.nodes[node];
+        let Some(layer) = &here.layer else {
+            return Ok(());
+        };
+        let extents: Vec<Extent> = here.reads.iter().map(|&r| pass.extents[r]).collect();
+        let extent = pass.extents[node];
+        self.quantise_input(graph, node, extents[0], pass)?;
+        self.quantise_weight(graph, node, pass)?;
+        let mine = &mut pass.nodes[node];
+        if layer.is_identity()
+            && let Some(value) = mine.input.as_mut().and_then(|q| q.value.take())
         {
-            self.pool.give(buffer);
+            mine.activation = Some(value);
+            return Ok(());
         }
+        let (before, rest) = pass.nodes.split_at_mut(node);
+        let mine = &mut rest[0];
+        let mut inputs = Vec::with_capacity(here.reads.len());
+        for (i, &read) in here.reads.iter().enumerate() {
+            let on_levels = mine.input.as_ref().and_then(|q| q.value.as_ref());
+            match on_levels {
+                Some(value) if i == 0 => inputs.push(value),
+                _ => inputs.push(kept(&before[read])?),
+            }
+        }
+        let mut cx = Forward {
+            name: &here.name,
+            batch: pass.batch,
+            mode: pass.mode,
+            inputs,
+            extents: &extents,
+            extent,
+            output: self.pool.take(pass.batch * extent.len())?,
+            weight: mine.weight.as_ref().and_then(|q| q.value.as_ref()),
+            fused: mine.input.as_ref().and_then(|q| q.fused).map(|f| f.quant),
+            params: &mut self.params,
+            pool: &mut self.pool,
+            kept: Vec::new(),
+            memo: None,
+        };
+        layer.forward(&mut cx)?;
+        let Forward {
+            output, kept, memo, ..
+        } = cx;
+        (mine.activation, mine.kept, mine.memo) = (Some(output), kept, memo);
+        Ok(())
+    }
+
+    /// Reads the range of the first input's quantiser and puts the input on its levels, unless the layer does it.
+    fn quantise_input(
+        &mut self,
+        graph: &Graph,
+        node: NodeId,
+        extent: Extent,
+        pass: &mut Pass,
+    ) -> Result<()> {
+        let Some(slot) = &mut self.slots[node].input else {
+            return Ok(());
+        };
+        let x = kept(&pass.nodes[graph.nodes[node].reads[0]])?;
+        let o = Operands {
+            operand: Operand::Input,
+            mode: pass.mode,
+            batch: pass.batch,
+            extent,
+            x,
+        };
+        let found = slot.read_range(&o)?;
+        let range = slot.settle_range(found, &mut self.params)?;
+        if !slot.ready {
+            return Err(not_ready(&graph.nodes[node].name));
+        }
+        let fuses = graph.layer(node).is_some_and(|l| l.fuses());
+        let mut q = Quantised {
+            fused: if fuses { slot.quantiser.fused(&range)? } else { None },
+            range,
+            factor: 1.0,
+            ..Quantised::default()
+        };
+        if q.fused.is_none() {
+            let y = self.pool.take(x.elements())?;
+            slot.quantise(&o, &mut q, Lent::Mutable(&mut self.params), y)?;
+        }
+        pass.nodes[node].input = Some(q);
+        Ok(())
+    }
+
+    /// Reads the range of the weight's quantiser and puts the weight on its levels.
+    fn quantise_weight(&mut self, graph: &Graph, node: NodeId, pass: &mut Pass) -> Result<()> {
+        let Some(slot) = &mut self.slots[node].weight else {
+            return Ok(());
+        };
+        let Some(weight) = graph.layer(node).and_then(|l| l.weight()) else {
+            return Ok(());
+        };
+        let found = slot.read_range(&weight_operands(&self.params, weight, pass.mode))?;
+        let range = slot.settle_range(found, &mut self.params)?;
+        if !slot.ready {
+            return Err(not_ready(&graph.nodes[node].name));
+        }
+        let fused = pass.nodes[node].input.as_ref().and_then(|q| q.fused);
+        let mut q = Quantised {
+            range,
+            factor: fused.map_or(1.0, |f| f.factor),
+            ..Quantised::default()
+        };
+        let o = weight_operands(&self.params, weight, pass.mode);
+        let y = self.pool.take(o.x.elements())?;
+        slot.quantise(&o, &mut q, Lent::Shared(&self.params), y)?;
+        pass.nodes[node].weight = Some(q);
+        Ok(())
     }
 
     /// Releases what `node` was the last to read.
-    fn release_read(&mut self, node: NodeId, pass: &mut Pass) {
-        let read: Vec<NodeId> = self.nodes[node].reads().collect();
-        for input in read {
-            if self.last_reader[input] == node && input != self.output {
-                self.release(input, pass);
+    fn release_read(&mut self, graph: &Graph, node: NodeId, watched: &[NodeId], pass: &mut Pass) {
+        let stays = |n: NodeId| n == graph.output || watched.contains(&n);
+        for &read in &graph.nodes[node].reads {
+            if graph.last_reader[read] == node && !stays(read) {
+                pass.nodes[read].release(&mut self.pool);
             }
+        }
+        // What the node kept for a backward pass that will not come.
+        let activation = pass.nodes[node].activation.take();
+        pass.nodes[node].release(&mut self.pool);
+        match activation {
+            Some(unread) if graph.last_reader[node] == node && !stays(node) => {
+                self.pool.give(unread);
+            }
+            activation => pass.nodes[node].activation = activation,
         }
     }
 
-    fn conv_shape(&self, node: NodeId, batch: usize) -> ConvShape {
-        let Op::Conv { window, .. } = &self.nodes[node].op else {
-            unreachable!("only convolutions are asked")
-        };
-        conv_shape(
-            batch,
-            self.nodes[self.nodes[node].input].extent,
-            self.nodes[node].extent,
-            window,
-        )
-    }
-
-    fn forward_node(&mut self, node: NodeId, pass: &mut Pass) -> Result<()> {
-        let batch = pass.batch;
-        let [h, w, c] = self.nodes[node].extent;
-        let from = self.nodes[node].input;
-        let mut y = self.pool.take(batch * h * w * c)?;
-        match self.nodes[node].op.clone() {
-            Op::Input => unreachable!("the input is node 0"),
-            Op::Conv { weight, bias, .. } => {
-                let shape = self.conv_shape(node, batch);
-                let quantised = self.quantise_weight(node, weight, pass)?;
-                let x = act(pass, from);
-                let bias = bias.map(|b| &self.values[b]);
-                let w = quantised.as_ref().unwrap_or(&self.values[weight]);
-                dev().conv2d_forward(&shape, x, self.act_quant(node)?, w, bias, &mut y)?;
-                pass.weights[node] = quantised;
-            }
-            Op::Norm {
-                gamma,
-                beta,
-                mean,
-                var,
-                add,
-                act: activation,
-            } => {
-                let shape = NormShape {
-                    pixels: batch * h * w,
-                    channels: c,
-                };
-                let (z, add) = (act(pass, from), add.map(|n| act(pass, n)));
-                let (g, b) = (&self.values[gamma], &self.values[beta]);
-                if pass.mode == Mode::Train {
-                    let (mut m, mut v) = (self.pool.take(c)?, self.pool.take(c)?);
-                    dev().batch_norm_train(
-                        shape, z, g, b, EPS, add, activation, &mut y, &mut m, &mut v,
-                    )?;
-                    self.update_statistics(mean, var, shape.pixels, &m, &v)?;
-                    pass.moments[node] = Some((m, v));
-                } else {
-                    let (m, v) = (&self.values[mean], &self.values[var]);
-                    dev().batch_norm_infer(shape, z, g, b, m, v, EPS, add, activation, &mut y)?;
+    /// Backward pass from the gradients of some nodes; those of parameters are added to `grads`. Returns the gradients
+    /// of the inputs that `wants` asks for.
+    pub fn backward(
+        &mut self,
+        mut pass: Pass,
+        tops: Vec<Top>,
+        wants: Wants,
+        grads: &mut Grads,
+    ) -> Result<Vec<Option<Buffer>>> {
+        let start = Instant::now();
+        let graph = self.graph.clone();
+        let wanted = wanted_nodes(&graph, &self.slots, &self.params, wants);
+        let count = graph.nodes.len();
+        // One more than there are nodes: the gradient of an input on its levels, before its quantiser.
+        let mut dx: Vec<Option<Buffer>> = (0..=count).map(|_| None).collect();
+        let mut tops = tops;
+        for node in (0..count).rev() {
+            // A top is joined when the pass reaches its node, so that no gradient waits in memory for its turn.
+            for top in tops.extract_if(.., |t| t.node == node) {
+                if wanted[node] {
+                    self.join_top(top, &pass, &mut dx)?;
                 }
             }
-            Op::Act(activation) => dev().activate(activation, act(pass, from), &mut y)?,
-            Op::Add {
-                other,
-                act: activation,
-            } => {
-                let mut sum = self.pool.take(y.elements())?;
-                dev().add(act(pass, from), act(pass, other), &mut sum)?;
-                dev().activate(activation, &sum, &mut y)?;
-                self.pool.give(sum);
+            if graph.layer(node).is_some() {
+                if let Some(dy) = dx[node].take() {
+                    let at = (node, dy);
+                    let done =
+                        self.backward_node(&graph, at, &mut pass, &wanted, wants, &mut dx, grads);
+                    done.map_err(|e| e.in_layer(&graph.nodes[node].name))?;
+                }
+                pass.nodes[node].release(&mut self.pool);
             }
-            Op::MaxPool {
-                kernel,
-                stride,
-                padding,
-            } => {
-                let shape = self.pool_shape(node, batch, kernel, stride, padding);
-                dev().max_pool_forward(shape, act(pass, from), &mut y)?;
-            }
-            Op::GlobalAvgPool => {
-                let [ih, iw, _] = self.nodes[from].extent;
-                dev().global_avg_pool_forward(batch, ih * iw, c, act(pass, from), &mut y)?;
-            }
-            op => self.forward_spatial(node, &op, pass, &mut y)?,
         }
-        pass.acts[node] = Some(y);
+        pass.release(&mut self.pool);
+        self.backward_passes += 1;
+        self.times.backward += start.elapsed();
+        Ok(graph.inputs.iter().map(|&i| dx[i].take()).collect())
+    }
+
+    fn join_top(&mut self, top: Top, pass: &Pass, dx: &mut [Option<Buffer>]) -> Result<()> {
+        let node = top.node;
+        let x = pass.activation(node)?;
+        let gradient = top.gradient(x, pass.extents[node], &mut self.pool)?;
+        match &mut dx[node] {
+            Some(sum) => {
+                dev().accumulate(&gradient, sum)?;
+                self.pool.give(gradient);
+            }
+            empty => *empty = Some(gradient),
+        }
         Ok(())
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the executor's own state, taken apart")]
     fn backward_node(
         &mut self,
-        node: NodeId,
+        graph: &Graph,
+        (node, dy): (NodeId, Buffer),
         pass: &mut Pass,
-        mut dy: Buffer,
-        grads: &mut [Option<Buffer>],
-        input_grad: bool,
+        wanted: &[bool],
+        wants: Wants,
+        dx: &mut [Option<Buffer>],
+        grads: &mut Grads,
     ) -> Result<()> {
-        let batch = pass.batch;
-        let [h, w, c] = self.nodes[node].extent;
-        let from = self.nodes[node].input;
-        match self.nodes[node].op.clone() {
-            Op::Input => unreachable!("the input is node 0"),
-            Op::Conv { weight, bias, .. } => {
-                let shape = self.conv_shape(node, batch);
-                let quant = self.act_quant(node)?;
-                let x = act(pass, from);
-                let start = Instant::now();
-                self.weight_grad(node, &shape, x, quant, &dy, weight, bias)?;
-                self.times.weight_grad += start.elapsed();
-                let wanted = from != 0 || input_grad;
-                if wanted || quant.is_some() {
-                    let (mut dx, accumulate) = self.gradient_of(from, x.elements(), grads)?;
-                    let w = pass.weights[node].as_ref().unwrap_or(&self.values[weight]);
-                    let bounds =
-                        dev().conv2d_grad_input(&shape, &dy, w, x, quant, &mut dx, accumulate)?;
-                    if let Some(bounds) = bounds {
-                        self.keep_input_bounds(node, bounds)?;
+        let here = &graph.nodes[node];
+        let Some(layer) = &here.layer else {
+            return Ok(());
+        };
+        let extents: Vec<Extent> = here.reads.iter().map(|&r| pass.extents[r]).collect();
+        let local = graph.nodes.len();
+        let NodeSlots { weight, input } = &mut self.slots[node];
+        let mine = &pass.nodes[node];
+        let trains = |slot: &super::slots::Placed| wants.parameters && slot.trains(&self.params);
+        let unfused = mine.input.as_ref().filter(|q| q.fused.is_none());
+        let through = unfused.is_some()
+            && (wanted[here.reads[0]] || input.as_ref().is_some_and(trains));
+        if layer.is_identity() && unfused.is_some() {
+            dx[local] = Some(dy);
+        } else {
+            let mut inputs = Vec::with_capacity(here.reads.len());
+            let mut targets = Vec::with_capacity(here.reads.len());
+            for (i, &read) in here.reads.iter().enumerate() {
+                match unfused.and_then(|q| q.value.as_ref()) {
+                    Some(value) if i == 0 => {
+                        inputs.push(value);
+                        targets.push(through.then_some(local));
                     }
-                    if wanted {
-                        grads[from] = Some(dx);
-                    } else {
-                        self.pool.give(dx);
-                    }
-                }
-                self.pool.give(dy);
-            }
-            Op::Norm {
-                gamma,
-                beta,
-                mean,
-                var,
-                add,
-                act: activation,
-            } => {
-                let shape = NormShape {
-                    pixels: batch * h * w,
-                    channels: c,
-                };
-                let (z, y) = (act(pass, from), act(pass, node));
-                let mut dz = self.pool.take(z.elements())?;
-                let (mut dg, mut db) = (self.pool.take(c)?, self.pool.take(c)?);
-                let g = &self.values[gamma];
-                match &pass.moments[node] {
-                    Some((m, v)) => dev().batch_norm_grad(
-                        shape, z, y, g, m, v, EPS, activation, &mut dy, &mut dz, &mut dg, &mut db,
-                    )?,
-                    None => {
-                        let (m, v) = (&self.values[mean], &self.values[var]);
-                        dev().batch_norm_infer_grad(
-                            shape, z, y, g, m, v, EPS, activation, &mut dy, &mut dz, &mut dg,
-                            &mut db,
-                        )?;
+                    _ => {
+                        inputs.push(pass.activation(read)?);
+                        targets.push(wanted[read].then_some(read));
                     }
                 }
-                self.pool
-                    .give(std::mem::replace(&mut self.grads[gamma], dg));
-                self.pool.give(std::mem::replace(&mut self.grads[beta], db));
-                self.join(grads, from, dz)?;
-                match add {
-                    Some(other) => self.join(grads, other, dy)?,
-                    None => self.pool.give(dy),
-                }
             }
-            Op::Act(activation) => {
-                let (mut dx, accumulate) = self.gradient_of(from, dy.elements(), grads)?;
-                dev().activate_grad(activation, act(pass, node), &dy, &mut dx, accumulate)?;
+            let weight_slot = match (weight, &mine.weight) {
+                (Some(slot), Some(quantised)) => Some(WeightSlot { slot, quantised }),
+                _ => None,
+            };
+            let mut cx = Backward {
+                name: &here.name,
+                batch: pass.batch,
+                mode: pass.mode,
+                inputs,
+                extents: &extents,
+                extent: pass.extents[node],
+                output: pass.activation(node)?,
+                dy: Some(dy),
+                weight: mine.weight.as_ref().and_then(|q| q.value.as_ref()),
+                weight_slot,
+                fused: mine.input.as_ref().and_then(|q| q.fused).map(|f| f.quant),
+                fused_grad: None,
+                targets,
+                dx,
+                wants_params: wants.parameters,
+                params: &self.params,
+                grads,
+                pool: &mut self.pool,
+                kept: &mine.kept,
+                memo: mine.memo.as_ref(),
+                weight_time: std::time::Duration::ZERO,
+            };
+            layer.backward(&mut cx)?;
+            let (dy, bounds, spent) = (cx.dy.take(), cx.fused_grad.take(), cx.weight_time);
+            if let Some(dy) = dy {
                 self.pool.give(dy);
-                grads[from] = Some(dx);
             }
-            Op::Add {
-                other,
-                act: activation,
-            } => {
-                for read in [from, other] {
-                    let (mut dx, accumulate) = self.gradient_of(read, dy.elements(), grads)?;
-                    dev().activate_grad(activation, act(pass, node), &dy, &mut dx, accumulate)?;
-                    grads[read] = Some(dx);
-                }
-                self.pool.give(dy);
+            self.times.weight_grad += spent;
+            if let (Some(slot), Some(bounds)) = (&input, bounds)
+                && wants.parameters
+            {
+                let gradient = slot.quantiser.fused_gradient(bounds);
+                slot.give_range_grad(Some(gradient), &self.params, grads)?;
             }
-            Op::MaxPool {
-                kernel,
-                stride,
-                padding,
-            } => {
-                let shape = self.pool_shape(node, batch, kernel, stride, padding);
-                let x = act(pass, from);
-                let (mut dx, accumulate) = self.gradient_of(from, x.elements(), grads)?;
-                dev().max_pool_grad(shape, x, &dy, &mut dx, accumulate)?;
-                self.pool.give(dy);
-                grads[from] = Some(dx);
-            }
-            Op::GlobalAvgPool => {
-                let [ih, iw, _] = self.nodes[from].extent;
-                let (mut dx, accumulate) = self.gradient_of(from, batch * ih * iw * c, grads)?;
-                dev().global_avg_pool_grad(batch, ih * iw, c, &dy, &mut dx, accumulate)?;
-                self.pool.give(dy);
-                grads[from] = Some(dx);
-            }
-            op => self.backward_spatial(node, &op, pass, dy, grads)?,
         }
-        Ok(())
-    }
-
-    /// The gradient of `node` so far and whether it holds anything yet.
-    pub(super) fn gradient_of(
-        &mut self,
-        node: NodeId,
-        len: usize,
-        grads: &mut [Option<Buffer>],
-    ) -> Result<(Buffer, bool)> {
-        match grads[node].take() {
-            Some(sum) => Ok((sum, true)),
-            None => Ok((self.pool.take(len)?, false)),
-        }
-    }
-
-    /// Adds `dx` to the gradient of `node`.
-    pub(super) fn join(
-        &mut self,
-        grads: &mut [Option<Buffer>],
-        node: NodeId,
-        dx: Buffer,
-    ) -> Result<()> {
-        match &mut grads[node] {
-            Some(sum) => {
-                dev().accumulate(&dx, sum)?;
-                self.pool.give(dx);
-            }
-            empty => *empty = Some(dx),
-        }
-        Ok(())
-    }
-
-    fn pool_shape(
-        &self,
-        node: NodeId,
-        batch: usize,
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    ) -> PoolShape {
-        let [in_h, in_w, channels] = self.nodes[self.nodes[node].input].extent;
-        PoolShape {
-            batch,
-            in_h,
-            in_w,
-            channels,
-            kernel,
-            stride,
-            padding,
-        }
-    }
-
-    /// `running = 0.9 running + 0.1 batch`, the variance unbiased as in PyTorch.
-    fn update_statistics(
-        &mut self,
-        mean: ParamId,
-        var: ParamId,
-        pixels: usize,
-        m: &Buffer,
-        v: &Buffer,
-    ) -> Result<()> {
-        let unbias = pixels as f32 / (pixels as f32 - 1.0).max(1.0);
-        for (at, new, scale) in [(mean, m, 1.0), (var, v, unbias)] {
-            let running = self.change(at);
-            dev().mix(1.0 - MOMENTUM, running, MOMENTUM * scale, new)?;
+        let (Some(slot), Some(q), Some(dy)) = (input, unfused, dx[local].take()) else {
+            return Ok(());
+        };
+        let read = here.reads[0];
+        let o = Operands {
+            operand: Operand::Input,
+            mode: pass.mode,
+            batch: pass.batch,
+            extent: extents[0],
+            x: pass.activation(read)?,
+        };
+        let (mut into, accumulate) = match dx[read].take() {
+            Some(sum) if wanted[read] => (sum, true),
+            _ => (self.pool.take(o.x.elements())?, false),
+        };
+        slot.gradient(&o, q, &dy, (&mut into, accumulate), &self.params, grads)?;
+        self.pool.give(dy);
+        match wanted[read] {
+            true => dx[read] = Some(into),
+            false => self.pool.give(into),
         }
         Ok(())
     }
 }
 
-pub(super) fn act(pass: &Pass, node: NodeId) -> &Buffer {
-    pass.acts[node]
-        .as_ref()
-        .expect("an activation lives until its last reader")
+fn kept(node: &NodePass) -> Result<&Buffer> {
+    let found = node.activation.as_ref();
+    found.ok_or_else(|| Error::invalid("activation", "was released before its last reader"))
 }

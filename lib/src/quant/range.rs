@@ -10,6 +10,7 @@ use crate::quant::Bounds;
 /// | `MinMax` | smallest | largest | |
 /// | `LtsWeight` | `-3 s` | `3 s` | arXiv:2211.08544, authors' code |
 /// | `LtsActivation` | smallest | `3 s / sqrt(1 - 2/pi)` | the same |
+/// | `MaxAbs` | `-` the other | largest magnitude | PAMS, arXiv:2011.04212 |
 /// | `Percentile(p)` | quantile `1 - p` | quantile `p` | |
 ///
 /// Where the upper bound of `LtsActivation` does not lie above the smallest value (a narrow distribution far from 0,
@@ -22,6 +23,8 @@ use crate::quant::Bounds;
 pub enum Range {
     /// Everything seen.
     MinMax,
+    /// The largest magnitude on either side of 0.
+    MaxAbs,
     /// Three standard deviations around 0.
     LtsWeight,
     /// Three standard deviations of the normal variable behind a rectified one.
@@ -30,7 +33,54 @@ pub enum Range {
     Percentile(f32),
 }
 
+/// Where the range of a quantiser comes from while a network runs.
+///
+/// A [`Range`] alone is read off the first training batch (or [`crate::nn::Net::calibrate`]) and then stays.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct RangeFrom {
+    /// How bounds follow from values.
+    pub range: Range,
+    /// When they do.
+    pub update: RangeUpdate,
+}
+
+/// When a range follows from the values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum RangeUpdate {
+    /// Once; then it stays.
+    Once,
+    /// Once; then it is trained.
+    Trained,
+    /// In every pass anew.
+    EachPass,
+}
+
+impl From<Range> for RangeFrom {
+    fn from(range: Range) -> Self {
+        RangeFrom {
+            range,
+            update: RangeUpdate::Once,
+        }
+    }
+}
+
 impl Range {
+    /// Read once, then trained.
+    pub fn trained(self) -> RangeFrom {
+        RangeFrom {
+            range: self,
+            update: RangeUpdate::Trained,
+        }
+    }
+
+    /// Read in every pass anew: the range of weights that follows them.
+    pub fn each_pass(self) -> RangeFrom {
+        RangeFrom {
+            range: self,
+            update: RangeUpdate::EachPass,
+        }
+    }
+
     /// Bounds of one tensor's values.
     ///
     /// # Errors
@@ -144,6 +194,10 @@ impl RangeObserver {
         let half_normal = (1.0 - std::f32::consts::FRAC_2_PI).sqrt();
         let bounds = match self.range {
             Range::MinMax => Bounds::new(self.smallest, self.largest),
+            Range::MaxAbs => {
+                let largest = self.largest.max(-self.smallest);
+                Bounds::new(-largest, largest)
+            }
             Range::LtsWeight => Bounds::new(-3.0 * std, 3.0 * std),
             Range::LtsActivation => {
                 let upper = 3.0 * std / half_normal;
@@ -191,6 +245,12 @@ mod tests {
         // A deviation of 1: 4.98 lies below the smallest value.
         let bounds = Range::LtsActivation.bounds(&[9.0, 10.0, 11.0]).unwrap();
         assert_eq!(pair(bounds), [9.0, 11.0]);
+    }
+
+    #[test]
+    fn the_largest_magnitude_may_be_on_either_side() {
+        assert_eq!(pair(Range::MaxAbs.bounds(&[-3.0, 1.0]).unwrap()), [-3.0, 3.0]);
+        assert_eq!(pair(Range::MaxAbs.bounds(&[-1.0, 2.0]).unwrap()), [-2.0, 2.0]);
     }
 
     #[test]
