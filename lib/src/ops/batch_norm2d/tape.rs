@@ -2,7 +2,7 @@
 
 use dfdx::prelude::{HasShape, Merge, PutTape};
 
-use super::{BatchNormKernel, NormShape};
+use super::{BatchNormKernel, NormGrads, NormInput, NormSaved, NormShape};
 use crate::buffer::HostAccess;
 use crate::error::{Error, Result};
 use crate::ops::or_panic;
@@ -154,14 +154,38 @@ fn forward(
     match mode {
         Mode::Train => {
             dev().batch_norm_train(
-                s, &z, &gamma, &beta, eps, None, act, &mut y, &mut mean, &mut var,
+                s,
+                NormInput {
+                    z: &z,
+                    gamma: &gamma,
+                    beta: &beta,
+                    eps,
+                    residual: None,
+                    act,
+                },
+                &mut y,
+                &mut mean,
+                &mut var,
             )?;
             state.update(&mean.view()?, &var.view()?, s.pixels)?;
         }
         Mode::Eval => {
             mean.write(&state.mean)?;
             var.write(&state.var)?;
-            dev().batch_norm_infer(s, &z, &gamma, &beta, &mean, &var, eps, None, act, &mut y)?;
+            dev().batch_norm_infer(
+                s,
+                NormInput {
+                    z: &z,
+                    gamma: &gamma,
+                    beta: &beta,
+                    eps,
+                    residual: None,
+                    act,
+                },
+                &mean,
+                &var,
+                &mut y,
+            )?;
         }
     }
     let y = store_images(&y, shape)?;
@@ -176,21 +200,22 @@ fn forward(
                 Mode::Eval => <Dev as BatchNormKernel>::batch_norm_infer_grad,
             };
             // Without an activation the kernel does not look at `y`: any buffer of its length will do.
-            gradient(
-                &dev(),
-                s,
-                &z,
-                &z,
-                &gamma,
-                &mean,
-                &var,
+            let saved = NormSaved {
+                z: &z,
+                y: &z,
+                gamma: &gamma,
+                mean: &mean,
+                var: &var,
                 eps,
                 act,
-                &mut dy,
-                &mut dz,
-                &mut dgamma,
-                &mut dbeta,
-            )?;
+            };
+            let gradients = NormGrads {
+                dy: &mut dy,
+                dz: &mut dz,
+                dgamma: &mut dgamma,
+                dbeta: &mut dbeta,
+            };
+            gradient(&dev(), s, saved, gradients)?;
             add_gradient(grads, &x, &channels_first(shape, &dz)?)?;
             add_gradient(grads, &gamma_tensor, &dgamma)?;
             add_gradient(grads, &beta_tensor, &dbeta)

@@ -217,6 +217,52 @@ pub struct ActQuantGrad {
     pub upper: f32,
 }
 
+/// What a convolution reads: a buffer, as it is or through the quantiser.
+#[derive(Debug)]
+pub struct ConvInput<'a, V: ?Sized> {
+    /// The activation as it is stored, NHWC.
+    pub x: &'a V,
+    /// What it is read through.
+    pub quant: Option<ActQuant>,
+}
+
+impl<'a, V: ?Sized> ConvInput<'a, V> {
+    /// `x` through `quant`.
+    pub fn new(x: &'a V, quant: Option<ActQuant>) -> Self {
+        ConvInput { x, quant }
+    }
+}
+
+impl<V: ?Sized> Clone for ConvInput<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V: ?Sized> Copy for ConvInput<'_, V> {}
+
+/// Where a gradient goes.
+#[derive(Debug)]
+pub enum GradTo<'a, V: ?Sized> {
+    /// `dx = gradient`.
+    Overwrite(&'a mut V),
+    /// `dx += gradient`.
+    Add(&'a mut V),
+    /// Nowhere: what is wanted is what comes out beside it.
+    Nowhere,
+}
+
+impl<'a, V: ?Sized> GradTo<'a, V> {
+    /// [`Add`](Self::Add) with `accumulate`, else [`Overwrite`](Self::Overwrite).
+    pub fn new(dx: &'a mut V, accumulate: bool) -> Self {
+        if accumulate {
+            GradTo::Add(dx)
+        } else {
+            GradTo::Overwrite(dx)
+        }
+    }
+}
+
 /// A device's convolution: buffers in, buffers out, activations NHWC and weights OIHW.
 ///
 /// Every method checks the lengths of its buffers and returns [`Error::Shape`] when one does not fit.
@@ -225,56 +271,38 @@ pub trait Conv2dKernel: Storage<f32> {
     ///
     /// # Errors
     /// A shape that [`ConvShape::check`] refuses, or a buffer of the wrong length.
-    #[allow(clippy::too_many_arguments)]
     fn conv2d_forward(
         &self,
         s: &ConvShape,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
+        x: ConvInput<Self::Vec>,
         w: &Self::Vec,
         bias: Option<&Self::Vec>,
         y: &mut Self::Vec,
     ) -> Result<()>;
 
-    /// `dx = dL/dx` (or `dx += dL/dx` with `accumulate`). With a quantiser the gradient passes through its mask, and
-    /// the gradients of its bounds come out of the same pass; without one, `x` is not read and the result is `None`.
+    /// `dL/dx` goes to `dx`. With a quantiser it passes through its mask, and the gradients of its bounds come out of
+    /// the same pass; without one, the input is not read and the result is `None`. A first layer whose input needs no
+    /// gradient asks for the bounds alone with [`GradTo::Nowhere`].
     ///
     /// # Errors
     /// As [`Self::conv2d_forward`].
-    #[allow(clippy::too_many_arguments)]
     fn conv2d_grad_input(
         &self,
         s: &ConvShape,
         dy: &Self::Vec,
         w: &Self::Vec,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
-        dx: &mut Self::Vec,
-        accumulate: bool,
+        x: ConvInput<Self::Vec>,
+        dx: GradTo<Self::Vec>,
     ) -> Result<Option<ActQuantGrad>>;
 
-    /// The gradients of the quantiser's bounds alone, for a first layer whose input needs no gradient.
-    ///
-    /// # Errors
-    /// As [`Self::conv2d_forward`].
-    fn conv2d_grad_bounds(
-        &self,
-        s: &ConvShape,
-        dy: &Self::Vec,
-        w: &Self::Vec,
-        x: &Self::Vec,
-        quant: ActQuant,
-    ) -> Result<ActQuantGrad>;
-
-    /// `dw = dL/dw` (overwritten, OIHW) and `dbias = dL/dbias`; `x` is quantised again on the fly.
+    /// `dw = dL/dw` (overwritten, OIHW) and `dbias = dL/dbias`; the input is quantised again on the fly.
     ///
     /// # Errors
     /// As [`Self::conv2d_forward`].
     fn conv2d_grad_weight(
         &self,
         s: &ConvShape,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
+        x: ConvInput<Self::Vec>,
         dy: &Self::Vec,
         dw: &mut Self::Vec,
         dbias: Option<&mut Self::Vec>,

@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 
-use super::{Conv2dKernel, ConvShape};
+use super::{Conv2dKernel, ConvInput, ConvShape, GradTo};
 use crate::error::{Error, Result};
 use crate::ops::layout::LayoutKernel;
 use crate::ops::tape::{
@@ -120,7 +120,13 @@ fn forward(
     let weight = load(&w)?;
     let bias_buffer = bias.as_ref().map(load).transpose()?;
     let mut output = zeros(s.output_len())?;
-    dev().conv2d_forward(&s, &input, None, &weight, bias_buffer.as_ref(), &mut output)?;
+    dev().conv2d_forward(
+        &s,
+        ConvInput::new(&input, None),
+        &weight,
+        bias_buffer.as_ref(),
+        &mut output,
+    )?;
     let y = store_images(&output, (s.batch, s.out_channels, s.out_h(), s.out_w()))?;
     let backward = Backward {
         s,
@@ -142,12 +148,18 @@ impl Backward {
         let (s, d) = (self.s, dev());
         let dy = channels_last(shape, dy)?;
         let mut dx = zeros(s.input_len())?;
-        d.conv2d_grad_input(&s, &dy, &self.weight, &self.input, None, &mut dx, false)?;
+        d.conv2d_grad_input(
+            &s,
+            &dy,
+            &self.weight,
+            ConvInput::new(&self.input, None),
+            GradTo::Overwrite(&mut dx),
+        )?;
         let gx = grads.get_or_alloc_mut(&self.x)?;
         d.to_channels_first(&dx, s.in_channels, s.in_h * s.in_w, gx, true)?;
         let (mut dw, mut db) = (zeros(s.weight_len())?, zeros(s.out_channels)?);
         let bias = self.bias.as_ref().map(|_| &mut db);
-        d.conv2d_grad_weight(&s, &self.input, None, &dy, &mut dw, bias)?;
+        d.conv2d_grad_weight(&s, ConvInput::new(&self.input, None), &dy, &mut dw, bias)?;
         add_gradient(grads, &self.w, &dw)?;
         match &self.bias {
             Some(bias) => add_gradient(grads, bias, &db),

@@ -13,7 +13,7 @@
 use dfdx::prelude::*;
 
 use super::conv2d::{
-    ActQuant, ActQuantGrad, Conv2dKernel, Conv2dOptions, ConvShape, conv2d_record,
+    ActQuantGrad, Conv2dKernel, Conv2dOptions, ConvInput, ConvShape, GradTo, conv2d_record,
 };
 use super::tape::{BackwardOp, Recorder};
 use crate::error::{Error, Result};
@@ -46,31 +46,27 @@ pub trait LinearKernel: Conv2dKernel {
     fn linear_forward(
         &self,
         s: LinearShape,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
+        x: ConvInput<Self::Vec>,
         w: &Self::Vec,
         bias: Option<&Self::Vec>,
         y: &mut Self::Vec,
     ) -> Result<()> {
-        self.conv2d_forward(&s.conv(), x, quant, w, bias, y)
+        self.conv2d_forward(&s.conv(), x, w, bias, y)
     }
 
-    /// `dx = dL/dx` (or `+=`), with the gradients of the quantiser's bounds.
+    /// `dL/dx` goes to `dx`, with the gradients of the quantiser's bounds.
     ///
     /// # Errors
     /// As [`Self::linear_forward`].
-    #[allow(clippy::too_many_arguments)]
     fn linear_grad_input(
         &self,
         s: LinearShape,
         dy: &Self::Vec,
         w: &Self::Vec,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
-        dx: &mut Self::Vec,
-        accumulate: bool,
+        x: ConvInput<Self::Vec>,
+        dx: GradTo<Self::Vec>,
     ) -> Result<Option<ActQuantGrad>> {
-        self.conv2d_grad_input(&s.conv(), dy, w, x, quant, dx, accumulate)
+        self.conv2d_grad_input(&s.conv(), dy, w, x, dx)
     }
 
     /// `dw = dL/dw` and `dbias = dL/dbias`.
@@ -80,13 +76,12 @@ pub trait LinearKernel: Conv2dKernel {
     fn linear_grad_weight(
         &self,
         s: LinearShape,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
+        x: ConvInput<Self::Vec>,
         dy: &Self::Vec,
         dw: &mut Self::Vec,
         dbias: Option<&mut Self::Vec>,
     ) -> Result<()> {
-        self.conv2d_grad_weight(&s.conv(), x, quant, dy, dw, dbias)
+        self.conv2d_grad_weight(&s.conv(), x, dy, dw, dbias)
     }
 }
 

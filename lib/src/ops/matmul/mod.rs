@@ -15,6 +15,7 @@
 
 use dfdx::prelude::{HasShape, Merge, PutTape};
 
+use super::conv2d::{ConvInput, GradTo};
 use super::linear::{LinearKernel, LinearShape};
 use crate::buffer::HostAccess;
 use crate::error::{Error, Result};
@@ -36,7 +37,13 @@ pub trait MatmulKernel: LinearKernel {
         y: &mut Self::Vec,
     ) -> Result<()> {
         // Without a quantiser the layer's input is not read.
-        self.linear_grad_input(s.layer(), a, b, a, None, y, false)?;
+        self.linear_grad_input(
+            s.layer(),
+            a,
+            b,
+            ConvInput::new(a, None),
+            GradTo::Overwrite(y),
+        )?;
         Ok(())
     }
 
@@ -51,7 +58,7 @@ pub trait MatmulKernel: LinearKernel {
         b: &Self::Vec,
         da: &mut Self::Vec,
     ) -> Result<()> {
-        self.linear_forward(s.layer(), dy, None, b, None, da)
+        self.linear_forward(s.layer(), ConvInput::new(dy, None), b, None, da)
     }
 
     /// `db = a^T dy`.
@@ -65,7 +72,7 @@ pub trait MatmulKernel: LinearKernel {
         dy: &Self::Vec,
         db: &mut Self::Vec,
     ) -> Result<()> {
-        self.linear_grad_weight(s.layer(), dy, None, a, db, None)
+        self.linear_grad_weight(s.layer(), ConvInput::new(dy, None), a, db, None)
     }
 }
 
