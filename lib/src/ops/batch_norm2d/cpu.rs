@@ -162,7 +162,7 @@ impl pulp::WithSimd for GradSums<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let channels = self.mean.len();
-        let bounds = self.act.bounds();
+        let bounds = self.act.corners();
         for block in blocks(simd, channels) {
             let (lowest, highest) = (block.splat(bounds.0), block.splat(bounds.1));
             let (mean, inv_std) = (block.load(self.mean), block.load(self.inv_std));

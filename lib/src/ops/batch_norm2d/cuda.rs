@@ -7,7 +7,6 @@ use super::cpu::{check_forward, check_grad};
 use super::{BatchNormKernel, NormGrads, NormInput, NormSaved, NormShape};
 use crate::error::Result;
 use crate::ops::cuda::{Chunks, CudaBuffer, Module, address, each, zeros};
-use crate::ops::relu::Activation;
 
 const MODULE: Module = Module {
     name: "rebit_batch_norm2d",
@@ -71,11 +70,7 @@ fn gradient(
     let (device, channels) = (z.device(), s.channels as u32);
     let chunks = Chunks::new(s.pixels);
     let mut partial = partial_sums(s, chunks, z)?;
-    // Corners that are NaN hide nothing: without an activation an infinite output has a gradient too.
-    let (low, high) = match act {
-        Activation::None => (f32::NAN, f32::NAN),
-        act => act.bounds(),
-    };
+    let (low, high) = act.corners();
     let arguments = (
         s.pixels,
         channels,

@@ -9,8 +9,8 @@ use crate::ops::or_panic;
 use crate::ops::parallel::expect_len;
 use crate::ops::relu::Activation;
 use crate::ops::tape::{
-    BackwardOp, Recorder, add_gradient, channels_first, channels_last, load, load_images,
-    store_images, with_gradient, zeros,
+    BackwardOp, Recorder, add_gradient, backward_of, channels_first, channels_last, load,
+    load_images, store_images, zeros,
 };
 use crate::tensors::{Dev, Images, Vector, dev};
 
@@ -189,37 +189,34 @@ fn forward(
         }
     }
     let y = store_images(&y, shape)?;
-    let out = y.clone();
-    let backward: BackwardOp = Box::new(move |grads| {
-        with_gradient(grads, &out, |grads, dy| {
-            let mut dy = channels_last(shape, dy)?;
-            let mut dz = zeros(dy.elements())?;
-            let (mut dgamma, mut dbeta) = (zeros(channels)?, zeros(channels)?);
-            let gradient = match mode {
-                Mode::Train => <Dev as BatchNormKernel>::batch_norm_grad,
-                Mode::Eval => <Dev as BatchNormKernel>::batch_norm_infer_grad,
-            };
-            // Without an activation the kernel does not look at `y`: any buffer of its length will do.
-            let saved = NormSaved {
-                z: &z,
-                y: &z,
-                gamma: &gamma,
-                mean: &mean,
-                var: &var,
-                eps,
-                act,
-            };
-            let gradients = NormGrads {
-                dy: &mut dy,
-                dz: &mut dz,
-                dgamma: &mut dgamma,
-                dbeta: &mut dbeta,
-            };
-            gradient(&dev(), s, saved, gradients)?;
-            add_gradient(grads, &x, &channels_first(shape, &dz)?)?;
-            add_gradient(grads, &gamma_tensor, &dgamma)?;
-            add_gradient(grads, &beta_tensor, &dbeta)
-        })
+    let backward = backward_of(&y, move |grads, dy| {
+        let mut dy = channels_last(shape, dy)?;
+        let mut dz = zeros(dy.elements())?;
+        let (mut dgamma, mut dbeta) = (zeros(channels)?, zeros(channels)?);
+        let gradient = match mode {
+            Mode::Train => <Dev as BatchNormKernel>::batch_norm_grad,
+            Mode::Eval => <Dev as BatchNormKernel>::batch_norm_infer_grad,
+        };
+        // Without an activation the kernel does not look at `y`: any buffer of its length will do.
+        let saved = NormSaved {
+            z: &z,
+            y: &z,
+            gamma: &gamma,
+            mean: &mean,
+            var: &var,
+            eps,
+            act,
+        };
+        let gradients = NormGrads {
+            dy: &mut dy,
+            dz: &mut dz,
+            dgamma: &mut dgamma,
+            dbeta: &mut dbeta,
+        };
+        gradient(&dev(), s, saved, gradients)?;
+        add_gradient(grads, &x, &channels_first(shape, &dz)?)?;
+        add_gradient(grads, &gamma_tensor, &dgamma)?;
+        add_gradient(grads, &beta_tensor, &dbeta)
     });
     Ok((y, backward))
 }

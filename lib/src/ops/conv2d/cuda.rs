@@ -66,6 +66,14 @@ impl Conv {
     /// As [`ConvShape::check`]; [`Error::Invalid`] for more groups than a grid reaches.
     pub(crate) fn new(s: &ConvShape) -> Result<Self> {
         s.check()?;
+        let s = &s.with_stride_used();
+        let (h, w) = (s.in_h + 2 * s.padding, s.in_w + 2 * s.padding);
+        if h.max(w).saturating_add(s.stride) > i32::MAX as usize {
+            return Err(Error::invalid(
+                format!("conv2d of a padded image of {h}x{w}"),
+                "the GPU counts pixels of a row up to 2^31",
+            ));
+        }
         if s.groups > 65_535 && !depthwise(s) {
             return Err(Error::invalid(
                 format!("conv2d groups = {}", s.groups),

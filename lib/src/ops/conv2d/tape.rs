@@ -6,10 +6,10 @@ use super::{Conv2dKernel, ConvInput, ConvShape, GradTo};
 use crate::error::{Error, Result};
 use crate::ops::layout::LayoutKernel;
 use crate::ops::tape::{
-    BackwardOp, Recorder, add_gradient, channels_last, load, load_images, store_images,
-    with_gradient, zeros,
+    BackwardOp, Recorder, add_gradient, backward_of, channels_last, load, load_images,
+    store_images, zeros,
 };
-use crate::tensors::{Buffer, DevError, Grads, Images, Shape4, Vector, dev};
+use crate::tensors::{Buffer, Grads, Images, Shape4, Vector, dev};
 
 /// How a convolution walks over its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,12 +85,10 @@ pub(crate) fn record(
     bias: Option<Vector>,
     o: Conv2dOptions,
 ) -> Result<(Images, BackwardOp)> {
-    let (y, backward) = forward(x, w, bias, o)?;
-    let out = y.clone();
-    Ok((
-        y,
-        Box::new(move |grads: &mut Grads| backward.run(&out, grads)),
-    ))
+    let (y, saved) = forward(x, w, bias, o)?;
+    let shape = *y.shape();
+    let backward = backward_of(&y, move |grads, dy| saved.run(shape, dy, grads));
+    Ok((y, backward))
 }
 
 /// What the backward pass needs.
@@ -140,11 +138,7 @@ fn forward(
 }
 
 impl Backward {
-    fn run(self, y: &Images, grads: &mut Grads) -> Result<(), DevError> {
-        with_gradient(grads, y, |grads, dy| self.try_run(*y.shape(), dy, grads))
-    }
-
-    fn try_run(self, shape: Shape4, dy: &Buffer, grads: &mut Grads) -> Result<()> {
+    fn run(self, shape: Shape4, dy: &Buffer, grads: &mut Grads) -> Result<()> {
         let (s, d) = (self.s, dev());
         let dy = channels_last(shape, dy)?;
         let mut dx = zeros(s.input_len())?;

@@ -353,3 +353,83 @@ fn refusals_name_both_shapes() {
     .unwrap_err();
     assert!(error.to_string().contains("3x3"), "{error}");
 }
+
+/// Strides beyond the image leave one output, as a stride that just leaves it does, and take no more memory.
+#[test]
+fn a_stride_beyond_the_image_is_one_that_just_leaves_it() {
+    let far = shape((2, 5), (3, 4), 3, (1 << 40, 1, 1, 1));
+    let near = ConvShape { stride: 6, ..far };
+    assert_eq!((far.out_h(), far.out_w()), (1, 1));
+    let (x, w) = (random(far.input_len(), 1), random(far.weight_len(), 2));
+    let dy = random(far.output_len(), 3);
+    let all = |s: &ConvShape| {
+        let mut y = vec![0.0; s.output_len()];
+        let (mut dx, mut dw) = (vec![0.0; s.input_len()], vec![0.0; s.weight_len()]);
+        let (level, input) = (Level::Native, Input::new(&x, None));
+        cpu::forward(level, s, input, &w, None, &mut y).unwrap();
+        cpu::grad_input(level, s, &dy, &w, input, GradTo::Overwrite(&mut dx)).unwrap();
+        let grads = WeightGrads {
+            dw: &mut dw,
+            dbias: None,
+        };
+        cpu::grad_weight(level, s, input, &dy, grads).unwrap();
+        (y, dx, dw)
+    };
+    assert!(all(&far) == all(&near));
+}
+
+#[test]
+fn sizes_that_cannot_be_counted_are_refused() {
+    let s = shape((1, 5), (1, 1), 3, (1, 1, 1, 1));
+    for refused in [
+        ConvShape {
+            padding: 1 << 63,
+            ..s
+        },
+        ConvShape {
+            padding: usize::MAX,
+            ..s
+        },
+        ConvShape {
+            padding: 1 << 40,
+            ..s
+        },
+        ConvShape {
+            padding: 1 << 40,
+            stride: 1 << 40,
+            ..s
+        },
+        ConvShape {
+            padding: 1 << 31,
+            dilation: 1 << 30,
+            ..s
+        },
+        ConvShape {
+            dilation: 1 << 62,
+            ..s
+        },
+        ConvShape {
+            dilation: 1 << 63,
+            ..s
+        },
+        ConvShape {
+            kernel: (usize::MAX, 3),
+            ..s
+        },
+        ConvShape {
+            batch: usize::MAX,
+            ..s
+        },
+        ConvShape {
+            out_channels: usize::MAX / 2,
+            ..s
+        },
+        ConvShape {
+            in_channels: usize::MAX / 2,
+            out_channels: usize::MAX / 2,
+            ..s
+        },
+    ] {
+        assert!(refused.check().is_err(), "{refused:?}");
+    }
+}

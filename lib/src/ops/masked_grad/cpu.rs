@@ -93,6 +93,7 @@ pub(crate) fn grad_weight_masked(
     grads: WeightGrads,
 ) -> Result<()> {
     s.check()?;
+    let s = &s.with_stride_used();
     check_len("masked gradient: freeze mask", s.weight_len(), frozen.len())?;
     if frozen.frozen() == 0 {
         return cpu::grad_weight(level, s, input, dy, grads);
