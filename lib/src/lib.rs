@@ -12,13 +12,13 @@ pub mod gpu;
 pub mod metrics;
 pub mod nn;
 pub mod ops;
-// pub mod papers;
+pub mod papers;
 pub mod plot;
 pub mod prelude;
 pub mod quant;
 pub mod show;
 mod tensors;
-// pub mod train;
+pub mod train;
 
 #[cfg(feature = "_emu")]
 use rebit_cuda_emulator as _;

@@ -24,7 +24,7 @@ pub use crate::ops::matmul::{matmul, try_matmul};
 pub use crate::ops::pixel_shuffle::{pixel_shuffle, try_pixel_shuffle};
 pub use crate::ops::pool::{global_avg_pool, max_pool2d, try_global_avg_pool, try_max_pool2d};
 pub use crate::ops::relu::{Activation, relu, relu6, try_relu, try_relu6};
-// pub use crate::papers;
+pub use crate::papers;
 pub use crate::plot::{self, Figure, LiveFigure};
 pub use crate::quant::{self, Quantised, Range};
 pub use crate::show::{
@@ -32,9 +32,8 @@ pub use crate::show::{
     spread,
 };
 pub use crate::tensors::*;
-/*pub use crate::train::{
-    History, Observer, Schedule, Step, TrainConfig, accuracy, train, train_with, try_accuracy,
-    try_train,
+pub use crate::train::{
+    Adam, Groups, History, Leaf, Loss, Observer, Optimiser, Schedule, Sgd, Step, Task, TrainConfig,
+    Trainer, accuracy, train, train_with, try_accuracy, try_train,
 };
-*/
 pub use crate::{claim, finding};

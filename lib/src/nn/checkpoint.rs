@@ -88,12 +88,12 @@ impl Net {
 }
 
 /// Name, dimensions, numbers.
-pub(crate) type Named = (String, Vec<usize>, Vec<f32>);
+pub type StateTensor = (String, Vec<usize>, Vec<f32>);
 
 /// Writes tensors to a temporary name beside `path` and renames it.
 pub(crate) fn write_tensors(
     path: &Path,
-    tensors: Vec<Named>,
+    tensors: Vec<StateTensor>,
     notes: HashMap<String, String>,
 ) -> Result<()> {
     let bytes: Vec<Vec<u8>> = tensors
@@ -114,12 +114,12 @@ pub(crate) fn write_tensors(
 }
 
 /// Reads the tensors and the metadata of a safetensors file.
-pub(crate) fn read_tensors(path: &Path) -> Result<(Vec<Named>, HashMap<String, String>)> {
+pub(crate) fn read_tensors(path: &Path) -> Result<(Vec<StateTensor>, HashMap<String, String>)> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     parse_tensors(path, &bytes)
 }
 
-fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<(Vec<Named>, HashMap<String, String>)> {
+fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<(Vec<StateTensor>, HashMap<String, String>)> {
     let broken = |e: safetensors::SafeTensorError| {
         Error::data(path, format!("is not a safetensors file: {e}"), REMEDY)
     };

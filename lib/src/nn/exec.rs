@@ -30,8 +30,6 @@ pub(crate) struct Inner {
     pub times: StepTimes,
     /// Extents of the last pass's nodes, and the inputs they follow from.
     sizes: (Vec<Extent>, Arc<[Extent]>),
-    /// Backward passes since an optimiser last asked.
-    pub backward_passes: usize,
 }
 
 impl Inner {
@@ -46,7 +44,6 @@ impl Inner {
             params,
             pool: BufferPool::default(),
             times: StepTimes::default(),
-            backward_passes: 0,
         }
     }
 
@@ -305,7 +302,6 @@ impl Inner {
             }
         }
         pass.release(&mut self.pool);
-        self.backward_passes += 1;
         self.times.backward += start.elapsed();
         Ok(graph.inputs.iter().map(|&i| dx[i].take()).collect())
     }
@@ -432,4 +428,30 @@ impl Inner {
 fn kept(node: &NodePass) -> Result<&Buffer> {
     let found = node.activation.as_ref();
     found.ok_or_else(|| Error::invalid("activation", "was released before its last reader"))
+}
+
+impl Inner {
+    /// Nodes and weights whose quantisers act after an optimiser's step.
+    pub fn acting_weights(&self) -> Vec<(NodeId, usize)> {
+        let slots = self.slots.iter().enumerate();
+        let acting = slots.filter(|(_, s)| {
+            let weight = s.weight.as_ref();
+            weight.is_some_and(|w| w.quantiser.acts_after_step())
+        });
+        let weight = |n: NodeId| Some((n, self.graph.layer(n)?.weight()?));
+        acting.filter_map(|(n, _)| weight(n)).collect()
+    }
+
+    /// Lets a weight's quantiser act, with the moving averages of the weight's gradients.
+    pub fn after_step(
+        &mut self,
+        (node, weight): (NodeId, usize),
+        averages: &mut [&mut Buffer],
+    ) -> Result<()> {
+        let Some(slot) = &mut self.slots[node].weight else {
+            return Ok(());
+        };
+        let w = self.params.change(weight);
+        slot.quantiser.after_step(w, averages)
+    }
 }

@@ -35,6 +35,7 @@ mod trace;
 mod wants;
 
 pub use builder::NetBuilder;
+pub use checkpoint::StateTensor;
 pub(crate) use checkpoint::{read_tensors, write_tensors};
 pub use extent::Extent;
 pub use graph::{LayerInfo, NodeId, Place};

@@ -49,6 +49,13 @@ impl Net {
         }
     }
 
+    /// Says that every quantiser has its range: it came with the parameters.
+    pub(crate) fn ranges_are_set(&self) {
+        let mut inner = self.lock();
+        let slots = inner.slots.iter_mut().flat_map(|s| s.each());
+        slots.for_each(|slot| slot.ready = true);
+    }
+
     /// A handle to the same network through which no gradient of a parameter is computed: a teacher, or a network whose
     /// input is optimised.
     pub fn frozen(&self) -> Net {
@@ -91,6 +98,12 @@ impl Net {
     pub fn input_extent(&self) -> Extent {
         let inner = self.lock();
         inner.graph.nodes[inner.graph.inputs[0]].extent
+    }
+
+    /// Name of the output's node.
+    pub fn output_name(&self) -> String {
+        let inner = self.lock();
+        inner.graph.nodes[inner.graph.output].name.clone()
     }
 
     /// Extent of the output, for samples of the size that the network was built for.

@@ -88,6 +88,17 @@ impl Params {
         dev().accumulate(gradient, sum)
     }
 
+    /// A parameter's numbers, to be moved by the gradient that a loss found for it.
+    pub(crate) fn with_gradient<'a>(
+        &'a mut self,
+        id: ParamId,
+        grads: &'a mut Grads,
+    ) -> Result<(&'a mut Buffer, &'a Buffer)> {
+        self.stale[id] = true;
+        let gradient = grads.get_or_alloc_mut(&self.described[id].value)?;
+        Ok((&mut self.values[id], gradient))
+    }
+
     pub(crate) fn add(&mut self, param: Param) -> Result<ParamId> {
         if !self.names.insert(param.name.clone()) {
             return Err(Error::invalid(

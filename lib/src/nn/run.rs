@@ -3,11 +3,12 @@
 use dfdx::prelude::HasShape;
 
 use super::Mode;
+use super::exec::Inner;
 use super::extent::Extent;
 use super::graph::{Graph, NodeId};
 use super::net::Net;
 use super::trace::activation;
-use crate::{Error, HostAccess, Images, Matrix, Result, Taped, from_vec};
+use crate::{Buffer, Error, HostAccess, Images, Matrix, Result, Taped, from_vec};
 
 impl Net {
     /// Logits of a batch, in inference mode, without gradients: `(N, C, H, W)` to `(N, classes)`.
@@ -16,15 +17,21 @@ impl Net {
     /// [`Error::Shape`] when the batch does not fit the network or the network does not end in a vector.
     pub fn predict(&self, x: &Images) -> Result<Matrix> {
         self.check_size(x)?;
+        vector(self.output_extent())?;
         let mut inner = self.lock();
-        let output = inner.graph.output;
-        vector(inner.graph.nodes[output].extent)?;
         let input = inner.images(x)?;
-        let mut pass = inner.forward(vec![input], Mode::Eval, false, &[])?;
-        let logits = pass.activation(output)?.view()?.into_owned();
-        let shape = (pass.batch, pass.extents[output].channels);
-        pass.release(&mut inner.pool);
-        from_vec(logits, shape)
+        inner.logits(input)
+    }
+
+    /// [`predict`](Self::predict) of samples in `(N, H, W, C)` order, as [`crate::data::Epoch::fill`] gives them.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn predict_channels_last(&self, x: &[f32], extent: Extent) -> Result<Matrix> {
+        vector(self.output_extent())?;
+        let mut inner = self.lock();
+        let input = inner.input(x, extent)?;
+        inner.logits(input)
     }
 
     /// Images from images, in inference mode, without gradients; any height and width that the layers accept.
@@ -80,8 +87,7 @@ impl Net {
     pub fn forward(&self, x: Images<Taped>, mode: Mode) -> Result<Matrix<Taped>> {
         self.check_size(&x)?;
         vector(self.output_extent())?;
-        let output = self.lock().graph.output;
-        self.trace_on(x, mode)?.matrix_at(output)
+        self.trace_on(x, mode)?.logits()
     }
 
     /// [`Net::forward`] of a network from images to images: one operation on the tape.
@@ -123,6 +129,17 @@ impl Net {
             format!("images (N, {channels}, {height}, {width})"),
             format!("({n}, {c}, {h}, {w})"),
         ))
+    }
+}
+
+impl Inner {
+    fn logits(&mut self, input: (Buffer, Extent)) -> Result<Matrix> {
+        let output = self.graph.output;
+        let mut pass = self.forward(vec![input], Mode::Eval, false, &[])?;
+        let logits = pass.activation(output)?.view()?.into_owned();
+        let shape = (pass.batch, pass.extents[output].channels);
+        pass.release(&mut self.pool);
+        from_vec(logits, shape)
     }
 }
 

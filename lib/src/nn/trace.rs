@@ -134,6 +134,22 @@ impl Net {
     }
 }
 
+impl Net {
+    /// [`run`](Self::run) on samples in `(N, H, W, C)` order, as [`crate::data::Epoch::fill`] gives them: no tensor of
+    /// images is made.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_channels_last(&self, x: &[f32], extent: Extent, mode: Mode) -> Result<Trace> {
+        let mut inner = self.lock();
+        let x = inner.input(x, extent)?;
+        let pass = inner.forward(vec![x], mode, true, &[])?;
+        let count = inner.graph.nodes.len();
+        drop(inner);
+        Ok(Trace::of(self, pass, Vec::new(), Wants::PARAMETERS, count))
+    }
+}
+
 impl Trace {
     pub(super) fn record(
         net: &Net,
@@ -203,7 +219,7 @@ impl Trace {
         self.matrix_at(node)
     }
 
-    pub(super) fn matrix_at(&mut self, node: NodeId) -> Result<Matrix<Taped>> {
+    fn matrix_at(&mut self, node: NodeId) -> Result<Matrix<Taped>> {
         let y = with_pass(&self.recorded, |pass| {
             let extent = pass.extents[node];
             if extent.pixels() != 1 {
@@ -216,16 +232,21 @@ impl Trace {
         Ok(y.put_tape(self.tape()?))
     }
 
+    /// The network's output, if it is a vector, whatever its name.
+    ///
+    /// # Errors
+    /// As [`matrix`](Self::matrix).
+    pub fn logits(&mut self) -> Result<Matrix<Taped>> {
+        let output = self.net.lock().graph.output;
+        self.matrix_at(output)
+    }
+
     /// The network's output, whatever its name.
     ///
     /// # Errors
     /// As [`images`](Self::images).
     pub fn output(&mut self) -> Result<Images<Taped>> {
-        let name = {
-            let inner = self.net.lock();
-            inner.graph.nodes[inner.graph.output].name.clone()
-        };
-        self.images(&name)
+        self.images(&self.net.output_name())
     }
 
     /// Mean and biased variance of what a batch norm reads, on a tape.

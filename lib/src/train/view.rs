@@ -25,7 +25,7 @@ struct Face {
 
 impl TrainingView {
     /// A view of `total` steps, of which `done` lie behind; with `on` false it shows nothing.
-    pub fn new(label: &str, total: usize, done: usize, on: bool) -> Self {
+    pub fn new(label: &str, score: &str, total: usize, done: usize, on: bool) -> Self {
         let face = on.then(|| {
             let mut progress = Progress::new(label, Some(total as u64));
             if done > 0 {
@@ -33,7 +33,7 @@ impl TrainingView {
             }
             let curves = (!matches!(place(), Place::Text)).then(|| {
                 LiveFigure::new(format!("{label}: loss"))
-                    .with_panel("accuracy on test images, %")
+                    .with_panel(score)
                     .x("epoch")
             });
             Face {
@@ -67,8 +67,13 @@ impl TrainingView {
 
     /// After a measurement within an epoch.
     pub fn test(&mut self, epoch: f32, accuracy: f32) {
-        if let Some(curves) = self.face.as_mut().and_then(|f| f.curves.as_mut()) {
-            curves.push_to(1, "test", epoch, accuracy);
+        let Some(face) = &mut self.face else { return };
+        match &mut face.curves {
+            Some(curves) => curves.push_to(1, "test", epoch, accuracy),
+            None => {
+                let loss = face.loss.unwrap_or(f32::NAN);
+                println!("{}: after {epoch:.2} epochs  loss {loss:.4}  test {accuracy:.3}", self.label);
+            }
         }
     }
 
@@ -79,7 +84,7 @@ impl TrainingView {
             (Some(curves), Some(accuracy)) => curves.push_to(1, "test", r.epoch as f32, accuracy),
             (Some(_), None) => {}
             (None, test) => {
-                let test = test.map_or("-".into(), |a| format!("{a:.2} %"));
+                let test = test.map_or("-".into(), |a| format!("{a:.2}"));
                 let EpochRecord {
                     epoch,
                     loss,
@@ -88,8 +93,12 @@ impl TrainingView {
                     seconds,
                     ..
                 } = r;
+                let train = match train_accuracy.is_nan() {
+                    true => String::new(),
+                    false => format!("  train {train_accuracy:.2} %"),
+                };
                 println!(
-                    "{}: epoch {epoch:>3}  loss {loss:.4}  train {train_accuracy:.2} %  test {test}  lr {lr:.5}  {seconds:.1} s",
+                    "{}: epoch {epoch:>3}  loss {loss:.4}{train}  test {test}  lr {lr:.5}  {seconds:.1} s",
                     self.label
                 );
             }

@@ -10,7 +10,7 @@ use crate::nn::builder::NetBuilder;
 use crate::nn::extent::Extent;
 use crate::nn::layer::{Backward, Forward, Layer};
 use crate::nn::param::{ParamId, Role};
-use crate::ops::conv2d::{Conv2dKernel, ConvShape};
+use crate::ops::conv2d::{Conv2dKernel, ConvInput, ConvShape, GradTo};
 use crate::ops::masked_grad::MaskedGradKernel;
 use crate::{Error, HostAccess, Result, dev};
 
@@ -210,7 +210,7 @@ impl Convolution {
 
     fn weight_grad(&self, cx: &mut Backward, shape: &ConvShape) -> Result<()> {
         let start = Instant::now();
-        let (x, quant) = (cx.input(0), cx.fused());
+        let x = ConvInput::new(cx.input(0), cx.fused());
         let mut dw = cx.take(cx.params().value(self.weight).elements())?;
         let mut db = match self.bias {
             Some(_) => Some(cx.take(self.conv.channels)?),
@@ -218,16 +218,10 @@ impl Convolution {
         };
         let dy = cx.take_dy()?;
         match cx.frozen() {
-            Some(mask) => dev().conv2d_grad_weight_masked(
-                shape,
-                x,
-                quant,
-                &dy,
-                mask,
-                &mut dw,
-                db.as_mut(),
-            )?,
-            None => dev().conv2d_grad_weight(shape, x, quant, &dy, &mut dw, db.as_mut())?,
+            Some(mask) => {
+                dev().conv2d_grad_weight_masked(shape, x, &dy, mask, &mut dw, db.as_mut())?
+            }
+            None => dev().conv2d_grad_weight(shape, x, &dy, &mut dw, db.as_mut())?,
         }
         cx.put_dy(dy);
         cx.give_weight_grad(self.weight, dw)?;
@@ -263,11 +257,11 @@ impl Layer for Convolution {
 
     fn forward(&self, cx: &mut Forward) -> Result<()> {
         let shape = self.shape(cx.batch(), cx.extents()[0]);
-        let (x, quant) = (cx.input(0), cx.fused());
+        let x = ConvInput::new(cx.input(0), cx.fused());
         let (params, weight, y) = cx.parts();
         let w = weight.unwrap_or_else(|| params.value(self.weight));
         let bias = self.bias.map(|b| params.value(b));
-        dev().conv2d_forward(&shape, x, quant, w, bias, y)
+        dev().conv2d_forward(&shape, x, w, bias, y)
     }
 
     fn backward(&self, cx: &mut Backward) -> Result<()> {
@@ -275,20 +269,25 @@ impl Layer for Convolution {
         if cx.wants_params() {
             self.weight_grad(cx, &shape)?;
         }
-        let (x, quant) = (cx.input(0), cx.fused());
-        let w = cx.weight().unwrap_or_else(|| cx.params().value(self.weight));
-        let (mut dx, accumulate) = match cx.take_dx(0)? {
-            Some(wanted) => wanted,
+        let x = ConvInput::new(cx.input(0), cx.fused());
+        let params = cx.params();
+        let w = cx.weight().unwrap_or_else(|| params.value(self.weight));
+        let bounds = match cx.take_dx(0)? {
+            Some((mut dx, accumulate)) => {
+                let to = GradTo::new(&mut dx, accumulate);
+                let bounds = dev().conv2d_grad_input(&shape, cx.dy()?, w, x, to)?;
+                cx.put_dx(0, dx);
+                bounds
+            }
             // The gradients of a quantiser's bounds come out of the pass over the input.
-            None if quant.is_some() && cx.wants_params() => (cx.take(x.elements())?, false),
-            None => return Ok(()),
+            None if x.quant.is_some() && cx.wants_params() => {
+                dev().conv2d_grad_input(&shape, cx.dy()?, w, x, GradTo::Nowhere)?
+            }
+            None => None,
         };
-        let bounds =
-            dev().conv2d_grad_input(&shape, cx.dy()?, w, x, quant, &mut dx, accumulate)?;
         if let Some(bounds) = bounds {
             cx.give_fused_grad(bounds);
         }
-        cx.put_dx(0, dx);
         Ok(())
     }
 

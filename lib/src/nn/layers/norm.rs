@@ -8,7 +8,7 @@ use crate::nn::layer::{Backward, Forward, Layer, Statistics};
 use crate::nn::param::{ParamId, Role};
 use crate::nn::params::Params;
 use crate::ops::affine::AffineKernel;
-use crate::ops::batch_norm2d::{BatchNormKernel, NormShape};
+use crate::ops::batch_norm2d::{BatchNormKernel, NormGrads, NormInput, NormSaved, NormShape};
 use crate::ops::relu::Activation;
 use crate::{Buffer, Error, HostAccess, Result, dev};
 
@@ -157,7 +157,7 @@ impl Layer for BatchNorm {
         } = self.norm;
         let s = shape(cx.batch(), cx.extent());
         let z = cx.input(0);
-        let add = (cx.extents().len() > 1).then(|| cx.input(1));
+        let residual = (cx.extents().len() > 1).then(|| cx.input(1));
         let scale_shift = match self.affine {
             Some((gamma, beta)) => ScaleShift::Trained(gamma, beta),
             None => ScaleShift::unit(cx.take(s.channels)?, cx.take(s.channels)?)?,
@@ -168,14 +168,20 @@ impl Layer for BatchNorm {
             false => (None, None),
         };
         let (params, _, y) = cx.parts();
-        let (g, b) = scale_shift.of(params);
+        let (gamma, beta) = scale_shift.of(params);
+        let input = NormInput {
+            z,
+            gamma,
+            beta,
+            eps,
+            residual,
+            act,
+        };
         match (&mut m, &mut v) {
-            (Some(m), Some(v)) => {
-                dev().batch_norm_train(s, z, g, b, eps, add, act, y, m, v)?;
-            }
+            (Some(m), Some(v)) => dev().batch_norm_train(s, input, y, m, v)?,
             _ => {
                 let (m, v) = (params.value(self.mean), params.value(self.var));
-                dev().batch_norm_infer(s, z, g, b, m, v, eps, add, act, y)?;
+                dev().batch_norm_infer(s, input, m, v, y)?;
             }
         }
         if let (Some(m), Some(v)) = (m, v) {
@@ -206,17 +212,30 @@ impl Layer for BatchNorm {
             Some((gamma, beta)) => ScaleShift::Trained(gamma, beta),
             None => ScaleShift::unit(cx.take(s.channels)?, cx.take(s.channels)?)?,
         };
-        let (g, _) = scale_shift.of(cx.params());
-        match cx.kept() {
-            [m, v] => dev().batch_norm_grad(
-                s, z, y, g, m, v, eps, act, &mut dy, &mut dz, &mut dg, &mut db,
-            )?,
-            _ => {
-                let (m, v) = (cx.params().value(self.mean), cx.params().value(self.var));
-                dev().batch_norm_infer_grad(
-                    s, z, y, g, m, v, eps, act, &mut dy, &mut dz, &mut dg, &mut db,
-                )?;
-            }
+        let params = cx.params();
+        let (gamma, _) = scale_shift.of(params);
+        let (batch, mean, var) = match cx.kept() {
+            [mean, var] => (true, mean, var),
+            _ => (false, params.value(self.mean), params.value(self.var)),
+        };
+        let saved = NormSaved {
+            z,
+            y,
+            gamma,
+            mean,
+            var,
+            eps,
+            act,
+        };
+        let into = NormGrads {
+            dy: &mut dy,
+            dz: &mut dz,
+            dgamma: &mut dg,
+            dbeta: &mut db,
+        };
+        match batch {
+            true => dev().batch_norm_grad(s, saved, into)?,
+            false => dev().batch_norm_infer_grad(s, saved, into)?,
         }
         match scale_shift {
             ScaleShift::Trained(gamma, beta) => {

@@ -159,6 +159,12 @@ impl QuantiseGrad<'_> {
         self.dy
     }
 
+    /// The tensor, the gradient of its levels, where its own gradient goes, and whether it is to be added there: for
+    /// kernels that need all at once.
+    pub fn parts(&mut self) -> (&Buffer, &Buffer, &mut Buffer, bool) {
+        (self.x, self.dy, self.dx, self.accumulate)
+    }
+
     /// The gradient of the tensor, and whether it is to be added to what is there instead of overwriting it.
     pub fn dx(&mut self) -> (&mut Buffer, bool) {
         (self.dx, self.accumulate)

@@ -32,8 +32,11 @@ impl Uniform {
         }
     }
 
-    /// The quantiser at these bounds.
-    pub(crate) fn at(self, operand: Operand, range: &[f32], factor: f32) -> Result<FakeQuant> {
+    /// The quantiser at these bounds, of a weight or an input; `factor` multiplies its result.
+    ///
+    /// # Errors
+    /// As [`FakeQuant::weight`].
+    pub fn at(self, operand: Operand, range: &[f32], factor: f32) -> Result<FakeQuant> {
         let bounds = Bounds::new(range[0], range[1]);
         let mut f = match (self.normalised, operand) {
             (false, _) => FakeQuant::dequantising(bounds, self.bits),
@@ -120,7 +123,11 @@ impl Scaled {
         Scaled { bits }
     }
 
-    pub(crate) fn at(self, operand: Operand, range: &[f32], factor: f32) -> Result<FakeQuant> {
+    /// The quantiser at this scale, of a weight or an input; `factor` multiplies its result.
+    ///
+    /// # Errors
+    /// As [`FakeQuant::signed`].
+    pub fn at(self, operand: Operand, range: &[f32], factor: f32) -> Result<FakeQuant> {
         let mut f = match operand {
             Operand::Weight => FakeQuant::signed(range[0], self.bits),
             Operand::Input => FakeQuant::unsigned(range[0], self.bits),
@@ -131,7 +138,7 @@ impl Scaled {
     }
 
     /// Gradient of the scale from those of the bounds it stands for.
-    pub(crate) fn scale_grad(self, operand: Operand, lower: f32, upper: f32) -> f32 {
+    pub fn scale_grad(self, operand: Operand, lower: f32, upper: f32) -> f32 {
         match operand {
             Operand::Weight => signed_share(self.bits) * upper - lower,
             Operand::Input => unsigned_share(self.bits) * upper,
