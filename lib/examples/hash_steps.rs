@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     };
     train("full precision", &resnet20(10, rng(0)), &mut Nobody)?;
     let net = resnet20(10, rng(0));
-    net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))))?;
+    net.quantise(|_| Ok(Slots::bits(2)))?;
     train("2 bits", &net, &mut Nobody)?;
     for (label, settings) in [
         ("LTS", LtsConfig::default()),
@@ -69,6 +69,7 @@ fn main() -> Result<()> {
             iterations: steps,
             batch: 8,
             calibration: 3,
+            show: false,
             gates,
             ..DdtbConfig::default()
         };

@@ -33,7 +33,7 @@ pub fn measure(steps: usize) -> Result<Value> {
 /// Forward, backward and update, the median of `steps` after three.
 fn step(batch: usize, width: usize, steps: usize) -> Result<f64> {
     let net = cifar_resnet(3, 32, [width, 2 * width, 4 * width], 3, 10, rng(0))?;
-    net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))))?;
+    net.quantise(|_| Ok(Slots::bits(2)))?;
     let mut optimiser = rebit::train::Optimiser::new(&net, &TrainConfig::default());
     let x = images(batch, 3, 32, 32, &mut rng(1));
     let labels: Vec<usize> = (0..batch).map(|k| k % 10).collect();

@@ -210,7 +210,11 @@ impl Inner {
         }
         let fuses = graph.layer(node).is_some_and(|l| l.fuses());
         let mut q = Quantised {
-            fused: if fuses { slot.quantiser.fused(&range)? } else { None },
+            fused: if fuses {
+                slot.quantiser.fused(&range)?
+            } else {
+                None
+            },
             range,
             factor: 1.0,
             ..Quantised::default()
@@ -320,7 +324,10 @@ impl Inner {
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the executor's own state, taken apart")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the executor's own state, taken apart"
+    )]
     fn backward_node(
         &mut self,
         graph: &Graph,
@@ -341,8 +348,8 @@ impl Inner {
         let mine = &pass.nodes[node];
         let trains = |slot: &super::slots::Placed| wants.parameters && slot.trains(&self.params);
         let unfused = mine.input.as_ref().filter(|q| q.fused.is_none());
-        let through = unfused.is_some()
-            && (wanted[here.reads[0]] || input.as_ref().is_some_and(trains));
+        let through =
+            unfused.is_some() && (wanted[here.reads[0]] || input.as_ref().is_some_and(trains));
         if layer.is_identity() && unfused.is_some() {
             dx[local] = Some(dy);
         } else {

@@ -118,9 +118,7 @@ impl Params {
     pub(crate) fn all(&mut self) -> Result<&[Param]> {
         for (id, stale) in self.stale.iter_mut().enumerate() {
             if std::mem::take(stale) {
-                self.described[id]
-                    .value
-                    .copy_from(&self.values[id].view()?);
+                self.described[id].value.copy_from(&self.values[id].view()?);
             }
         }
         Ok(&self.described)

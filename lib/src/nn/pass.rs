@@ -35,7 +35,9 @@ impl NodePass {
         let quantised = [self.input.take(), self.weight.take()];
         let values = quantised.into_iter().flatten().filter_map(|q| q.value);
         let buffers = self.activation.take().into_iter().chain(values);
-        buffers.chain(self.kept.drain(..)).for_each(|b| pool.give(b));
+        buffers
+            .chain(self.kept.drain(..))
+            .for_each(|b| pool.give(b));
         self.memo = None;
     }
 }

@@ -131,7 +131,7 @@ fn resnet20_has_the_sizes_of_the_specification() -> Result<()> {
     let layers = net.layers();
     assert_eq!(layers.len(), 22);
     assert_eq!(layers.iter().map(|l| l.weights).sum::<usize>(), 270_896);
-    net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))))?;
+    net.quantise(|_| Ok(Slots::bits(2)))?;
     assert_eq!(net.parameter_count(), 272_562);
     // 3x3 convolutions of 16 channels at 32x32: 16 * 16 * 9 * 1024.
     assert_eq!(layers[1].macs, 2_359_296);
@@ -141,7 +141,7 @@ fn resnet20_has_the_sizes_of_the_specification() -> Result<()> {
 #[test]
 fn quantised_weights_take_only_the_levels_of_their_bits() -> Result<()> {
     let net = small_net()?;
-    net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))))?;
+    net.quantise(|_| Ok(Slots::bits(2)))?;
     net.forward(batch(1).leaky_trace(), Mode::Train)?;
     let bounds = net.parameter("tail.weight_bounds")?.to_vec();
     assert!(
@@ -153,7 +153,7 @@ fn quantised_weights_take_only_the_levels_of_their_bits() -> Result<()> {
         act[0] == 0.0,
         "the input of tail comes out of a ReLU: {act:?}"
     );
-    let twice = net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))));
+    let twice = net.quantise(|_| Ok(Slots::bits(2)));
     assert!(twice.unwrap_err().to_string().contains("quantised already"));
     Ok(())
 }
@@ -502,7 +502,7 @@ fn gradients_of_scales_are_those_of_the_straight_through_quantiser() -> Result<(
 #[test]
 fn one_batch_sets_all_bounds_and_moves_statistics_but_no_weight() -> Result<()> {
     let net = small_net()?;
-    net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))))?;
+    net.quantise(|_| Ok(Slots::bits(2)))?;
     let weight = |net: &Net| net.parameter("tail.weight").map(|p| p.to_vec());
     let mean = |net: &Net| net.parameter("block.bn1.running_mean").map(|p| p.to_vec());
     let (w, m) = (weight(&net)?, mean(&net)?);
@@ -520,7 +520,7 @@ fn one_batch_sets_all_bounds_and_moves_statistics_but_no_weight() -> Result<()> 
 #[test]
 fn bounds_that_crossed_are_refused_with_the_name_of_their_layer() -> Result<()> {
     let net = small_net()?;
-    net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))))?;
+    net.quantise(|_| Ok(Slots::bits(2)))?;
     net.calibrate(&batch(1))?;
     for name in ["tail.act_bounds", "tail.weight_bounds"] {
         let before = net.parameter(name)?.to_vec();

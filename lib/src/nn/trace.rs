@@ -286,7 +286,11 @@ impl Trace {
             let expected = (pass.batch, channels, height, width);
             if *gradient.shape() != expected {
                 let expected = format!("{name}: a gradient of {expected:?}");
-                return Err(Error::shape("backward", expected, format!("{:?}", gradient.shape())));
+                return Err(Error::shape(
+                    "backward",
+                    expected,
+                    format!("{:?}", gradient.shape()),
+                ));
             }
             let kind = TopKind::Whole(crate::ops::tape::load_images(gradient)?);
             found.push(Top { node, kind });
@@ -354,7 +358,9 @@ fn moments(pass: &Pass, reads: NodeId, norm: NodeId) -> Result<(Vec<f32>, Vec<f3
     let pixels = (x.len() / c) as f64;
     let mut sums = vec![0.0f64; c];
     for x in x.chunks_exact(c) {
-        sums.iter_mut().zip(x).for_each(|(s, x)| *s += f64::from(*x));
+        sums.iter_mut()
+            .zip(x)
+            .for_each(|(s, x)| *s += f64::from(*x));
     }
     let mean: Vec<f64> = sums.iter().map(|s| s / pixels).collect();
     let mut squares = vec![0.0f64; c];

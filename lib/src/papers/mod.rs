@@ -1,4 +1,4 @@
 //! What belongs to one paper only; papers never use each other.
 
-// pub mod ddtb;
+pub mod ddtb;
 pub mod lts;

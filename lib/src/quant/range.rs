@@ -11,6 +11,8 @@ use crate::quant::Bounds;
 /// | `LtsWeight` | `-3 s` | `3 s` | arXiv:2211.08544, authors' code |
 /// | `LtsActivation` | smallest | `3 s / sqrt(1 - 2/pi)` | the same |
 /// | `MaxAbs` | `-` the other | largest magnitude | PAMS, arXiv:2011.04212 |
+/// | `MeanMaxAbs` | `-` the other | mean over what was observed at a time of the largest magnitude | the same |
+/// | `Constant(c)` | `-c` | `c` | |
 /// | `Percentile(p)` | quantile `1 - p` | quantile `p` | |
 ///
 /// Where the upper bound of `LtsActivation` does not lie above the smallest value (a narrow distribution far from 0,
@@ -25,6 +27,10 @@ pub enum Range {
     MinMax,
     /// The largest magnitude on either side of 0.
     MaxAbs,
+    /// The mean of the largest magnitudes of what is observed at a time: of samples, when each is observed alone.
+    MeanMaxAbs,
+    /// The same bound on either side of 0, whatever the values.
+    Constant(f32),
     /// Three standard deviations around 0.
     LtsWeight,
     /// Three standard deviations of the normal variable behind a rectified one.
@@ -81,6 +87,24 @@ impl Range {
         }
     }
 
+    /// Whether the range can be read off anything.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a percentile outside `0.5 < p <= 1` and for a constant that is not positive and finite.
+    pub fn check(self) -> Result<()> {
+        match self {
+            Range::Percentile(p) if !(p > 0.5 && p <= 1.0) => Err(Error::invalid(
+                format!("percentile {p}"),
+                "it is a share with 0.5 < p <= 1; 0.999 leaves out a thousandth on either side",
+            )),
+            Range::Constant(c) if !(c.is_finite() && c > 0.0) => Err(Error::invalid(
+                format!("bounds of ±{c}"),
+                "must be positive and finite",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Bounds of one tensor's values.
     ///
     /// # Errors
@@ -114,6 +138,8 @@ pub struct RangeObserver {
     /// Summed squared deviation from `mean`.
     deviation: f64,
     quantiles: [f64; 2],
+    /// Sum of the largest magnitudes, and how many there were.
+    maxima: (f32, f32),
 }
 
 impl RangeObserver {
@@ -122,14 +148,7 @@ impl RangeObserver {
     /// # Errors
     /// [`Error::Invalid`] for a percentile outside `0.5 < p <= 1`.
     pub fn new(range: Range) -> Result<Self> {
-        if let Range::Percentile(p) = range
-            && !(p > 0.5 && p <= 1.0)
-        {
-            return Err(Error::invalid(
-                format!("percentile {p}"),
-                "it is a share with 0.5 < p <= 1; 0.999 leaves out a thousandth on either side",
-            ));
-        }
+        range.check()?;
         Ok(RangeObserver {
             range,
             count: 0.0,
@@ -138,6 +157,7 @@ impl RangeObserver {
             mean: 0.0,
             deviation: 0.0,
             quantiles: [0.0; 2],
+            maxima: (0.0, 0.0),
         })
     }
 
@@ -168,6 +188,8 @@ impl RangeObserver {
         self.deviation += squares + gap * gap * self.count * n / total;
         self.smallest = values.iter().copied().fold(self.smallest, f32::min);
         self.largest = values.iter().copied().fold(self.largest, f32::max);
+        let largest = values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        self.maxima = (self.maxima.0 + largest, self.maxima.1 + 1.0);
         if let Range::Percentile(p) = self.range {
             let mut sorted = values.to_vec();
             let quantiles = [1.0 - p as f64, p as f64].map(|p| quantile(&mut sorted, p));
@@ -198,6 +220,11 @@ impl RangeObserver {
                 let largest = self.largest.max(-self.smallest);
                 Bounds::new(-largest, largest)
             }
+            Range::MeanMaxAbs => {
+                let mean = self.maxima.0 / self.maxima.1;
+                Bounds::new(-mean, mean)
+            }
+            Range::Constant(c) => Bounds::new(-c, c),
             Range::LtsWeight => Bounds::new(-3.0 * std, 3.0 * std),
             Range::LtsActivation => {
                 let upper = 3.0 * std / half_normal;
@@ -249,8 +276,14 @@ mod tests {
 
     #[test]
     fn the_largest_magnitude_may_be_on_either_side() {
-        assert_eq!(pair(Range::MaxAbs.bounds(&[-3.0, 1.0]).unwrap()), [-3.0, 3.0]);
-        assert_eq!(pair(Range::MaxAbs.bounds(&[-1.0, 2.0]).unwrap()), [-2.0, 2.0]);
+        assert_eq!(
+            pair(Range::MaxAbs.bounds(&[-3.0, 1.0]).unwrap()),
+            [-3.0, 3.0]
+        );
+        assert_eq!(
+            pair(Range::MaxAbs.bounds(&[-1.0, 2.0]).unwrap()),
+            [-2.0, 2.0]
+        );
     }
 
     #[test]

@@ -35,7 +35,10 @@ impl Task for Classify<'_> {
         let epoch = self.epoch.as_mut();
         let filled = epoch.map(|e| e.try_fill(&mut self.images)).transpose()?;
         let Some(labels) = filled.flatten() else {
-            return Err(Error::invalid("train", "an epoch has fewer batches than said"));
+            return Err(Error::invalid(
+                "train",
+                "an epoch has fewer batches than said",
+            ));
         };
         let mut out = net.run_channels_last(&self.images, net.input_extent(), Mode::Train)?;
         let logits = out.logits()?;

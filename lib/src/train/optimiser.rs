@@ -175,7 +175,9 @@ impl Groups {
         let averages = rules[rule].1.averages().iter();
         Ok(Some(State {
             rule,
-            averages: averages.map(|_| zeros(param.len())).collect::<Result<_>>()?,
+            averages: averages
+                .map(|_| zeros(param.len()))
+                .collect::<Result<_>>()?,
         }))
     }
 }
@@ -197,9 +199,7 @@ impl Ownership {
                 let averages = rules[rule].1.averages().iter();
                 self.state.push(Some(State {
                     rule,
-                    averages: averages
-                        .map(|_| leaf.zeros_like())
-                        .collect::<Result<_>>()?,
+                    averages: averages.map(|_| leaf.zeros_like()).collect::<Result<_>>()?,
                 }));
             }
             Owned::Leaf(_) => {}
@@ -213,7 +213,8 @@ impl Ownership {
             Owned::Net(net) => {
                 let inner = net.lock();
                 let ids = 0..inner.params.len();
-                ids.map(|id| inner.params.describe(id).name.clone()).collect()
+                ids.map(|id| inner.params.describe(id).name.clone())
+                    .collect()
             }
             Owned::Leaf(leaf) => vec![leaf.name()],
         }
@@ -276,7 +277,11 @@ impl Optimiser for Groups {
                 }
             }
         }
-        found.push(("steps".into(), vec![1], vec![f32::from_bits(self.steps as u32)]));
+        found.push((
+            "steps".into(),
+            vec![1],
+            vec![f32::from_bits(self.steps as u32)],
+        ));
         Ok(found)
     }
 

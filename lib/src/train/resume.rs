@@ -98,7 +98,9 @@ pub(super) fn save(
     let checkpoint = Checkpoint {
         magic: MAGIC.into(),
         settings: settings.into(),
-        net: parameters.map(|p| (p.name.clone(), p.dims.clone(), p.to_vec())).collect(),
+        net: parameters
+            .map(|p| (p.name.clone(), p.dims.clone(), p.to_vec()))
+            .collect(),
         optimiser: optimiser.state()?,
         observers,
         run: run.clone(),
@@ -135,7 +137,8 @@ pub(super) fn load(
         return Err(refuse(format!("holds {theirs} of {ours} parameters")));
     }
     for (name, _, data) in &found.net {
-        net.set_parameter(name, data).map_err(|e| refuse(e.to_string()))?;
+        net.set_parameter(name, data)
+            .map_err(|e| refuse(e.to_string()))?;
     }
     optimiser
         .restore(&found.optimiser)

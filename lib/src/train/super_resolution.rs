@@ -2,16 +2,13 @@
 
 use std::path::PathBuf;
 
-use dfdx::prelude::HasShape;
-
 use super::{Adam, Loss, Observer, Schedule, Step, Task, Trainer};
 use crate::data::{Patches, Photo, SrPair};
 use crate::metrics::{Plane, psnr, ssim};
 use crate::nn::{Extent, Mode, Net};
 use crate::ops::l1_loss::try_l1_loss;
-use crate::ops::tape::store_images;
 use crate::show::check_interrupt;
-use crate::{Error, Images, Result, Rng, Scalar, Taped, rng};
+use crate::{Error, Result, Rng, rng};
 
 /// Settings of [`train_sr`].
 #[derive(Clone, Debug)]
@@ -124,7 +121,8 @@ impl Task for Enlarging<'_> {
         let batch = self.patches.draw(self.config.batch, &mut self.rng);
         let size = self.patches.size();
         let mut out = net.run_channels_last(&batch.low, Extent::new(3, size, size), Mode::Train)?;
-        l1_to(out.output()?, &batch.high).map(Loss::from)
+        let high = batch.high_images(self.config.batch)?;
+        try_l1_loss(out.output()?, &high).map(Loss::from)
     }
 
     fn score(&mut self, net: &Net) -> Result<Option<f32>> {
@@ -136,13 +134,6 @@ impl Task for Enlarging<'_> {
     fn score_name(&self) -> String {
         "PSNR on test photographs, dB".into()
     }
-}
-
-/// The mean absolute error of images against samples in `(N, H, W, C)` order.
-pub(crate) fn l1_to(y: Images<Taped>, high: &[f32]) -> Result<Scalar<Taped>> {
-    let shape = *y.shape();
-    let target = store_images(&crate::buffer(high)?, shape)?;
-    try_l1_loss(y, &target)
 }
 
 /// Notes the loss of every update.
@@ -178,7 +169,11 @@ pub fn train_sr(
         .schedule(config.schedule.clone(), config.lr)
         .observe(&mut losses)
         .evaluate(1, config.eval_every)
-        .checkpoint(config.checkpoint.clone(), config.eval_every, config.settings())
+        .checkpoint(
+            config.checkpoint.clone(),
+            config.eval_every,
+            config.settings(),
+        )
         .show(config.show)
         .run(net, &mut task)?;
     let done = |at: f32| (at * config.iterations as f32).round() as usize;

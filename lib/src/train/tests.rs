@@ -240,7 +240,7 @@ impl Observer for Steps {
 fn plain_rules_move_bounds_and_batch_norm_by_the_gradient_alone() -> Result<()> {
     use crate::nn::{QuantSpec, Role, UniformWeight};
     let net = tiny_net(1);
-    net.quantise(|_| Some((QuantSpec { bits: 4 }, Box::new(UniformWeight))))?;
+    net.quantise(|_| Ok(Slots::bits(4)))?;
     let config = TrainConfig {
         bound_lr: 0.5,
         bound_rule: BoundRule::Sgd,

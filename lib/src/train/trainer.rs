@@ -155,13 +155,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// One step; returns its loss.
-    fn step(
-        &mut self,
-        net: &Net,
-        task: &mut dyn Task,
-        step: Step,
-        run: &mut Found,
-    ) -> Result<f32> {
+    fn step(&mut self, net: &Net, task: &mut dyn Task, step: Step, run: &mut Found) -> Result<f32> {
         for observer in &mut self.observers {
             observer.before_step(step, net)?;
         }
@@ -248,6 +242,13 @@ impl<'a> Trainer<'a> {
         };
         let states = self.observers.iter().map(|o| o.save());
         let states = states.collect::<Result<Vec<_>>>()?;
-        resume::save(path, net, self.optimiser.as_ref(), states, &self.settings, run)
+        resume::save(
+            path,
+            net,
+            self.optimiser.as_ref(),
+            states,
+            &self.settings,
+            run,
+        )
     }
 }

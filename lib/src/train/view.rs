@@ -72,7 +72,10 @@ impl TrainingView {
             Some(curves) => curves.push_to(1, "test", epoch, accuracy),
             None => {
                 let loss = face.loss.unwrap_or(f32::NAN);
-                println!("{}: after {epoch:.2} epochs  loss {loss:.4}  test {accuracy:.3}", self.label);
+                println!(
+                    "{}: after {epoch:.2} epochs  loss {loss:.4}  test {accuracy:.3}",
+                    self.label
+                );
             }
         }
     }

@@ -115,7 +115,12 @@ impl Conv {
             (true, Init::UniformFanIn) => start(self.channels),
             (true, Init::KaimingFanOut) => vec![0.0; self.channels],
         };
-        let dims = [self.channels, inputs / self.groups, self.kernel, self.kernel];
+        let dims = [
+            self.channels,
+            inputs / self.groups,
+            self.kernel,
+            self.kernel,
+        ];
         let weight = b.param(&format!("{name}.weight"), &dims, Role::Weight, weights)?;
         let bias = match self.bias {
             true => Some(b.param(
@@ -153,7 +158,10 @@ impl Conv {
                 format!("{} groups", self.groups),
             ));
         }
-        let reach = self.kernel.checked_sub(1).and_then(|k| k.checked_mul(self.dilation));
+        let reach = self
+            .kernel
+            .checked_sub(1)
+            .and_then(|k| k.checked_mul(self.dilation));
         let reach = reach.and_then(|r| r.checked_add(1));
         let out = |n: usize| {
             let padded = self.padding.checked_mul(2)?.checked_add(n)?;
@@ -164,9 +172,7 @@ impl Conv {
             let reach = reach.map_or("any".to_string(), |r| format!("{r}x{r}"));
             return Err(Error::shape(
                 "conv",
-                format!(
-                    "an input of at least {reach} with its padding, kernel and stride above 0"
-                ),
+                format!("an input of at least {reach} with its padding, kernel and stride above 0"),
                 format!("{}x{} with padding {}", x.height, x.width, self.padding),
             ));
         };
@@ -336,9 +342,8 @@ impl Linear {
         conv.extent(inputs, input).map_err(|e| e.in_layer(name))?;
         let limit = 1.0 / (inputs as f32).sqrt();
         let rng = b.rng();
-        let mut uniform = |n: usize| -> Vec<f32> {
-            (0..n).map(|_| rng.random_range(-limit..=limit)).collect()
-        };
+        let mut uniform =
+            |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-limit..=limit)).collect() };
         let weights = uniform(outputs * inputs);
         let biases = if bias { uniform(outputs) } else { Vec::new() };
         let dims = [outputs, inputs];

@@ -45,14 +45,21 @@ impl Layer for MaxPool {
             Some(padded.checked_sub(kernel)? / stride + 1)
         };
         let fits = kernel > 0 && stride > 0 && padding <= kernel / 2;
-        let size = if fits { out(x.height).zip(out(x.width)) } else { None };
+        let size = if fits {
+            out(x.height).zip(out(x.width))
+        } else {
+            None
+        };
         let Some((height, width)) = size else {
             return Err(Error::shape(
                 "max_pool",
                 format!(
                     "a {kernel}x{kernel} window that fits, padding at most half of it, stride above 0"
                 ),
-                format!("{}x{}, padding {padding}, stride {stride}", x.height, x.width),
+                format!(
+                    "{}x{}, padding {padding}, stride {stride}",
+                    x.height, x.width
+                ),
             ));
         };
         Ok(Extent::new(x.channels, height, width))

@@ -80,7 +80,10 @@ impl Norm {
             )
         };
         let affine = match self.affine {
-            true => Some((one("weight", Role::Norm, 1.0)?, one("bias", Role::Norm, 0.0)?)),
+            true => Some((
+                one("weight", Role::Norm, 1.0)?,
+                one("bias", Role::Norm, 0.0)?,
+            )),
             false => None,
         };
         Ok(BatchNorm {

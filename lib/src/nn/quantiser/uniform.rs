@@ -2,9 +2,7 @@
 
 use super::{Fused, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind};
 use crate::ops::conv2d::{ActQuant, ActQuantGrad};
-use crate::ops::fake_quant::{
-    Bounds, FakeQuant, FakeQuantKernel, signed_share, unsigned_share,
-};
+use crate::ops::fake_quant::{Bounds, FakeQuant, FakeQuantKernel, signed_share, unsigned_share};
 use crate::{Result, dev};
 
 /// `2^bits` levels between two bounds, see [`crate::ops::fake_quant`].

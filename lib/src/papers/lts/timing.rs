@@ -70,5 +70,7 @@ fn pass(net: &Net, x: &Images) -> Result<()> {
     let mut trace = net.run(x, Mode::Train)?;
     let (top, _) = trace.output()?.split_tape();
     let name = net.output_name();
-    trace.backward(&[(&name, &top)], Wants::PARAMETERS).map(drop)
+    trace
+        .backward(&[(&name, &top)], Wants::PARAMETERS)
+        .map(drop)
 }
