@@ -5,9 +5,9 @@ pub use dfdx::prelude::*;
 pub use crate::data::{self, Augment, Batches, Dataset, Normalize};
 pub use crate::error::{Error, Result};
 pub use crate::nn::{
-    Backward, Conv, Extent, Forward, Layer, Mode, Net, NetBuilder, NodeId, Param, ParamId, Place,
-    Quantise, QuantiseGrad, Quantiser, Role, Slots, Trace, Uniform, Wants, pretrained_resnet20,
-    resnet20,
+    Activations, BackwardPass, Conv, Extent, ForwardPass, Layer, Mode, Net, NetBuilder, NodeId,
+    Param, ParamId, Place, Quantise, QuantiseGrad, Quantiser, Role, Slots, Uniform, Wants,
+    pretrained_resnet20, resnet20,
 };
 pub use crate::ops::batch_norm2d::{BatchNormState, batch_norm2d, try_batch_norm2d};
 pub use crate::ops::bound_quant::{

@@ -113,12 +113,7 @@ pub(crate) fn write_tensors(
     write_whole(path, &data).map_err(|e| Error::io(path, e))
 }
 
-/// Reads the tensors and the metadata of a safetensors file.
-pub(crate) fn read_tensors(path: &Path) -> Result<(Vec<StateTensor>, HashMap<String, String>)> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    parse_tensors(path, &bytes)
-}
-
+/// The tensors and the metadata of a safetensors file.
 fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<(Vec<StateTensor>, HashMap<String, String>)> {
     let broken = |e: safetensors::SafeTensorError| {
         Error::data(path, format!("is not a safetensors file: {e}"), REMEDY)

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Mode;
 use super::extent::Extent;
 use super::graph::{Graph, NodeId};
-use super::layer::{Backward, Forward};
+use super::layer::{BackwardPass, ForwardPass};
 use super::params::Params;
 use super::pass::{NodePass, Pass, StepTimes};
 use super::pool::BufferPool;
@@ -161,7 +161,7 @@ impl Inner {
                 _ => inputs.push(kept(&before[read])?),
             }
         }
-        let mut cx = Forward {
+        let mut cx = ForwardPass {
             name: &here.name,
             batch: pass.batch,
             mode: pass.mode,
@@ -177,7 +177,7 @@ impl Inner {
             memo: None,
         };
         layer.forward(&mut cx)?;
-        let Forward {
+        let ForwardPass {
             output, kept, memo, ..
         } = cx;
         (mine.activation, mine.kept, mine.memo) = (Some(output), kept, memo);
@@ -371,7 +371,7 @@ impl Inner {
                 (Some(slot), Some(quantised)) => Some(WeightSlot { slot, quantised }),
                 _ => None,
             };
-            let mut cx = Backward {
+            let mut cx = BackwardPass {
                 name: &here.name,
                 batch: pass.batch,
                 mode: pass.mode,

@@ -6,6 +6,7 @@
 //! while it reads it, a batch norm adds the residual and applies the ReLU in the same pass, and every
 //! buffer returns to a pool when its last reader is done.
 
+mod activations;
 mod builder;
 mod checkpoint;
 mod edsr;
@@ -31,19 +32,18 @@ mod slots;
 mod srresnet;
 #[cfg(test)]
 mod tests;
-mod trace;
 mod wants;
 
 pub use builder::NetBuilder;
 pub use checkpoint::StateTensor;
-pub(crate) use checkpoint::{read_tensors, write_tensors};
 pub use extent::Extent;
 pub use graph::{LayerInfo, NodeId, Place};
 pub use info::{NormInfo, SiteInfo};
-pub use layer::{Backward, Forward, Layer, Memo, Statistics};
+pub use layer::{BackwardPass, ForwardPass, Layer, Memo, Statistics};
 pub use layers::{Conv, Init, Norm};
 
 pub use crate::ops::batch_norm2d::Mode;
+pub use activations::{Activations, Moments};
 pub use edsr::{EdsrConfig, FEATURES, edsr};
 pub use imagenet::{imagenet_resnet, mobilenet_v1, mobilenet_v2};
 pub use net::Net;
@@ -58,5 +58,4 @@ pub use quantiser::{
 pub use rdn::{RdnConfig, rdn};
 pub use resnet::{cifar_resnet, resnet20, resnet32, resnet56};
 pub use srresnet::{SrresnetConfig, srresnet};
-pub use trace::{Moments, Trace};
 pub use wants::Wants;

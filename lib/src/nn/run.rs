@@ -3,11 +3,11 @@
 use dfdx::prelude::HasShape;
 
 use super::Mode;
+use super::activations::activation;
 use super::exec::Inner;
 use super::extent::Extent;
 use super::graph::{Graph, NodeId};
 use super::net::Net;
-use super::trace::activation;
 use crate::{Buffer, Error, HostAccess, Images, Matrix, Result, Taped, from_vec};
 
 impl Net {

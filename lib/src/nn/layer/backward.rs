@@ -18,7 +18,7 @@ use crate::ops::tape::zeros;
 use crate::{Buffer, Error, Grads, HostAccess, Result, dev};
 
 /// The backward pass of one layer: what the forward pass saw, the output's gradient, and where gradients go.
-pub struct Backward<'a> {
+pub struct BackwardPass<'a> {
     pub(crate) name: &'a str,
     pub(crate) batch: usize,
     pub(crate) mode: Mode,
@@ -43,7 +43,7 @@ pub struct Backward<'a> {
     pub(crate) weight_time: std::time::Duration,
 }
 
-impl<'a> Backward<'a> {
+impl<'a> BackwardPass<'a> {
     /// Name of the node.
     pub fn name(&self) -> &'a str {
         self.name

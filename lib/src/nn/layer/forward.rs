@@ -9,7 +9,7 @@ use crate::ops::conv2d::ActQuant;
 use crate::{Buffer, Error, HostAccess, Result};
 
 /// The forward pass of one layer: inputs, output, parameters, scratch memory.
-pub struct Forward<'a> {
+pub struct ForwardPass<'a> {
     pub(crate) name: &'a str,
     pub(crate) batch: usize,
     pub(crate) mode: Mode,
@@ -25,7 +25,7 @@ pub struct Forward<'a> {
     pub(crate) memo: Option<Memo>,
 }
 
-impl<'a> Forward<'a> {
+impl<'a> ForwardPass<'a> {
     /// Name of the node.
     pub fn name(&self) -> &'a str {
         self.name
@@ -103,12 +103,12 @@ impl<'a> Forward<'a> {
         self.pool.give(buffer);
     }
 
-    /// Keeps a buffer for the backward pass ([`super::Backward::kept`]), in the order of the calls.
+    /// Keeps a buffer for the backward pass ([`super::BackwardPass::kept`]), in the order of the calls.
     pub fn keep(&mut self, buffer: Buffer) {
         self.kept.push(buffer);
     }
 
-    /// Keeps any value for the backward pass ([`super::Backward::memo`]).
+    /// Keeps any value for the backward pass ([`super::BackwardPass::memo`]).
     pub fn remember<V: std::any::Any + Send>(&mut self, value: V) {
         self.memo = Some(Box::new(value));
     }

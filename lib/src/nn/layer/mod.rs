@@ -6,8 +6,8 @@
 mod backward;
 mod forward;
 
-pub use backward::Backward;
-pub use forward::Forward;
+pub use backward::BackwardPass;
+pub use forward::ForwardPass;
 
 use std::any::Any;
 
@@ -32,7 +32,7 @@ pub struct Statistics {
 /// One step of a network, with its gradient.
 ///
 /// ```
-/// use rebit::nn::{Backward, Extent, Forward, Layer, NetBuilder, ParamId, Role};
+/// use rebit::nn::{BackwardPass, Extent, ForwardPass, Layer, NetBuilder, ParamId, Role};
 /// use rebit::prelude::*;
 ///
 /// /// `x * sigmoid(beta x)`, beta trained.
@@ -51,11 +51,11 @@ pub struct Statistics {
 ///     fn parameters(&self) -> Vec<ParamId> {
 ///         vec![self.beta]
 ///     }
-///     fn forward(&self, cx: &mut Forward) -> Result<()> {
+///     fn forward(&self, cx: &mut ForwardPass) -> Result<()> {
 ///         let beta = cx.params().one(self.beta)?;
 ///         cx.map(|x| x * sigmoid(beta * x))
 ///     }
-///     fn backward(&self, cx: &mut Backward) -> Result<()> {
+///     fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
 ///         let beta = cx.params().one(self.beta)?;
 ///         let slope = |x: f32| { let s = sigmoid(beta * x); s * (1.0 - s) };
 ///         cx.map_grad(|x, dy| dy * (sigmoid(beta * x) + beta * x * slope(beta * x / beta)))?;
@@ -89,20 +89,20 @@ pub trait Layer: Send + Sync + 'static {
     ///
     /// # Errors
     /// Whatever its kernels return; the network adds the node's name.
-    fn forward(&self, cx: &mut Forward) -> Result<()>;
+    fn forward(&self, cx: &mut ForwardPass) -> Result<()>;
 
     /// Turns the gradient of the output into those of inputs and parameters.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    fn backward(&self, cx: &mut Backward) -> Result<()>;
+    fn backward(&self, cx: &mut BackwardPass) -> Result<()>;
 
-    /// The parameter that a weight quantiser may stand before; the layer then reads [`Forward::weight`].
+    /// The parameter that a weight quantiser may stand before; the layer then reads [`ForwardPass::weight`].
     fn weight(&self) -> Option<ParamId> {
         None
     }
 
-    /// Whether the layer can apply a quantiser while it reads its first input ([`Forward::fused`]).
+    /// Whether the layer can apply a quantiser while it reads its first input ([`ForwardPass::fused`]).
     fn fuses(&self) -> bool {
         false
     }

@@ -2,7 +2,7 @@
 
 use super::arity;
 use crate::nn::extent::Extent;
-use crate::nn::layer::{Backward, Forward, Layer};
+use crate::nn::layer::{BackwardPass, ForwardPass, Layer};
 use crate::nn::param::ParamId;
 use crate::ops::relu::{Activation, ActivationKernel};
 use crate::{Result, dev};
@@ -20,11 +20,11 @@ impl Layer for Act {
         Vec::new()
     }
 
-    fn forward(&self, cx: &mut Forward) -> Result<()> {
+    fn forward(&self, cx: &mut ForwardPass) -> Result<()> {
         dev().activate(self.0, cx.input(0), cx.output())
     }
 
-    fn backward(&self, cx: &mut Backward) -> Result<()> {
+    fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
             dev().activate_grad(self.0, cx.output(), cx.dy()?, &mut dx, accumulate)?;
             cx.put_dx(0, dx);

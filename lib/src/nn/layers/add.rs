@@ -2,7 +2,7 @@
 
 use super::{alike, arity};
 use crate::nn::extent::Extent;
-use crate::nn::layer::{Backward, Forward, Layer};
+use crate::nn::layer::{BackwardPass, ForwardPass, Layer};
 use crate::nn::param::ParamId;
 use crate::ops::relu::{Activation, ActivationKernel};
 use crate::{HostAccess, Result, dev};
@@ -21,7 +21,7 @@ impl Layer for Add {
         Vec::new()
     }
 
-    fn forward(&self, cx: &mut Forward) -> Result<()> {
+    fn forward(&self, cx: &mut ForwardPass) -> Result<()> {
         let mut sum = cx.take(cx.input(0).elements())?;
         dev().add(cx.input(0), cx.input(1), &mut sum)?;
         dev().activate(self.0, &sum, cx.output())?;
@@ -29,7 +29,7 @@ impl Layer for Add {
         Ok(())
     }
 
-    fn backward(&self, cx: &mut Backward) -> Result<()> {
+    fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         for i in 0..2 {
             if let Some((mut dx, accumulate)) = cx.take_dx(i)? {
                 dev().activate_grad(self.0, cx.output(), cx.dy()?, &mut dx, accumulate)?;

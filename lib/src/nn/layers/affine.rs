@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::arity;
 use crate::nn::extent::Extent;
-use crate::nn::layer::{Backward, Forward, Layer};
+use crate::nn::layer::{BackwardPass, ForwardPass, Layer};
 use crate::nn::param::ParamId;
 use crate::ops::affine::AffineKernel;
 use crate::{Error, Result, dev};
@@ -32,11 +32,11 @@ impl Layer for Affine {
         Vec::new()
     }
 
-    fn forward(&self, cx: &mut Forward) -> Result<()> {
+    fn forward(&self, cx: &mut ForwardPass) -> Result<()> {
         dev().affine(self.scale, &self.offset, cx.input(0), cx.output())
     }
 
-    fn backward(&self, cx: &mut Backward) -> Result<()> {
+    fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
             let keep = if accumulate { 1.0 } else { 0.0 };
             dev().mix(keep, &mut dx, self.scale, cx.dy()?)?;

@@ -1,7 +1,7 @@
 //! The channels of several inputs behind each other.
 
 use crate::nn::extent::Extent;
-use crate::nn::layer::{Backward, Forward, Layer};
+use crate::nn::layer::{BackwardPass, ForwardPass, Layer};
 use crate::nn::param::ParamId;
 use crate::ops::channels::{ChannelsKernel, Part};
 use crate::{Error, HostAccess, Result, dev};
@@ -37,7 +37,7 @@ impl Layer for Concat {
         Vec::new()
     }
 
-    fn forward(&self, cx: &mut Forward) -> Result<()> {
+    fn forward(&self, cx: &mut ForwardPass) -> Result<()> {
         let all = cx.extent().channels;
         let mut start = 0;
         for (i, Extent { channels, .. }) in cx.extents().iter().enumerate() {
@@ -48,7 +48,7 @@ impl Layer for Concat {
         Ok(())
     }
 
-    fn backward(&self, cx: &mut Backward) -> Result<()> {
+    fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         let all = cx.extent().channels;
         let pixels = cx.dy()?.elements() / all;
         let mut start = 0;

@@ -8,7 +8,7 @@ use rand_distr::StandardNormal;
 use super::arity;
 use crate::nn::builder::NetBuilder;
 use crate::nn::extent::Extent;
-use crate::nn::layer::{Backward, Forward, Layer};
+use crate::nn::layer::{BackwardPass, ForwardPass, Layer};
 use crate::nn::param::{ParamId, Role};
 use crate::ops::conv2d::{Conv2dKernel, ConvInput, ConvShape, GradTo};
 use crate::ops::masked_grad::MaskedGradKernel;
@@ -214,7 +214,7 @@ impl Convolution {
         }
     }
 
-    fn weight_grad(&self, cx: &mut Backward, shape: &ConvShape) -> Result<()> {
+    fn weight_grad(&self, cx: &mut BackwardPass, shape: &ConvShape) -> Result<()> {
         let start = Instant::now();
         let x = ConvInput::new(cx.input(0), cx.fused());
         let mut dw = cx.take(cx.params().value(self.weight).elements())?;
@@ -261,7 +261,7 @@ impl Layer for Convolution {
         inputs.first().map_or(0, |x| self.shape(1, *x).macs())
     }
 
-    fn forward(&self, cx: &mut Forward) -> Result<()> {
+    fn forward(&self, cx: &mut ForwardPass) -> Result<()> {
         let shape = self.shape(cx.batch(), cx.extents()[0]);
         let x = ConvInput::new(cx.input(0), cx.fused());
         let (params, weight, y) = cx.parts();
@@ -270,7 +270,7 @@ impl Layer for Convolution {
         dev().conv2d_forward(&shape, x, w, bias, y)
     }
 
-    fn backward(&self, cx: &mut Backward) -> Result<()> {
+    fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         let shape = self.shape(cx.batch(), cx.extents()[0]);
         if cx.wants_params() {
             self.weight_grad(cx, &shape)?;
@@ -395,11 +395,11 @@ impl Layer for Linear {
         self.0.macs(inputs)
     }
 
-    fn forward(&self, cx: &mut Forward) -> Result<()> {
+    fn forward(&self, cx: &mut ForwardPass) -> Result<()> {
         self.0.forward(cx)
     }
 
-    fn backward(&self, cx: &mut Backward) -> Result<()> {
+    fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         self.0.backward(cx)
     }
 

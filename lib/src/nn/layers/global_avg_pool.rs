@@ -2,7 +2,7 @@
 
 use super::arity;
 use crate::nn::extent::Extent;
-use crate::nn::layer::{Backward, Forward, Layer};
+use crate::nn::layer::{BackwardPass, ForwardPass, Layer};
 use crate::nn::param::ParamId;
 use crate::ops::pool::PoolKernel;
 use crate::{Result, dev};
@@ -21,12 +21,12 @@ impl Layer for GlobalAvgPool {
         Vec::new()
     }
 
-    fn forward(&self, cx: &mut Forward) -> Result<()> {
+    fn forward(&self, cx: &mut ForwardPass) -> Result<()> {
         let (x, batch) = (cx.extents()[0], cx.batch());
         dev().global_avg_pool_forward(batch, x.pixels(), x.channels, cx.input(0), cx.output())
     }
 
-    fn backward(&self, cx: &mut Backward) -> Result<()> {
+    fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         let x = cx.extents()[0];
         if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
             let (batch, dy) = (cx.batch(), cx.dy()?);

@@ -2,7 +2,7 @@
 
 use super::arity;
 use crate::nn::extent::Extent;
-use crate::nn::layer::{Backward, Forward, Layer};
+use crate::nn::layer::{BackwardPass, ForwardPass, Layer};
 use crate::nn::param::ParamId;
 use crate::ops::relu::ActivationKernel;
 use crate::{HostAccess, Result, dev};
@@ -24,12 +24,12 @@ impl Layer for Identity {
         true
     }
 
-    fn forward(&self, cx: &mut Forward) -> Result<()> {
+    fn forward(&self, cx: &mut ForwardPass) -> Result<()> {
         let x = cx.input(0);
         cx.output().copy_from(x)
     }
 
-    fn backward(&self, cx: &mut Backward) -> Result<()> {
+    fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
             match accumulate {
                 true => dev().accumulate(cx.dy()?, &mut dx)?,

@@ -2,7 +2,7 @@
 
 use super::arity;
 use crate::nn::extent::Extent;
-use crate::nn::layer::{Backward, Forward, Layer};
+use crate::nn::layer::{BackwardPass, ForwardPass, Layer};
 use crate::nn::param::ParamId;
 use crate::ops::pool::{PoolKernel, PoolShape};
 use crate::{Error, Result, dev};
@@ -69,12 +69,12 @@ impl Layer for MaxPool {
         Vec::new()
     }
 
-    fn forward(&self, cx: &mut Forward) -> Result<()> {
+    fn forward(&self, cx: &mut ForwardPass) -> Result<()> {
         let shape = self.shape(cx.batch(), cx.extents()[0]);
         dev().max_pool_forward(shape, cx.input(0), cx.output())
     }
 
-    fn backward(&self, cx: &mut Backward) -> Result<()> {
+    fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         let shape = self.shape(cx.batch(), cx.extents()[0]);
         if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
             dev().max_pool_grad(shape, cx.input(0), cx.dy()?, &mut dx, accumulate)?;

@@ -4,7 +4,7 @@ use super::alike;
 use crate::nn::Mode;
 use crate::nn::builder::NetBuilder;
 use crate::nn::extent::Extent;
-use crate::nn::layer::{Backward, Forward, Layer, Statistics};
+use crate::nn::layer::{BackwardPass, ForwardPass, Layer, Statistics};
 use crate::nn::param::{ParamId, Role};
 use crate::nn::params::Params;
 use crate::ops::affine::AffineKernel;
@@ -154,7 +154,7 @@ impl Layer for BatchNorm {
         })
     }
 
-    fn forward(&self, cx: &mut Forward) -> Result<()> {
+    fn forward(&self, cx: &mut ForwardPass) -> Result<()> {
         let Norm {
             eps, momentum, act, ..
         } = self.norm;
@@ -204,7 +204,7 @@ impl Layer for BatchNorm {
         Ok(())
     }
 
-    fn backward(&self, cx: &mut Backward) -> Result<()> {
+    fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         let Norm { eps, act, .. } = self.norm;
         let s = shape(cx.batch(), cx.extent());
         let (z, y) = (cx.input(0), cx.output());

@@ -2,7 +2,7 @@
 
 use super::arity;
 use crate::nn::extent::Extent;
-use crate::nn::layer::{Backward, Forward, Layer};
+use crate::nn::layer::{BackwardPass, ForwardPass, Layer};
 use crate::nn::param::ParamId;
 use crate::ops::pixel_shuffle::{PixelShuffleKernel, ShuffleShape};
 use crate::{Error, Result, dev};
@@ -48,12 +48,12 @@ impl Layer for PixelShuffle {
         Vec::new()
     }
 
-    fn forward(&self, cx: &mut Forward) -> Result<()> {
+    fn forward(&self, cx: &mut ForwardPass) -> Result<()> {
         let shape = self.shape(cx.batch(), cx.extents()[0]);
         dev().pixel_shuffle(shape, cx.input(0), cx.output())
     }
 
-    fn backward(&self, cx: &mut Backward) -> Result<()> {
+    fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         let shape = self.shape(cx.batch(), cx.extents()[0]);
         if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
             dev().pixel_shuffle_grad(shape, cx.dy()?, &mut dx, accumulate)?;

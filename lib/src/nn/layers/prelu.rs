@@ -2,7 +2,7 @@
 
 use super::arity;
 use crate::nn::extent::Extent;
-use crate::nn::layer::{Backward, Forward, Layer};
+use crate::nn::layer::{BackwardPass, ForwardPass, Layer};
 use crate::nn::param::ParamId;
 use crate::ops::prelu::PreluKernel;
 use crate::{Result, dev};
@@ -23,12 +23,12 @@ impl Layer for Prelu {
         vec![self.slope]
     }
 
-    fn forward(&self, cx: &mut Forward) -> Result<()> {
+    fn forward(&self, cx: &mut ForwardPass) -> Result<()> {
         let slope = cx.params().one(self.slope)?;
         dev().prelu_forward(slope, cx.input(0), cx.output())
     }
 
-    fn backward(&self, cx: &mut Backward) -> Result<()> {
+    fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         let slope = cx.params().one(self.slope)?;
         let (mut dx, accumulate) = match cx.take_dx(0)? {
             Some(wanted) => wanted,

@@ -99,6 +99,31 @@ macro_rules! common {
 common!(Quantise);
 common!(QuantiseGrad);
 
+#[cfg(test)]
+impl<'a> Quantise<'a> {
+    /// An input that a test quantises, by a quantiser with a range of its own.
+    pub(crate) fn of_input(
+        x: &'a Buffer,
+        y: &'a mut Buffer,
+        (batch, extent): (usize, Extent),
+        mode: Mode,
+        params: &'a mut Params,
+    ) -> Self {
+        Quantise {
+            operand: Operand::Input,
+            mode,
+            batch,
+            extent,
+            x,
+            y,
+            range: &[],
+            factor: 1.0,
+            params: Lent::Mutable(params),
+            memo: None,
+        }
+    }
+}
+
 impl Quantise<'_> {
     /// Whether the network trains.
     pub fn mode(&self) -> Mode {

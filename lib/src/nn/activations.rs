@@ -38,7 +38,7 @@ const TAPES_PER_NODE: usize = 2;
 /// assert_eq!(grads.get(&x).shape(), x.shape());
 /// # Ok::<(), Error>(())
 /// ```
-pub struct Trace {
+pub struct Activations {
     net: Net,
     recorded: Arc<Mutex<Recorded>>,
     /// Tapes that begin with this pass: made with it, so that its backward pass comes after those of everything that
@@ -88,7 +88,7 @@ impl Net {
     ///
     /// # Errors
     /// As [`predict_images`](Self::predict_images).
-    pub fn run(&self, x: &Images, mode: Mode) -> Result<Trace> {
+    pub fn run(&self, x: &Images, mode: Mode) -> Result<Activations> {
         self.run_many(&[x], mode)
     }
 
@@ -96,16 +96,16 @@ impl Net {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn run_many(&self, inputs: &[&Images], mode: Mode) -> Result<Trace> {
+    pub fn run_many(&self, inputs: &[&Images], mode: Mode) -> Result<Activations> {
         let inputs = inputs.iter().map(|x| (*x).clone()).collect();
-        Trace::record(self, inputs, mode, Wants::PARAMETERS)
+        Activations::record(self, inputs, mode, Wants::PARAMETERS)
     }
 
     /// [`run`](Self::run) with the gradient of `x` too.
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn trace(&self, x: &Images, mode: Mode) -> Result<Trace> {
+    pub fn trace(&self, x: &Images, mode: Mode) -> Result<Activations> {
         self.trace_many(&[x], mode)
     }
 
@@ -113,9 +113,9 @@ impl Net {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn trace_many(&self, inputs: &[&Images], mode: Mode) -> Result<Trace> {
+    pub fn trace_many(&self, inputs: &[&Images], mode: Mode) -> Result<Activations> {
         let inputs = inputs.iter().map(|x| (*x).clone()).collect();
-        Trace::record(self, inputs, mode, Wants::ALL)
+        Activations::record(self, inputs, mode, Wants::ALL)
     }
 
     /// [`trace`](Self::trace) of images that are on a tape: the output of another network, say. Their tape goes with the
@@ -123,10 +123,10 @@ impl Net {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn trace_on(&self, x: Images<Taped>, mode: Mode) -> Result<Trace> {
+    pub fn trace_on(&self, x: Images<Taped>, mode: Mode) -> Result<Activations> {
         use crate::ops::Recorder;
         let (x, tape) = Taped::split_images(x)?;
-        let mut trace = Trace::record(self, vec![x], mode, Wants::ALL)?;
+        let mut trace = Activations::record(self, vec![x], mode, Wants::ALL)?;
         if let Some(first) = trace.tapes.pop() {
             trace.tapes.push(dfdx::prelude::Merge::merge(tape, first));
         }
@@ -140,33 +140,39 @@ impl Net {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn run_channels_last(&self, x: &[f32], extent: Extent, mode: Mode) -> Result<Trace> {
+    pub fn run_channels_last(&self, x: &[f32], extent: Extent, mode: Mode) -> Result<Activations> {
         let mut inner = self.lock();
         let x = inner.input(x, extent)?;
         let pass = inner.forward(vec![x], mode, true, &[])?;
         let count = inner.graph.nodes.len();
         drop(inner);
-        Ok(Trace::of(self, pass, Vec::new(), Wants::PARAMETERS, count))
+        Ok(Activations::of(
+            self,
+            pass,
+            Vec::new(),
+            Wants::PARAMETERS,
+            count,
+        ))
     }
 }
 
-impl Trace {
+impl Activations {
     pub(super) fn record(
         net: &Net,
         inputs: Vec<Images>,
         mode: Mode,
         wants: Wants,
-    ) -> Result<Trace> {
+    ) -> Result<Activations> {
         let mut inner = net.lock();
         let x = inputs.iter().map(|x| inner.images(x));
         let x = x.collect::<Result<Vec<_>>>()?;
         let pass = inner.forward(x, mode, true, &[])?;
         let count = inner.graph.nodes.len();
         drop(inner);
-        Ok(Trace::of(net, pass, inputs, wants, count))
+        Ok(Activations::of(net, pass, inputs, wants, count))
     }
 
-    fn of(net: &Net, pass: Pass, inputs: Vec<Images>, wants: Wants, nodes: usize) -> Trace {
+    fn of(net: &Net, pass: Pass, inputs: Vec<Images>, wants: Wants, nodes: usize) -> Activations {
         let parameters = wants.parameters && !net.frozen;
         let recorded = Recorded {
             net: net.clone(),
@@ -186,7 +192,7 @@ impl Trace {
             tape
         };
         let tapes = (0..TAPES_PER_NODE * nodes).map(|_| tape()).collect();
-        Trace {
+        Activations {
             net: net.clone(),
             recorded,
             tapes,
