@@ -4,14 +4,15 @@ use super::evaluate::{check_extent, count_right, try_accuracy};
 use super::{
     Adam, BoundRule, Groups, History, Loss, Observer, Sgd, Step, Task, TrainConfig, Trainer,
 };
-use crate::data::{Batches, Epoch, ImageSource, Normalize};
+use crate::data::{BatchPlan, Epoch, ImageSource, Normalize};
 use crate::nn::{Mode, Net, Role};
 use crate::ops::cross_entropy::try_cross_entropy;
 use crate::{Error, Result, read};
 
 /// Cross entropy on a training set, top-1 accuracy on a test set.
 struct Classify<'a> {
-    batches: Batches<'a>,
+    plan: BatchPlan,
+    train: &'a dyn ImageSource,
     test: &'a dyn ImageSource,
     normalize: Normalize,
     smoothing: f32,
@@ -21,11 +22,11 @@ struct Classify<'a> {
 
 impl Task for Classify<'_> {
     fn steps(&self) -> usize {
-        self.batches.len()
+        self.plan.len(self.train.len())
     }
 
     fn start(&mut self, epoch: usize, step: usize) -> Result<()> {
-        let mut batches = self.batches.epoch(epoch as u64);
+        let mut batches = self.plan.epoch(self.train, epoch as u64);
         batches.skip_batches(step);
         self.epoch = Some(batches);
         Ok(())
@@ -123,17 +124,18 @@ pub fn train_with(
 ) -> Result<History> {
     config.check(train_set.len())?;
     check_extent(net, train_set)?;
-    let mut batches = Batches::new(train_set, config.batch_size)
+    let mut plan = BatchPlan::new(config.batch_size)
         .normalized(config.normalize)
         .shuffled(config.seed);
     if let Some(augment) = config.augment {
-        batches = batches.augmented(augment);
+        plan = plan.augmented(augment);
     }
     if config.drop_last {
-        batches = batches.drop_last();
+        plan = plan.drop_last();
     }
     let mut task = Classify {
-        batches,
+        plan,
+        train: train_set,
         test: test_set,
         normalize: config.normalize,
         smoothing: config.label_smoothing,

@@ -1,9 +1,10 @@
 //! Accuracy on a data set.
 
-use crate::data::{Batches, ImageSource, Normalize};
+use dfdx::prelude::HasShape;
+
+use crate::data::{BatchPlan, ImageSource, Normalize};
 use crate::nn::{Extent, Net};
 use crate::{Error, Result, read};
-use dfdx::prelude::HasShape;
 
 /// Numbers of one inference batch: 500 images of 3x32x32.
 const BATCH: usize = 500 * 3 * 32 * 32;
@@ -38,9 +39,9 @@ pub fn try_accuracy(net: &Net, data: &dyn ImageSource, normalize: &Normalize) ->
     let batch = BATCH / data.extent().iter().product::<usize>().max(1);
     let mut right = 0;
     let mut images = Vec::new();
-    let mut epoch = Batches::new(data, batch.max(1))
+    let mut epoch = BatchPlan::new(batch.max(1))
         .normalized(*normalize)
-        .epoch(0);
+        .epoch(data, 0);
     while let Some(labels) = epoch.try_fill(&mut images)? {
         crate::show::check_interrupt()?;
         let logits = net.predict_channels_last(&images, net.input_extent())?;

@@ -9,5 +9,6 @@ mod elementwise;
 mod lts;
 mod maps;
 mod norm;
+mod parts;
 mod support;
 mod training;
