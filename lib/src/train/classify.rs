@@ -2,7 +2,7 @@
 
 use super::evaluate::{check_extent, count_right, try_accuracy};
 use super::{
-    Adam, BoundRule, Groups, History, Loss, Observer, Sgd, Step, Task, TrainConfig, Trainer,
+    Adam, BoundRule, Groups, History, Loss, Observer, Sgd, Shown, Step, Task, TrainConfig, Trainer,
 };
 use crate::data::{BatchPlan, Epoch, ImageSource, Normalize};
 use crate::nn::{Mode, Net, Role};
@@ -152,6 +152,9 @@ pub fn train_with(
             config.checkpoint_steps,
             config.fingerprint()?,
         )
-        .show(config.show)
+        .show(match config.show {
+            true => Shown::Curves,
+            false => Shown::Nothing,
+        })
         .run(net, &mut task)
 }

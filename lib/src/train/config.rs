@@ -115,7 +115,10 @@ impl TrainConfig {
             ));
         }
         if samples == 0 {
-            return Err(Error::invalid("train", "the training set is empty"));
+            return Err(Error::invalid(
+                "train",
+                "the training set has 0 images: nothing to learn from",
+            ));
         }
         if self.drop_last && samples < self.batch_size {
             return Err(Error::invalid(

@@ -35,3 +35,4 @@ pub use super_resolution::{
 };
 pub use task::{Loss, Task};
 pub use trainer::Trainer;
+pub use view::Shown;

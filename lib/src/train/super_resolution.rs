@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Adam, Loss, Observer, Schedule, Step, Task, Trainer};
+use super::{Adam, Loss, Observer, Schedule, Shown, Step, Task, Trainer};
 use crate::data::{Patches, Photo, SrPair};
 use crate::metrics::{Plane, psnr, ssim};
 use crate::nn::{Extent, Mode, Net};
@@ -29,7 +29,7 @@ pub struct SrConfig {
     pub eval_every: usize,
     /// Where the run's state is written at each measurement, and continued from.
     pub checkpoint: Option<PathBuf>,
-    /// Live progress and figure.
+    /// Live progress.
     pub show: bool,
 }
 
@@ -174,7 +174,10 @@ pub fn train_sr(
             config.eval_every,
             config.settings(),
         )
-        .show(config.show)
+        .show(match config.show {
+            true => Shown::Progress,
+            false => Shown::Nothing,
+        })
         .run(net, &mut task)?;
     let done = |at: f32| (at * config.iterations as f32).round() as usize;
     let tests = history.tests.iter().map(|(at, _)| done(*at));

@@ -6,7 +6,7 @@ use std::time::Instant;
 use dfdx::prelude::Backward;
 
 use super::resume::{self, Found, Sums};
-use super::view::TrainingView;
+use super::view::{Shown, TrainingView};
 use super::{EpochRecord, History, Loss, Observer, Optimiser, Schedule, Step, Task};
 use crate::nn::Net;
 use crate::show;
@@ -19,19 +19,19 @@ use crate::{Error, Result, read};
 /// in this process or another, continues to the same bits that an uninterrupted run reaches: from the interrupted step,
 /// or, after a kill, from the last state on disk. A loss that is not finite ends the run and says where.
 pub struct Trainer<'a> {
-    pub(super) label: String,
+    label: String,
     epochs: usize,
     optimiser: Box<dyn Optimiser + 'a>,
     observers: Vec<&'a mut dyn Observer>,
-    pub(super) schedule: Schedule,
+    schedule: Schedule,
     lr: f32,
     eval_every: usize,
     eval_steps: usize,
-    pub(super) checkpoint: Option<PathBuf>,
+    checkpoint: Option<PathBuf>,
     checkpoint_steps: usize,
     /// What two runs must agree on to be the same run.
     settings: String,
-    pub(super) show: bool,
+    shown: Shown,
 }
 
 impl<'a> Trainer<'a> {
@@ -49,7 +49,7 @@ impl<'a> Trainer<'a> {
             checkpoint: None,
             checkpoint_steps: 0,
             settings: String::new(),
-            show: true,
+            shown: Shown::Curves,
         }
     }
 
@@ -90,9 +90,9 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Whether progress and curves are shown.
-    pub fn show(mut self, show: bool) -> Self {
-        self.show = show;
+    /// How much of the run is shown.
+    pub fn show(mut self, shown: Shown) -> Self {
+        self.shown = shown;
         self
     }
 
@@ -111,7 +111,7 @@ impl<'a> Trainer<'a> {
         let mut run = self.found(net)?.unwrap_or_default();
         run.history.label = self.label.clone();
         let done = run.history.epochs.len() * per_epoch + run.sums.steps;
-        let mut live = TrainingView::new(&self.label, &task.score_name(), total, done, self.show);
+        let mut live = TrainingView::new(&self.label, &task.score_name(), total, done, self.shown);
         for epoch in run.history.epochs.len()..self.epochs {
             net.take_times();
             task.start(epoch, run.sums.steps)?;
@@ -165,7 +165,7 @@ impl<'a> Trainer<'a> {
             right,
         } = task.loss(net, step)?;
         let loss = read(&value).first().copied().unwrap_or(f32::NAN);
-        let factor = self.schedule.factor(step.progress());
+        let factor = self.factor(step.progress(), &run.history);
         if !loss.is_finite() {
             return Err(Error::invalid(
                 format!(
@@ -204,7 +204,7 @@ impl<'a> Trainer<'a> {
         let sums = &run.sums;
         let record = EpochRecord {
             epoch: epoch + 1,
-            lr: self.lr * self.schedule.factor(end),
+            lr: self.lr * self.factor(end, &run.history),
             loss: sums.loss(),
             train_accuracy: sums.accuracy(),
             test_accuracy: measured,
@@ -219,6 +219,11 @@ impl<'a> Trainer<'a> {
             observer.after_epoch(&record, net)?;
         }
         Ok(record)
+    }
+
+    fn factor(&self, progress: f32, history: &History) -> f32 {
+        let scores: Vec<f32> = history.tests.iter().map(|(_, score)| *score).collect();
+        self.schedule.factor_after(progress, &scores)
     }
 
     fn found(&mut self, net: &Net) -> Result<Option<Found>> {

@@ -9,6 +9,17 @@ const POINTS: usize = 300;
 /// Memory of the smoothed loss.
 const SMOOTHING: f32 = 0.95;
 
+/// How much of a run is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Nothing.
+    Nothing,
+    /// A bar: for one of many runs.
+    Progress,
+    /// A bar and, in a notebook, curves that grow.
+    Curves,
+}
+
 /// Progress of a run: a bar and curves in a notebook, a bar and a line an epoch elsewhere.
 pub(crate) struct TrainingView {
     label: String,
@@ -24,14 +35,15 @@ struct Face {
 }
 
 impl TrainingView {
-    /// A view of `total` steps, of which `done` lie behind; with `on` false it shows nothing.
-    pub fn new(label: &str, score: &str, total: usize, done: usize, on: bool) -> Self {
-        let face = on.then(|| {
+    /// A view of `total` steps, of which `done` lie behind.
+    pub fn new(label: &str, score: &str, total: usize, done: usize, shown: Shown) -> Self {
+        let face = (shown != Shown::Nothing).then(|| {
             let mut progress = Progress::new(label, Some(total as u64));
             if done > 0 {
                 progress.set(done as u64);
             }
-            let curves = (!matches!(place(), Place::Text)).then(|| {
+            let drawn = shown == Shown::Curves && !matches!(place(), Place::Text);
+            let curves = drawn.then(|| {
                 LiveFigure::new(format!("{label}: loss"))
                     .with_panel(score)
                     .x("epoch")

@@ -83,7 +83,7 @@ pub struct DdtbConfig {
     pub attention: f32,
     /// Seed of patches, gates and random sites.
     pub seed: u64,
-    /// Live progress and figure.
+    /// Live progress.
     pub show: bool,
     /// Where the run's state is written about a hundred times, and continued from.
     pub checkpoint: Option<PathBuf>,

@@ -8,8 +8,8 @@ use crate::data::{Patches, SrPair};
 use crate::nn::{EdsrConfig, FEATURES, Mode, Net, Role, edsr};
 use crate::ops::l1_loss::try_l1_loss;
 use crate::train::{
-    Adam, Loss, Observer, Schedule, SrConfig, SrHistory, SrScore, Step, Task, Trainer, evaluate_sr,
-    from_bytes, to_bytes, train_sr,
+    Adam, Loss, Observer, Schedule, Shown, SrConfig, SrHistory, SrScore, Step, Task, Trainer,
+    evaluate_sr, from_bytes, to_bytes, train_sr,
 };
 use crate::{Result, Rng, read, rng};
 
@@ -77,7 +77,10 @@ pub fn train(
             config.iterations.div_ceil(POINTS).max(1),
             format!("{settings:?}"),
         )
-        .show(config.show)
+        .show(match config.show {
+            true => Shown::Progress,
+            false => Shown::Nothing,
+        })
         .run(student, &mut task)?;
     quantisers.set_phase(Phase::Active);
     let score = evaluate_sr(student, test)?;
