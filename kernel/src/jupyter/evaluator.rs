@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::language::assist::StartAssistant;
 use crate::output::{Output, Reply};
-use crate::session::analyser::{Analyser, Completions, Help};
+use crate::session::analyser::Analyser;
 use crate::session::{Options, Reader, Session};
 use crate::workshop;
 
@@ -16,18 +17,8 @@ pub trait Evaluator {
     fn execute(&mut self, code: &str, sink: &mut dyn FnMut(Output), reader: Reader<'_>) -> Reply;
     /// The variables with their types.
     fn variables(&self) -> Vec<(String, String)>;
-    /// The session so far, as source text for an [`Assistant`].
+    /// The session so far, as source text for an [`Assistant`](crate::language::assist::Assistant).
     fn preamble(&self) -> String;
-}
-
-/// Answers questions about code, also while a cell runs.
-pub trait Assistant: Send {
-    /// Whether it can answer at once.
-    fn ready(&self) -> bool;
-    /// Completions at a byte of the cell.
-    fn complete(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Completions>;
-    /// Help for the name at a byte of the cell.
-    fn inspect(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Option<Help>>;
 }
 
 /// Interrupts the running cell; does nothing while none runs.
@@ -46,9 +37,6 @@ pub struct Started {
     pub assistant: StartAssistant,
 }
 
-/// Starts an assistant in the background.
-pub type StartAssistant = Box<dyn Fn() -> Result<Box<dyn Assistant>> + Send>;
-
 /// Starts an evaluator on the thread that will own it.
 pub type Start = Box<dyn FnOnce(IdleSink) -> Result<Started> + Send>;
 
@@ -63,20 +51,6 @@ impl Evaluator for Session {
 
     fn preamble(&self) -> String {
         Session::preamble(self)
-    }
-}
-
-impl Assistant for Analyser {
-    fn ready(&self) -> bool {
-        Analyser::ready(self)
-    }
-
-    fn complete(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Completions> {
-        Analyser::complete(self, preamble, code, cursor)
-    }
-
-    fn inspect(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Option<Help>> {
-        Analyser::inspect(self, preamble, code, cursor)
     }
 }
 

@@ -11,12 +11,14 @@ use jupyter_protocol::messaging::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::commands::{self, Answer};
 use super::evaluator::{Evaluator, Start};
-use super::kernel::{Kernel, Known, locked};
+use super::kernel::Kernel;
 use super::say::{Voice, map, media};
 use super::wire::child_of;
 use crate::error::Error;
+use crate::language::commands::{self, Answer};
+use crate::language::known::Known;
+use crate::locked;
 use crate::output::{Bundle, Failure, Output, Reply};
 use crate::session::InputRequest;
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use jupyter_protocol::messaging::{
     HelpLink, JupyterMessage, JupyterMessageContent, KernelInfoReply, LanguageInfo, ReplyStatus,
@@ -11,11 +11,14 @@ use jupyter_protocol::messaging::{
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::evaluator::{Interrupt, StartAssistant};
+use super::evaluator::Interrupt;
 use super::history::History;
 use super::iopub::IoPub;
 use super::stdin::Prompt;
 use super::wire::PROTOCOL;
+use crate::language::assist::StartAssistant;
+use crate::language::known::Known;
+use crate::locked;
 
 /// State shared by all channels.
 pub struct Kernel {
@@ -38,15 +41,6 @@ pub struct Kernel {
     end: Notify,
 }
 
-/// What is known about the session between two cells.
-#[derive(Clone, Debug, Default)]
-pub struct Known {
-    /// Variables with their types.
-    pub variables: Vec<(String, String)>,
-    /// The session as source text.
-    pub preamble: String,
-}
-
 /// Requests that wait for their turn.
 #[derive(Default)]
 struct Cells {
@@ -60,11 +54,6 @@ struct Cells {
 struct Current {
     cell: Option<Arc<JupyterMessage>>,
     running: bool,
-}
-
-/// The value inside a lock; a panic elsewhere never spoils it, since every change is a single step.
-pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Kernel {

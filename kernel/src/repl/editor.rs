@@ -12,9 +12,10 @@ use reedline::{
 };
 
 use super::highlight::Colours;
-use crate::jupyter::assist::Answers;
-use crate::jupyter::is_complete::{Completeness, judge};
-use crate::jupyter::kernel::{Known, locked};
+use crate::language::assist::Answers;
+use crate::language::is_complete::{Completeness, judge};
+use crate::language::known::Known;
+use crate::locked;
 
 /// Lines of history that are kept.
 const HISTORY: usize = 10_000;
@@ -100,7 +101,7 @@ impl Prompt for CellPrompt {
 
 /// Where the typed cells are kept: beside the kernel's history.
 fn history_file() -> Option<PathBuf> {
-    let file = crate::jupyter::history::default_file()?;
+    let file = crate::folders::history_file()?;
     let folder = file.parent()?;
     std::fs::create_dir_all(folder).ok()?;
     Some(folder.join("repl_history.txt"))

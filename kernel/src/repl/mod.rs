@@ -12,11 +12,11 @@ use reedline::Signal;
 
 use crate::error::{Error, Result};
 use crate::install::prepare_visibly;
-use crate::jupyter::assist::Answers;
-use crate::jupyter::commands::{self, Answer};
-use crate::jupyter::evaluator::{Evaluator, StartAssistant};
-use crate::jupyter::is_complete::{Completeness, judge};
-use crate::jupyter::kernel::{Known, locked};
+use crate::language::assist::{Answers, StartAssistant};
+use crate::language::commands::{self, Answer};
+use crate::language::is_complete::{Completeness, judge};
+use crate::language::known::Known;
+use crate::locked;
 use crate::output::Reply;
 use crate::session::analyser::Analyser;
 use crate::session::{InputRequest, InterruptHandle, Options, Session};
@@ -152,8 +152,8 @@ impl Repl {
 
     fn learn(&mut self) {
         self.known = Known {
-            variables: Evaluator::variables(&self.session),
-            preamble: Evaluator::preamble(&self.session),
+            variables: self.session.variables(),
+            preamble: self.session.preamble(),
         };
     }
 }

@@ -14,38 +14,10 @@ use std::time::{Duration, Instant};
 use evcxr::CommandContext;
 
 use crate::error::{Error, Result};
-use crate::workshop::{Prepared, SessionFolder, build, shim};
-
-/// One way to complete the text before the cursor.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Completion {
-    /// What to insert between `start` and `end`.
-    pub text: String,
-    /// What to show in a list.
-    pub label: String,
-    /// Jupyter's kind: `function`, `module`, `keyword`, `instance`, `magic`, ...
-    pub kind: String,
-}
-
-/// All completions at one place.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Completions {
-    /// First byte of the cell that is replaced.
-    pub start: usize,
-    /// Byte after the last one that is replaced.
-    pub end: usize,
-    /// The candidates.
-    pub items: Vec<Completion>,
-}
-
-/// Help for one place in a cell.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Help {
-    /// Signature and documentation as plain text.
-    pub text: String,
-    /// The same as HTML.
-    pub html: String,
-}
+use crate::language::assist::Assistant;
+use crate::language::{Completion, Completions, Help};
+use crate::workshop::session_files::SESSION;
+use crate::workshop::{Prepared, SessionFolder, cargo};
 
 /// First argument of our own binary that makes it an analyser.
 pub const ANALYSER: &str = "__analyser";
@@ -100,7 +72,7 @@ impl Analyser {
             .arg(ANALYSER)
             .arg(library.dependency())
             .env("PATH", path)
-            .env(shim::SESSION, &folder.path)
+            .env(SESSION, &folder.path)
             .env("EVCXR_TMPDIR", &folder.path)
             .env("EVCXR_CONFIG_DIR", &folder.path)
             .env("LD_LIBRARY_PATH", library.search_path(&folder.path)?)
@@ -109,7 +81,7 @@ impl Analyser {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        build::own_home(&mut command);
+        cargo::own_home(&mut command);
         if !library.tools.has_sources() {
             // Otherwise the analyser would have rustup install them.
             command.env("RUST_SRC_PATH", library.master.join("skeleton"));
@@ -136,30 +108,6 @@ impl Analyser {
             number: 0,
             _folder: folder,
         })
-    }
-
-    /// Whether it can answer at once.
-    pub fn ready(&self) -> bool {
-        self.ready.load(Ordering::SeqCst)
-    }
-
-    /// Completions at byte `cursor` of `code`, in a session described by `preamble`
-    /// ([`Session::preamble`](super::Session::preamble)).
-    ///
-    /// # Errors
-    /// When the process has ended or takes too long.
-    pub fn complete(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Completions> {
-        self.ask(Question::Complete, preamble, code, cursor)
-            .map(|answer| answer.completions)
-    }
-
-    /// Help for the name at byte `cursor` of `code`; `None` when there is none.
-    ///
-    /// # Errors
-    /// When the process has ended or takes too long.
-    pub fn inspect(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Option<Help>> {
-        self.ask(Question::Inspect, preamble, code, cursor)
-            .map(|answer| answer.help)
     }
 
     fn ask(
@@ -197,6 +145,22 @@ impl Analyser {
                 return Ok(answer);
             }
         }
+    }
+}
+
+impl Assistant for Analyser {
+    fn ready(&self) -> bool {
+        self.ready.load(Ordering::SeqCst)
+    }
+
+    fn complete(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Completions> {
+        self.ask(Question::Complete, preamble, code, cursor)
+            .map(|answer| answer.completions)
+    }
+
+    fn inspect(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Option<Help>> {
+        self.ask(Question::Inspect, preamble, code, cursor)
+            .map(|answer| answer.help)
     }
 }
 

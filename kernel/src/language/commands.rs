@@ -1,8 +1,7 @@
-//! The commands a cell may start with, and those which the kernel answers without the session.
+//! The commands a cell may start with, and those which are answered without the session.
 
 use super::index;
-use super::kernel::Known;
-use super::known;
+use super::known::{self, Known};
 use crate::output::{Bundle, Failure};
 
 /// The commands worth knowing, with one line each.
@@ -29,6 +28,26 @@ pub const LIST: &[(&str, &str)] = &[
     (":offline", ":offline 1: never use the network"),
     (":version", "the version of the evaluator"),
 ];
+
+/// Whether a line at the head of a cell is a command (`:dep`) or for a shell (`!ls`).
+pub fn is_command(line: &str) -> bool {
+    let word = line.trim_start_matches(' ');
+    line.starts_with('!') || word.starts_with(':') && !word.starts_with("::")
+}
+
+/// Where the Rust code of a cell begins: behind commands, and comments and empty lines among them.
+pub fn code_start(cell: &str) -> usize {
+    cell.split_inclusive('\n')
+        .take_while(|line| is_command(line) || line.starts_with("//") || line.trim().is_empty())
+        .map(str::len)
+        .sum()
+}
+
+/// The commands at the head of a cell, without the white space around them.
+pub fn commands(cell: &str) -> impl Iterator<Item = &str> {
+    let head = cell[..code_start(cell)].lines();
+    head.filter(|line| is_command(line)).map(str::trim)
+}
 
 /// What the kernel says to a command.
 #[derive(Debug, PartialEq)]
@@ -90,6 +109,24 @@ pub fn help() -> Bundle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_stand_before_the_first_line_of_rust() {
+        for (cell, code) in [
+            (
+                ":dep a = \"1\"\n\n// note\n!ls\nlet x = 1;\n:vars",
+                "let x = 1;\n:vars",
+            ),
+            ("  :vars", ""),
+            ("::std::mem::drop(1)", "::std::mem::drop(1)"),
+            (" !flag", " !flag"),
+            ("", ""),
+        ] {
+            assert_eq!(&cell[code_start(cell)..], code, "{cell}");
+        }
+        let found: Vec<&str> = commands("// :no\n  :dep a\n!ls \n1").collect();
+        assert_eq!(found, [":dep a", "!ls"]);
+    }
 
     #[test]
     fn only_the_kernels_own_commands_are_answered() {
