@@ -8,6 +8,7 @@
 
 mod builder;
 mod checkpoint;
+mod display;
 mod edsr;
 mod exec;
 mod graph;

@@ -19,9 +19,11 @@ mod claims;
 mod input;
 pub mod interrupt;
 mod live;
+mod numbers;
 mod place;
 mod progress;
 mod table;
+mod tensor;
 
 use std::fmt::Display;
 
@@ -35,10 +37,12 @@ pub use progress::{Progress, ProgressIter, progress};
 pub use rebit_wire::MimeBundle;
 pub(crate) use rebit_wire::escape_html;
 pub use table::{Cell, IntoRow, Table};
+pub use tensor::Element;
 
 use rebit_wire::{Message, Value};
 
 pub(crate) use place::{Place, place};
+pub(crate) use tensor::{TensorSummary, shape_text};
 
 /// Something that can be shown in one or several forms.
 pub trait Show {
