@@ -1,5 +1,6 @@
 //! The rebit kernel: sessions of compiled cells, and the front ends that use them.
 
+pub mod analyser;
 pub mod doctor;
 pub mod error;
 pub mod files;

@@ -12,7 +12,6 @@ use super::kernel::Kernel;
 use super::say::media;
 use super::wire::child_of;
 use crate::language::Completions;
-use crate::language::assist::Answers;
 use crate::language::place::{byte_offset, code_point};
 use crate::locked;
 
@@ -20,7 +19,6 @@ use crate::locked;
 pub struct Assist {
     kernel: Arc<Kernel>,
     replies: UnboundedSender<JupyterMessage>,
-    answers: Answers,
 }
 
 impl Assist {
@@ -30,11 +28,7 @@ impl Assist {
         replies: UnboundedSender<JupyterMessage>,
     ) -> std::io::Result<mpsc::Sender<JupyterMessage>> {
         let (sender, requests) = mpsc::channel();
-        let mut assist = Assist {
-            kernel,
-            replies,
-            answers: Answers::default(),
-        };
+        let assist = Assist { kernel, replies };
         std::thread::Builder::new()
             .name("assist".to_string())
             .spawn(move || {
@@ -45,22 +39,19 @@ impl Assist {
         Ok(sender)
     }
 
-    fn serve(&mut self, request: &JupyterMessage) {
+    fn serve(&self, request: &JupyterMessage) {
         let iopub = self.kernel.iopub.clone();
         iopub.status(request, Status::busy());
-        if let Some(start) = locked(&self.kernel.assistant).take() {
-            self.answers = Answers::new(Some(start));
-        }
         let known = locked(&self.kernel.known).clone();
         let content: Option<JupyterMessageContent> = match &request.content {
             JupyterMessageContent::CompleteRequest(r) => {
                 let cursor = byte_offset(&r.code, r.cursor_pos);
-                let found = self.answers.complete(&known, &r.code, cursor);
+                let found = locked(&self.kernel.answers).complete(&known, &r.code, cursor);
                 Some(completions(&r.code, found).into())
             }
             JupyterMessageContent::InspectRequest(r) => {
                 let cursor = byte_offset(&r.code, r.cursor_pos);
-                let found = self.answers.inspect(&known, &r.code, cursor);
+                let found = locked(&self.kernel.answers).inspect(&known, &r.code, cursor);
                 let reply = InspectReply {
                     found: found.is_some(),
                     data: media(found.unwrap_or_default()),

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
+use crate::analyser::Analyser;
 use crate::error::Result;
-use crate::language::assist::StartAssistant;
+use crate::language::assist::Answers;
 use crate::output::{Output, Reply};
-use crate::session::analyser::Analyser;
 use crate::session::{Options, Reader, Session};
 use crate::workshop;
 
@@ -33,8 +33,8 @@ pub struct Started {
     pub evaluator: Box<dyn Evaluator>,
     /// Interrupts them.
     pub interrupt: Interrupt,
-    /// Starts the assistant, when somebody first asks for one.
-    pub assistant: StartAssistant,
+    /// Completion and help.
+    pub answers: Answers,
 }
 
 /// Starts an evaluator on the thread that will own it.
@@ -60,13 +60,17 @@ pub fn start_session(options: Options) -> Start {
         let library = workshop::prepare(&mut |step| {
             log::info!("compiling {} ({} of {})", step.name, step.done, step.total);
         })?;
+        let of_analyser = library.clone();
+        let answers = Answers::new(Box::new(move || {
+            Ok(Box::new(Analyser::start(&of_analyser)?))
+        }));
         let mut session = Session::start(&library, options)?;
         session.on_idle_output(idle_sink);
         let handle = session.interrupt_handle();
         Ok(Started {
             evaluator: Box::new(session),
             interrupt: Arc::new(move || handle.interrupt()),
-            assistant: Box::new(move || Ok(Box::new(Analyser::start(&library)?))),
+            answers,
         })
     })
 }

@@ -16,7 +16,7 @@ use super::history::History;
 use super::iopub::IoPub;
 use super::stdin::Prompt;
 use super::wire::PROTOCOL;
-use crate::language::assist::StartAssistant;
+use crate::language::assist::Answers;
 use crate::language::known::Known;
 use crate::locked;
 
@@ -32,8 +32,8 @@ pub struct Kernel {
     pub known: Mutex<Known>,
     /// Interrupts the running cell; absent while the session starts.
     pub interrupt: OnceLock<Interrupt>,
-    /// Starts the assistant; absent while the session starts.
-    pub assistant: Mutex<Option<StartAssistant>>,
+    /// Completion and help; without an analyser while the session starts.
+    pub answers: Mutex<Answers>,
     /// The ports, for `connect_request`.
     pub ports: Value,
     cells: Cells,
@@ -65,7 +65,7 @@ impl Kernel {
             history: Mutex::new(history),
             known: Mutex::default(),
             interrupt: OnceLock::new(),
-            assistant: Mutex::default(),
+            answers: Mutex::default(),
             ports,
             cells: Cells::default(),
             ending: AtomicBool::new(false),

@@ -1,7 +1,10 @@
 //! The commands a cell may start with, and those which are answered without the session.
 
-use super::index;
-use super::known::{self, Known};
+use std::sync::Mutex;
+
+use super::assist::Answers;
+use super::known::Known;
+use crate::locked;
 use crate::output::{Bundle, Failure};
 
 /// The commands worth knowing, with one line each.
@@ -60,7 +63,7 @@ pub enum Answer {
 
 /// The answer to a cell that is one of the kernel's own commands (`:help`, `:doc NAME`, `?NAME`);
 /// `None` for every other cell.
-pub fn answer(cell: &str, known: &Known) -> Option<Answer> {
+pub fn answer(cell: &str, known: &Known, answers: &Mutex<Answers>) -> Option<Answer> {
     let cell = cell.trim();
     if cell.contains('\n') {
         return None;
@@ -72,7 +75,7 @@ pub fn answer(cell: &str, known: &Known) -> Option<Answer> {
         .strip_prefix('?')
         .or_else(|| cell.strip_prefix(":doc ").map(str::trim));
     let name = asked?.trim();
-    if let Some(found) = known::describe_name(known, index::library(), name) {
+    if let Some(found) = locked(answers).describe(known, name) {
         return Some(Answer::Page(found));
     }
     // The session's own `:doc` may know more; `?name` is not Rust and would only confuse it.
@@ -134,18 +137,20 @@ mod tests {
             variables: vec![("x".into(), "i32".into())],
             preamble: String::new(),
         };
-        let page = |cell: &str| match answer(cell, &known) {
+        let answers = Mutex::default();
+        let answer = |cell: &str| answer(cell, &known, &answers);
+        let page = |cell: &str| match answer(cell) {
             Some(Answer::Page(data)) => Some(data["text/plain"].as_str().unwrap().to_string()),
             _ => None,
         };
         assert!(page(":help").unwrap().contains(":vars"));
         assert_eq!(page(":doc x").unwrap(), "let x: i32");
         assert_eq!(page("?x").unwrap(), "let x: i32");
-        assert!(answer(":vars", &known).is_none());
-        assert!(answer("x", &known).is_none());
-        assert!(answer(":doc no_such_name_anywhere", &known).is_none());
+        assert!(answer(":vars").is_none());
+        assert!(answer("x").is_none());
+        assert!(answer(":doc no_such_name_anywhere").is_none());
         assert!(matches!(
-            answer("?no_such_name_anywhere", &known),
+            answer("?no_such_name_anywhere"),
             Some(Answer::Failed(_))
         ));
     }

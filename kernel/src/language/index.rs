@@ -172,7 +172,7 @@ mod tests {
         let of =
             |module: &str| -> Vec<&str> { index.within(module).map(|e| e.name.as_str()).collect() };
         assert_eq!(of("quant"), ["round", "round", "Range", "Side"]);
-        assert_eq!(of("demo"), ["quant", "prelude", "Matrix", "claim"]);
+        assert_eq!(of("demo"), ["quant", "prelude", "claim", "Matrix"]);
         let free: Vec<_> = index.free().map(|e| e.name.as_str()).collect();
         assert_eq!(free, ["claim", "quant", "round", "round", "Alias"]);
         for hidden in ["hidden", "t", "Unseen", "unseen_method", "OnGpu", "inner"] {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::index::{Entry, Index, Kind};
-use super::lexer::{KEYWORDS, names};
+use super::lexer::{self, KEYWORDS, names};
 use super::place::{self, Context, Place};
 use super::{Completion, Completions, commands};
 use crate::output::Bundle;
@@ -126,13 +126,43 @@ pub fn complete(known: &Known, index: &Index, code: &str, cursor: usize) -> Comp
 
 /// Help for the name at byte `cursor`: signature and documentation as text and Markdown.
 pub fn inspect(known: &Known, index: &Index, code: &str, cursor: usize) -> Option<Bundle> {
-    let mut place = place::at(code, cursor);
-    if place.word.is_empty() {
+    describe(known, index, &asked(code, cursor))
+}
+
+/// Whether the word at byte `cursor` is a command.
+pub fn is_command(code: &str, cursor: usize) -> bool {
+    asked(code, cursor).context == Context::Command
+}
+
+/// Whether the word at byte `cursor` is a type of the library, and not one of the user's own.
+pub fn is_library_type(known: &Known, index: &Index, code: &str, cursor: usize) -> bool {
+    let place = asked(code, cursor);
+    let own = |text: &str| {
+        let mut before = "";
+        lexer::tokens(text).filter(|t| !t.is_trivia()).any(|token| {
+            let word = &text[token.range()];
+            let defines = matches!(before, "struct" | "enum" | "union" | "trait" | "type");
+            before = word;
+            defines && word == place.word
+        })
+    };
+    let entry = match &place.context {
+        Context::Name | Context::Path(_) => index.named(&place.word),
+        _ => None,
+    };
+    entry.is_some_and(|entry| entry.kind == Kind::Class) && !own(&known.preamble) && !own(code)
+}
+
+/// The place that somebody asks about.
+fn asked(code: &str, cursor: usize) -> Place {
+    let place = place::at(code, cursor);
+    match code.get(..cursor) {
         // Right behind `name(` or `name!(` the reader means `name`.
-        let before = code.get(..cursor)?.trim_end_matches(['(', '!', ' ']);
-        place = place::at(code, before.len());
+        Some(before) if place.word.is_empty() => {
+            place::at(code, before.trim_end_matches(['(', '!', ' ']).len())
+        }
+        _ => place,
     }
-    describe(known, index, &place)
 }
 
 /// Help for a name given as text (`quant::round`, `a.shape`, `println`).
@@ -176,20 +206,23 @@ fn describe(known: &Known, index: &Index, place: &Place) -> Option<Bundle> {
     Some(card(&entry.signature, &documentation(index, entry)))
 }
 
-/// What is written about an entry; for a type also what belongs to it, a line each.
+/// What is written about an entry; for a type also what belongs to it.
 fn documentation(index: &Index, entry: &Entry) -> String {
-    let mut text = entry.docs.clone();
-    let mut members = index.of(&entry.name).peekable();
-    if entry.kind == Kind::Class && members.peek().is_some() {
-        text.push_str("\n\n---\n");
-        for member in members {
-            let first = member.docs.lines().next().unwrap_or_default();
-            let signature = member.signature.split_whitespace();
-            let signature = signature.collect::<Vec<_>>().join(" ");
-            text.push_str(&format!("\n- `{signature}` {first}"));
-        }
+    match entry.kind {
+        Kind::Class => format!("{}\n\n{}", entry.docs, list_of_members(index, entry)),
+        _ => entry.docs.clone(),
     }
-    text.trim_start().to_string()
+    .trim()
+    .to_string()
+}
+
+fn list_of_members(index: &Index, entry: &Entry) -> String {
+    let lines = index.of(&entry.name).map(|member| {
+        let first = member.docs.lines().next().unwrap_or_default();
+        let signature: Vec<&str> = member.signature.split_whitespace().collect();
+        format!("- `{}` {first}", signature.join(" "))
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The only entry that fits; none when several do.
@@ -319,6 +352,10 @@ mod tests {
                 "{asked}"
             );
         }
+        let own = "struct Range(u8); Range";
+        assert!(is_library_type(&known, &index, "Range", 5));
+        assert!(!is_library_type(&known, &index, own, own.len()));
+        assert!(!is_library_type(&known, &index, "relu", 4));
         let of_type = plain("Range").unwrap();
         assert!(
             of_type.ends_with("\n- `fn width(&self) -> f32` Says more."),

@@ -46,6 +46,6 @@ pub struct Completions {
 pub struct Help {
     /// Signature and documentation as plain text.
     pub text: String,
-    /// The same as HTML.
-    pub html: String,
+    /// The same as Markdown.
+    pub markdown: String,
 }

@@ -26,7 +26,7 @@ pub struct Knowledge {
     /// What the last cell left behind.
     pub known: Known,
     /// Answers from it, and from the assistant.
-    pub answers: Answers,
+    pub answers: Arc<Mutex<Answers>>,
 }
 
 /// Completes what is being typed.
@@ -34,9 +34,11 @@ struct Tab(Arc<Mutex<Knowledge>>);
 
 impl Completer for Tab {
     fn complete(&mut self, line: &str, cursor: usize) -> Vec<Suggestion> {
-        let mut knowledge = locked(&self.0);
-        let known = knowledge.known.clone();
-        let found = knowledge.answers.complete(&known, line, cursor);
+        let (known, answers) = {
+            let knowledge = locked(&self.0);
+            (knowledge.known.clone(), knowledge.answers.clone())
+        };
+        let found = locked(&answers).complete(&known, line, cursor);
         let span = Span::new(
             found.start.min(cursor),
             found.end.max(cursor).min(line.len()),

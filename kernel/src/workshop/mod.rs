@@ -10,6 +10,7 @@
 //! | `tools`, `features`, `key` | what a build depends on | |
 //! | [`cargo`] | the real cargo with evcxr's settings | |
 //! | `prepared` | a compiled library | `tools`, `features` |
+//! | `interface` | what cells can see of the library's dependencies | |
 //! | `link` | folders of artefacts, by links | |
 //! | `recipe` | how cargo calls rustc for a cell | |
 //! | [`session_files`] | what lies in a session's folder | `prepared` |
@@ -22,6 +23,7 @@ mod cache;
 pub mod cargo;
 mod features;
 mod folder;
+mod interface;
 mod key;
 mod link;
 mod prepared;
@@ -33,5 +35,6 @@ mod tools;
 pub use cache::{is_prepared, prepare};
 pub use features::{FEATURES, Features};
 pub use folder::{SessionFolder, home};
+pub use interface::{NAMED_BY_CELLS, cut_down};
 pub use prepared::{BuildProgress, Prepared};
 pub use tools::{Tools, environment};

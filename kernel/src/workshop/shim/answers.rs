@@ -5,20 +5,19 @@
 //! the packages whose types appear in the library's signatures: reading the sources of all hundred
 //! dependencies took most of a session's start. What is missing there, rustc is asked for.
 
-use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::files;
+use crate::workshop::interface::cut_down;
 
 /// Stands for the session folder in a remembered answer.
 const SESSION: &str = "@SESSION@";
 /// The library's dependencies whose types cells hold in variables.
-const SEEN_BY_CELLS: [&str; 2] = ["dfdx", "rebit-wire"];
+const HELD_BY_CELLS: [&str; 2] = ["dfdx", "rebit-wire"];
 
 /// One remembered answer.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -79,7 +78,7 @@ pub fn answer(
     if args.iter().any(|arg| arg == "metadata")
         && let Ok(mut metadata) = serde_json::from_str(&answer.stdout)
     {
-        cut_down(&mut metadata);
+        cut_down(&mut metadata, &HELD_BY_CELLS);
         answer.stdout = metadata.to_string();
     }
     if let Ok(text) = serde_json::to_string(&answer)
@@ -91,98 +90,9 @@ pub fn answer(
     Ok(answer)
 }
 
-/// Keeps the cell crate and its dependencies, but of the library's only those that cells see.
-fn cut_down(metadata: &mut Value) {
-    let names: HashMap<String, String> = metadata["packages"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|p| {
-            Some((
-                p["id"].as_str()?.to_string(),
-                p["name"].as_str()?.to_string(),
-            ))
-        })
-        .collect();
-    let Some(root) = metadata["resolve"]["root"].as_str().map(str::to_string) else {
-        return;
-    };
-    let follow = |from: &str, to: &str| match names.get(from).map(String::as_str) {
-        Some("rebit") => names
-            .get(to)
-            .is_some_and(|n| SEEN_BY_CELLS.contains(&n.as_str())),
-        Some(name) => !SEEN_BY_CELLS.contains(&name),
-        None => false,
-    };
-    let mut kept = HashSet::from([root.clone()]);
-    let mut left = vec![root];
-    let nodes = metadata["resolve"]["nodes"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    while let Some(id) = left.pop() {
-        let node = nodes.iter().find(|node| node["id"] == id.as_str());
-        let next = node.and_then(|node| node["dependencies"].as_array());
-        for to in next.into_iter().flatten().filter_map(Value::as_str) {
-            if follow(&id, to) && kept.insert(to.to_string()) {
-                left.push(to.to_string());
-            }
-        }
-    }
-    let is_kept = |id: &Value| id.as_str().is_some_and(|id| kept.contains(id));
-    if let Some(packages) = metadata["packages"].as_array_mut() {
-        packages.retain(|package| is_kept(&package["id"]));
-    }
-    if let Some(nodes) = metadata["resolve"]["nodes"].as_array_mut() {
-        nodes.retain(|node| is_kept(&node["id"]));
-        for node in nodes {
-            if let Some(list) = node["dependencies"].as_array_mut() {
-                list.retain(is_kept);
-            }
-            if let Some(list) = node["deps"].as_array_mut() {
-                list.retain(|dep| is_kept(&dep["pkg"]));
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn only_what_cells_see_of_the_library_is_kept() {
-        let package = |name: &str| json!({"id": format!("{name}#1"), "name": name});
-        let node = |name: &str, to: &[&str]| {
-            let to: Vec<String> = to.iter().map(|n| format!("{n}#1")).collect();
-            let deps: Vec<Value> = to.iter().map(|id| json!({"pkg": id})).collect();
-            json!({"id": format!("{name}#1"), "dependencies": to, "deps": deps})
-        };
-        let names = [
-            "ctx", "rebit", "dfdx", "gemm", "plotters", "regex", "memchr",
-        ];
-        let mut metadata = json!({
-            "packages": names.map(package),
-            "resolve": {"root": "ctx#1", "nodes": [
-                node("ctx", &["rebit", "regex"]), node("rebit", &["dfdx", "plotters"]),
-                node("dfdx", &["gemm"]), node("gemm", &[]), node("plotters", &[]),
-                node("regex", &["memchr"]), node("memchr", &[]),
-            ]},
-        });
-        cut_down(&mut metadata);
-        let kept: Vec<&str> = metadata["packages"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|p| p["name"].as_str().unwrap())
-            .collect();
-        assert_eq!(kept, ["ctx", "rebit", "dfdx", "regex", "memchr"]);
-        let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
-        assert_eq!(nodes.len(), 5);
-        assert_eq!(nodes[1]["dependencies"], json!(["dfdx#1"]));
-        assert_eq!(nodes[2]["deps"], json!([]));
-    }
 
     #[test]
     fn an_answer_moves_to_the_next_session() {
