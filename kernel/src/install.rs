@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jupyter_protocol::JupyterKernelspec;
 
 use crate::error::{Error, Result};
+use crate::folders::{self, set};
 use crate::workshop;
 
 const LOGOS: [(&str, &[u8]); 3] = [
@@ -75,11 +76,6 @@ impl Place {
     }
 }
 
-fn set(name: &str) -> Option<PathBuf> {
-    let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
-    Some(PathBuf::from(value))
-}
-
 /// The user's Jupyter data folder.
 ///
 /// # Errors
@@ -88,15 +84,13 @@ pub fn user_data() -> Result<PathBuf> {
     if let Some(folder) = set("JUPYTER_DATA_DIR") {
         return Ok(folder);
     }
-    let home = set("HOME").ok_or_else(|| Error::Tool {
+    let folder = match cfg!(target_os = "macos") {
+        true => dirs::home_dir().map(|home| home.join("Library/Jupyter")),
+        false => dirs::data_dir().map(|data| data.join("jupyter")),
+    };
+    folder.ok_or_else(|| Error::Tool {
         what: "no home folder is known".to_string(),
         remedy: "Set HOME, or pass --prefix".to_string(),
-    })?;
-    Ok(match cfg!(target_os = "macos") {
-        true => home.join("Library/Jupyter"),
-        false => set("XDG_DATA_HOME")
-            .unwrap_or_else(|| home.join(".local/share"))
-            .join("jupyter"),
     })
 }
 
@@ -259,7 +253,7 @@ pub fn uninstall(place: &Place) -> Result<()> {
     println!("removed {}", folder.display());
     println!(
         "the compiled library stays in {}",
-        workshop::cache_folder().display()
+        folders::cache_folder().display()
     );
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! The rebit kernel: sessions of compiled cells, and the front ends that use them.
 
+pub mod analyser;
 pub mod doctor;
 pub mod error;
 pub mod files;
+pub mod folders;
 pub mod install;
 pub mod jupyter;
+pub mod language;
 pub mod notebook;
 pub mod output;
 pub mod render;
@@ -14,6 +17,13 @@ pub mod supervisor;
 pub mod workshop;
 
 pub use error::{Error, Result};
+
+/// The value inside a lock; a panic elsewhere never spoils it, since every change is a single step.
+pub fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
 
 /// The program that plays the parts of our children: this one, or `REBIT_EXE` where this one is a test.
 pub fn executable() -> Result<std::path::PathBuf> {

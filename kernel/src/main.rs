@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use rebit_kernel::jupyter::{self, evaluator};
-use rebit_kernel::session::{Options, analyser};
-use rebit_kernel::{doctor, install, notebook, repl, supervisor, workshop};
+use rebit_kernel::session::Options;
+use rebit_kernel::{analyser, doctor, install, notebook, repl, supervisor, workshop};
 
 /// Notebooks of compiled Rust cells, with the rebit library already loaded.
 #[derive(Parser)]

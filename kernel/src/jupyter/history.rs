@@ -5,9 +5,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jupyter_protocol::messaging::{HistoryEntry, HistoryReply, HistoryRequest};
+use regex::Regex;
 
 /// Files over this many bytes are cut to their younger half when a session starts.
 const LARGEST_FILE: u64 = 16 << 20;
@@ -28,19 +29,6 @@ pub struct History {
     file: Option<File>,
     session: usize,
     lines: Vec<Line>,
-}
-
-/// Where the history is kept: `REBIT_HISTORY`, else `$XDG_DATA_HOME/rebit/history.jsonl`, else the same
-/// under `~/.local/share`.
-pub fn default_file() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(file) = set("REBIT_HISTORY") {
-        return Some(PathBuf::from(file));
-    }
-    let data = set("XDG_DATA_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(set("HOME")?).join(".local/share")))?;
-    Some(data.join("rebit/history.jsonl"))
 }
 
 impl History {
@@ -133,11 +121,14 @@ impl History {
     }
 
     fn search(&self, pattern: &str, unique: bool, n: i32) -> Vec<&Line> {
+        let Some(pattern) = glob(pattern) else {
+            return Vec::new();
+        };
         let mut seen = std::collections::HashSet::new();
         let mut found: Vec<_> = self
             .cells()
             .rev()
-            .filter(|line| glob(pattern, &line.input))
+            .filter(|line| pattern.is_match(&line.input))
             .filter(|line| !unique || seen.insert(line.input.as_str()))
             .take(n.max(0) as usize)
             .collect();
@@ -209,34 +200,13 @@ fn halve(path: &Path) -> std::io::Result<()> {
     std::fs::rename(&new, path)
 }
 
-/// Whether `text` matches a pattern of `*` (anything) and `?` (one character), from end to end.
-fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t) = (0, 0);
-    // Where to go back to: after the last star, and the text position it covers up to.
-    let mut star = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p + 1, t));
-                p += 1;
-            }
-            Some(&c) if c == '?' || c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((after, covered)) => {
-                    p = after;
-                    t = covered + 1;
-                    star = Some((after, covered + 1));
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|&c| c == '*')
+/// A pattern of `*` (anything) and `?` (one character), from end to end.
+fn glob(pattern: &str) -> Option<Regex> {
+    let pattern = regex::escape(pattern)
+        .replace(r"\*", ".*")
+        .replace(r"\?", ".");
+    // Only a pattern of megabytes is refused.
+    Regex::new(&format!("(?s)^{pattern}$")).ok()
 }
 
 #[cfg(test)]
@@ -281,7 +251,9 @@ mod tests {
         assert_eq!(inputs(history.search("a*", true, 99)), ["a1", "a2"]);
         assert_eq!(inputs(history.search("a?", false, 2)), ["a1", "a2"]);
         assert!(history.search("2", false, 99).is_empty());
-        assert!(glob("*1*\n*", "x1y\nz") && !glob("?", "") && glob("**", ""));
+        let matches = |pattern, text| glob(pattern).unwrap().is_match(text);
+        assert!(matches("*1*\n*", "x1y\nz") && !matches("?", "") && matches("**", ""));
+        assert!(matches("fn f() {?[*", "fn f() {é[0]") && !matches("a.", "ab"));
     }
 
     #[test]

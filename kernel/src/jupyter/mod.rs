@@ -8,24 +8,19 @@
 //! | [`stdin`], [`heartbeat`] | the two small channels |
 //! | [`kernel`] | what the channels share |
 //! | [`evaluator`], [`execute`] | the session's thread: the queue of cells |
-//! | [`assist`], [`known`], [`index`], [`place`] | completion and help |
-//! | [`commands`], [`history`], [`is_complete`] | what their names say |
+//! | [`assist`] | completion and help, by [`crate::language`] |
+//! | [`history`] | what was run |
 //!
 //! The sockets are bound before anything else, so the kernel answers within milliseconds of its start
 //! while the session warms up behind it.
 
 pub mod assist;
-pub mod commands;
 pub mod evaluator;
 pub mod execute;
 pub mod heartbeat;
 pub mod history;
-pub mod index;
 pub mod iopub;
-pub mod is_complete;
 pub mod kernel;
-pub mod known;
-pub mod place;
 pub mod queue;
 pub mod say;
 pub mod shell;
@@ -118,7 +113,7 @@ async fn serve(connection: ConnectionInfo, start: Start) -> Result<()> {
     let kernel = Arc::new(Kernel::new(
         iopub,
         Prompt::new(asks),
-        History::open(history::default_file().as_deref()),
+        History::open(crate::folders::history_file().as_deref()),
         json!({
             "status": "ok",
             "shell_port": connection.shell_port, "iopub_port": connection.iopub_port,
@@ -225,23 +220,12 @@ async fn orphaned(kernel: Arc<Kernel>) {
 
 /// Log lines go to standard error, where front ends collect them; `REBIT_LOG=info` shows more.
 fn install_log() {
-    struct Stderr;
-    impl log::Log for Stderr {
-        fn enabled(&self, _: &log::Metadata) -> bool {
-            true
-        }
-        fn log(&self, record: &log::Record) {
-            eprintln!("[rebit] {}: {}", record.level(), record.args());
-        }
-        fn flush(&self) {}
-    }
-    let level = match std::env::var("REBIT_LOG").as_deref() {
-        Ok("debug") => log::LevelFilter::Debug,
-        Ok("info") => log::LevelFilter::Info,
-        _ => log::LevelFilter::Warn,
-    };
+    use std::io::Write as _;
+    let logger = env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Warn)
+        .parse_env("REBIT_LOG")
+        .format(|out, record| writeln!(out, "[rebit] {}: {}", record.level(), record.args()))
+        .try_init();
     // A logger that is already there is as good.
-    if log::set_logger(&Stderr).is_ok() {
-        log::set_max_level(level);
-    }
+    drop(logger);
 }

@@ -12,9 +12,10 @@ use jupyter_protocol::messaging::{
 use jupyter_zmq_client::{RouterRecvConnection, RouterSendConnection};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::is_complete;
-use super::kernel::{Kernel, locked};
+use super::kernel::Kernel;
 use super::wire::{self, Fault, child_of};
+use crate::language::is_complete::{Completeness, judge};
+use crate::locked;
 
 /// Serves the channel.
 pub struct Shell {
@@ -84,7 +85,12 @@ impl Shell {
         Ok(match &request.content {
             Content::KernelInfoRequest(_) => Some(self.kernel.info()),
             Content::IsCompleteRequest(r) => {
-                Some(IsCompleteReply::from(is_complete::judge(&r.code)).into())
+                let reply = match judge(&r.code) {
+                    Completeness::Complete => IsCompleteReply::complete(),
+                    Completeness::Incomplete(n) => IsCompleteReply::incomplete(" ".repeat(n)),
+                    Completeness::Invalid => IsCompleteReply::invalid(),
+                };
+                Some(reply.into())
             }
             Content::HistoryRequest(r) => Some(locked(&self.kernel.history).answer(r).into()),
             // No comm is ever open on this side.

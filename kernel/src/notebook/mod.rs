@@ -10,7 +10,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use file::Notebook;
+use rebit_wire::Budget;
 use recorder::Recorder;
 pub use report::{CellReport, Report};
 use screen::Screen;
@@ -21,29 +23,6 @@ use crate::output::{Failure, Output, Reply};
 use crate::session::{InterruptHandle, Options, Session};
 use crate::workshop::{self, Prepared};
 
-/// How much a notebook may take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Budget {
-    /// About three minutes.
-    Quick,
-    /// About twenty minutes: the committed outputs.
-    #[default]
-    Standard,
-    /// The paper's own sizes.
-    Full,
-}
-
-impl Budget {
-    /// The word that notebooks see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Budget::Quick => "quick",
-            Budget::Standard => "standard",
-            Budget::Full => "full",
-        }
-    }
-}
-
 /// The command line of `rebit run`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Run {
@@ -51,7 +30,7 @@ pub struct Run {
     #[arg(required = true)]
     pub notebooks: Vec<PathBuf>,
     /// How much the notebooks may take
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = budget_words(), default_value_t)]
     pub budget: Budget,
     /// Write cells, claims and findings to this JSON file
     #[arg(long, value_name = "FILE.json")]
@@ -65,6 +44,12 @@ pub struct Run {
     /// Seconds that one cell may take
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
+}
+
+/// The words for budgets, so that the help and a refusal can name them.
+fn budget_words() -> impl TypedValueParser<Value = Budget> {
+    let words = PossibleValuesParser::new(Budget::ALL.map(Budget::as_str));
+    words.try_map(|word| word.parse::<Budget>())
 }
 
 /// Runs all notebooks; true when every cell ran and every claim holds.

@@ -10,15 +10,15 @@ use std::sync::{Arc, Mutex};
 
 use reedline::Signal;
 
+use crate::analyser::Analyser;
 use crate::error::{Error, Result};
 use crate::install::prepare_visibly;
-use crate::jupyter::assist::Answers;
-use crate::jupyter::commands::{self, Answer};
-use crate::jupyter::evaluator::{Evaluator, StartAssistant};
-use crate::jupyter::is_complete::{Completeness, judge};
-use crate::jupyter::kernel::{Known, locked};
+use crate::language::assist::{Answers, Assistant};
+use crate::language::commands::{self, Answer};
+use crate::language::is_complete::{Completeness, judge};
+use crate::language::known::Known;
+use crate::locked;
 use crate::output::Reply;
-use crate::session::analyser::Analyser;
 use crate::session::{InputRequest, InterruptHandle, Options, Session};
 use editor::{CellPrompt, Knowledge};
 use printer::Printer;
@@ -30,16 +30,19 @@ use printer::Printer;
 pub fn run(options: Options) -> Result<bool> {
     let library = prepare_visibly()?;
     let session = Session::start(&library, options)?;
-    let assistant: StartAssistant = Box::new(move || Ok(Box::new(Analyser::start(&library)?)));
     interrupt_with_ctrl_c(session.interrupt_handle())?;
     let mut repl = Repl {
         session,
         printer: Printer::new(),
-        known: Known::default(),
+        knowledge: Arc::default(),
     };
     repl.learn();
     match std::io::stdin().is_terminal() {
-        true => repl.converse(assistant),
+        true => {
+            let start = move || Ok(Box::new(Analyser::start(&library)?) as Box<dyn Assistant>);
+            locked(&repl.knowledge).answers = Arc::new(Mutex::new(Answers::new(Box::new(start))));
+            repl.converse()
+        }
         false => repl.read_all(),
     }
 }
@@ -47,7 +50,7 @@ pub fn run(options: Options) -> Result<bool> {
 struct Repl {
     session: Session,
     printer: Printer,
-    known: Known,
+    knowledge: Arc<Mutex<Knowledge>>,
 }
 
 /// What follows a cell.
@@ -60,12 +63,8 @@ enum Next {
 
 impl Repl {
     /// The conversation at a terminal; Ctrl-D or `:quit` ends it.
-    fn converse(mut self, assistant: StartAssistant) -> Result<bool> {
-        let knowledge = Arc::new(Mutex::new(Knowledge {
-            known: self.known.clone(),
-            answers: Answers::new(Some(assistant)),
-        }));
-        let mut editor = editor::editor(knowledge.clone());
+    fn converse(mut self) -> Result<bool> {
+        let mut editor = editor::editor(self.knowledge.clone());
         println!(
             "rebit {} · :help · Ctrl-D leaves",
             env!("CARGO_PKG_VERSION")
@@ -83,7 +82,6 @@ impl Repl {
                         break;
                     }
                     number += 1;
-                    locked(&knowledge).known = self.known.clone();
                 }
                 // The line is dropped, as in a shell.
                 Ok(Signal::CtrlC) => {}
@@ -124,7 +122,11 @@ impl Repl {
         if matches!(trimmed, ":quit" | ":q" | ":exit") {
             return Next::Leave;
         }
-        match commands::answer(trimmed, &self.known) {
+        let (known, answers) = {
+            let knowledge = locked(&self.knowledge);
+            (knowledge.known.clone(), knowledge.answers.clone())
+        };
+        match commands::answer(trimmed, &known, &answers) {
             Some(Answer::Page(data)) => {
                 self.printer.page(&data);
                 return Next::Continue;
@@ -151,9 +153,9 @@ impl Repl {
     }
 
     fn learn(&mut self) {
-        self.known = Known {
-            variables: Evaluator::variables(&self.session),
-            preamble: Evaluator::preamble(&self.session),
+        locked(&self.knowledge).known = Known {
+            variables: self.session.variables(),
+            preamble: self.session.preamble(),
         };
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 
+use anstream::adapter::strip_str;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::figure::{self, Protocol};
@@ -153,7 +154,7 @@ impl Printer {
     fn coloured(&self, text: &str) -> String {
         match self.colours {
             true => text.to_string(),
-            false => without_escapes(text),
+            false => strip_str(text).to_string(),
         }
     }
 }
@@ -225,27 +226,6 @@ fn without_tags(html: &str) -> String {
     lines.join("\n").trim().to_string()
 }
 
-/// Text without colours and other escape sequences.
-fn without_escapes(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c != '\x1b' {
-            out.push(c);
-            continue;
-        }
-        if chars.next() == Some('[') {
-            // Parameters end with the first letter.
-            for c in chars.by_ref() {
-                if c.is_ascii_alphabetic() {
-                    break;
-                }
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,7 +251,10 @@ mod tests {
     }
 
     #[test]
-    fn escapes_are_removed() {
-        assert_eq!(without_escapes("\x1b[1;31merror\x1b[0m: x"), "error: x");
+    fn without_colours_no_escape_is_printed() {
+        let mut printer = Printer::new();
+        printer.colours = false;
+        let text = "\x1b[1;31merror\x1b[0m:\tx\n\x1b]0;title\x07y";
+        assert_eq!(printer.coloured(text), "error:\tx\ny");
     }
 }

@@ -12,7 +12,8 @@ use super::worker::{self, Setup};
 use super::{Options, Session};
 use crate::error::{Error, Result};
 use crate::supervisor;
-use crate::workshop::{self, Prepared, SessionFolder, build, shim};
+use crate::workshop::session_files::SESSION;
+use crate::workshop::{self, Prepared, SessionFolder, cargo};
 
 impl Session {
     /// Starts a session with the prepared library loaded (about two seconds).
@@ -41,12 +42,7 @@ impl Session {
         if let Some(workdir) = &options.workdir {
             supervisor.current_dir(workdir);
         }
-        for name in [
-            "EVCXR_TMPDIR",
-            "EVCXR_CONFIG_DIR",
-            "RUST_SRC_PATH",
-            shim::SESSION,
-        ] {
+        for name in ["EVCXR_TMPDIR", "EVCXR_CONFIG_DIR", "RUST_SRC_PATH", SESSION] {
             supervisor.env_remove(name);
         }
         let jobs = {
@@ -59,16 +55,16 @@ impl Session {
                 std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)))
                     .map_err(|e| Error::Session(format!("PATH: {e}")))?;
             // Of two sessions in one process the second finds the first one's settings.
-            if std::env::var_os(build::HOME).is_none() {
+            if std::env::var_os(cargo::HOME).is_none() {
                 let home = std::env::var_os("CARGO_HOME").unwrap_or_default();
                 // SAFETY: as below.
-                unsafe { std::env::set_var(build::HOME, home) };
+                unsafe { std::env::set_var(cargo::HOME, home) };
             }
-            build::own_home(&mut supervisor);
+            cargo::own_home(&mut supervisor);
             // SAFETY: Rust's own readers of the environment are synchronised with these writers, and no
             // other thread of ours reads it through C while a session starts.
             unsafe {
-                std::env::set_var(shim::SESSION, &home.path);
+                std::env::set_var(SESSION, &home.path);
                 // The analyser looks for cargo there before anywhere else.
                 std::env::set_var("CARGO_HOME", &home.path);
                 std::env::set_var("EVCXR_TMPDIR", &folder.path);

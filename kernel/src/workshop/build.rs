@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use super::shim::{CAPTURE, Capture, Recipe};
+use super::cargo::{cargo, write_profile};
+use super::link::link_tree;
+use super::recipe::{CAPTURE, Capture, Recipe};
 use super::{BuildProgress, Prepared};
 use crate::error::{Error, Result};
-pub use crate::files::write;
+use crate::files::write;
 
 /// The cell crate's manifest as evcxr writes it: same settings, same artefacts.
 fn manifest(dependencies: &str) -> String {
@@ -22,34 +24,14 @@ fn manifest(dependencies: &str) -> String {
     )
 }
 
-/// Cells are compiled quickly, what they depend on is compiled well.
-const PROFILE: &str = "\
-[profile.dev.package.\"*\"]
-opt-level = 3
-debug = false
-debug-assertions = false
-overflow-checks = false
-codegen-units = 16
-incremental = false
-";
-
-/// Writes the profile where cargo finds it from every session folder.
-pub fn write_profile(folder: &Path) -> Result<()> {
-    let path = folder.join(".cargo/config.toml");
-    if fs::read_to_string(&path).is_ok_and(|text| text == PROFILE) {
-        return Ok(());
-    }
-    fs::create_dir_all(folder.join(".cargo")).map_err(|e| Error::io(&path, e))?;
-    write(&path, PROFILE.as_bytes())
-}
-
 /// Builds `prepared.master`; the caller holds the lock of the cache.
 ///
-/// Begins from what an earlier build left (or from the newest finished one), so that a change of the
+/// Begins from what an earlier build left (or from the `newest` finished one), so that a change of the
 /// library compiles the library and not its hundred dependencies.
 pub fn build(
     prepared: &Prepared,
     key: &str,
+    newest: Option<&Path>,
     progress: &mut dyn FnMut(BuildProgress),
 ) -> Result<()> {
     let master = &prepared.master;
@@ -60,8 +42,8 @@ pub fn build(
     }
     let target = place.join("base/target");
     if !target.exists()
-        && let Some(newest) = super::cache::finished(cache).first()
-        && super::shim::link_tree(&newest.join("base/target"), &target).is_err()
+        && let Some(newest) = newest
+        && link_tree(&newest.join("base/target"), &target).is_err()
     {
         fs::remove_dir_all(&place).map_err(|e| Error::io(&place, e))?;
     }
@@ -222,34 +204,5 @@ fn explain(lines: &[String], prepared: &Prepared) -> Error {
             library: prepared.library.clone(),
             report: lines[lines.len().saturating_sub(40)..].join("\n"),
         }
-    }
-}
-
-/// The real cargo in `folder` with the settings that evcxr gives it.
-pub fn cargo(tools: &super::Tools, folder: &Path) -> Command {
-    let mut command = Command::new(&tools.cargo);
-    command
-        .current_dir(folder)
-        .env("CARGO_TARGET_DIR", "target")
-        .env("CARGO_BUILD_BUILD_DIR", "target")
-        .env("RUSTC", &tools.rustc)
-        .env("RUSTFLAGS", "-Cprefer-dynamic")
-        .env_remove("CARGO")
-        .stdin(Stdio::null());
-    own_home(&mut command);
-    command
-}
-
-/// Environment: the user's CARGO_HOME while a session's folder stands in its place; empty for none.
-pub const HOME: &str = "REBIT_CARGO_HOME";
-
-/// Gives a command the user's own CARGO_HOME.
-pub fn own_home(command: &mut Command) {
-    if let Some(home) = std::env::var_os(HOME) {
-        match home.is_empty() {
-            true => command.env_remove("CARGO_HOME"),
-            false => command.env("CARGO_HOME", home),
-        };
-        command.env_remove(HOME);
     }
 }

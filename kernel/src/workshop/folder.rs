@@ -4,18 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
-use super::{Prepared, build, cache_folder, shim};
+use super::Prepared;
+use super::cargo::write_profile;
+use super::session_files::{Settings, session_folders};
 use crate::error::{Error, Result};
-
-/// The folders of all sessions that use this cache, dead ones too.
-pub fn session_folders(cache: &Path) -> Vec<PathBuf> {
-    fs::read_dir(cache.join("sessions"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .collect()
-}
+use crate::folders::cache_folder;
 
 /// The folder of one session, removed with it.
 pub struct SessionFolder {
@@ -40,7 +33,7 @@ impl SessionFolder {
         }
         let parent = cache.join("sessions");
         fs::create_dir_all(&parent).map_err(|e| Error::io(&parent, e))?;
-        build::write_profile(&cache)?;
+        write_profile(&cache)?;
         let path = tempfile::Builder::new()
             .prefix(&format!("{}-", std::process::id()))
             .tempdir_in(&parent)
@@ -53,7 +46,7 @@ impl SessionFolder {
         write("alive", b"")?;
         let alive = fs::File::open(path.join("alive")).map_err(|e| Error::io(&path, e))?;
         alive.lock().map_err(|e| Error::io(&path, e))?;
-        shim::install(&path, prepared)?;
+        install(&path, prepared)?;
         let lock = prepared.master.join("base/Cargo.lock");
         fs::copy(&lock, path.join("Cargo.lock")).map_err(|e| Error::io(&lock, e))?;
         Ok(SessionFolder {
@@ -61,6 +54,24 @@ impl SessionFolder {
             _alive: alive,
         })
     }
+}
+
+/// Puts `bin/cargo` and `bin/rustup` into a session folder.
+///
+/// # Errors
+/// When the folder cannot be written.
+fn install(session: &Path, prepared: &Prepared) -> Result<()> {
+    Settings::new(prepared).write(session)?;
+    let bin = session.join("bin");
+    fs::create_dir_all(&bin).map_err(|e| Error::io(&bin, e))?;
+    let exe = crate::executable()?;
+    for name in ["cargo", "rustup"] {
+        let link = bin.join(name);
+        std::os::unix::fs::symlink(&exe, &link).map_err(|e| Error::io(&link, e))?;
+    }
+    // Asked for its version again and again; behind rustup's proxy each answer takes longer.
+    let link = bin.join("rustc");
+    std::os::unix::fs::symlink(&prepared.tools.rustc, &link).map_err(|e| Error::io(&link, e))
 }
 
 /// The folder whose tools all sessions of this process use, there while one of them is.

@@ -9,6 +9,7 @@
 mod activations;
 mod builder;
 mod checkpoint;
+mod display;
 mod edsr;
 mod exec;
 mod extent;

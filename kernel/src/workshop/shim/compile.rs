@@ -4,14 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::pool;
 use super::questions::{read_manifest, restore_lock};
-use super::recipe::{Capture, Recipe};
-use super::seed::seed;
 use super::thin::with_library_store;
 use super::timed::become_rustc;
-use super::{BUILD_LOG, CAPTURE, FULL_TYPES, NO_CHECK, OWN_LOCK, SO_PATH, Settings, failed};
-use crate::workshop::build;
+use super::{failed, pool};
+use crate::error::Result;
+use crate::files;
+use crate::workshop::cargo::cargo;
+use crate::workshop::link::link_tree;
+use crate::workshop::recipe::{CAPTURE, Capture, Recipe};
+use crate::workshop::session_files::{BUILD_LOG, FULL_TYPES, NO_CHECK, OWN_LOCK, Settings};
+
+/// evcxr's own variable: where it expects the path of the compiled cell.
+const SO_PATH: &str = "EVCXR_EXECUTION_SO_PATH";
 
 fn out_folder(session: &Path, settings: &Settings) -> PathBuf {
     let host = settings.tools.host();
@@ -100,7 +105,7 @@ fn compile_with_cargo(
     let before = length(&log);
     let mut code = 1;
     for offline in [true, false] {
-        let mut command = build::cargo(&settings.tools, session);
+        let mut command = cargo(&settings.tools, session);
         command
             .args(&args)
             .args([
@@ -144,6 +149,21 @@ fn compile_with_cargo(
         eprintln!("{error}");
     }
     code
+}
+
+/// Gives a session the finished library's artefacts: links for what is never rewritten, copies of the
+/// rest.
+fn seed(session: &Path, settings: &Settings) -> Result<()> {
+    let mark = session.join("seeded");
+    if mark.exists() {
+        return Ok(());
+    }
+    link_tree(
+        &settings.master.join("base/target"),
+        &session.join("target"),
+    )?;
+    pool::take(session, &settings.master)?;
+    files::write(&mark, b"")
 }
 
 /// Runs a command; its `Compiling` and `Downloading` lines go to the log instead of the caller.

@@ -4,19 +4,20 @@
 
 use std::collections::BTreeMap;
 
-use super::commands;
 use super::index::{Entry, Index, Kind};
-use super::kernel::Known;
+use super::lexer::{self, KEYWORDS, names};
 use super::place::{self, Context, Place};
+use super::{Completion, Completions, commands};
 use crate::output::Bundle;
-use crate::session::analyser::{Completion, Completions};
 
-const KEYWORDS: &[&str] = &[
-    "as", "async", "await", "break", "const", "continue", "dyn", "else", "enum", "extern", "false",
-    "fn", "for", "if", "impl", "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref",
-    "return", "self", "static", "struct", "super", "trait", "true", "type", "unsafe", "use",
-    "where", "while",
-];
+/// What is known about the session between two cells.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Variables with their types.
+    pub variables: Vec<(String, String)>,
+    /// The session as source text.
+    pub preamble: String,
+}
 
 /// Names of the standard prelude, and its macros.
 const STANDARD: &[(&str, Kind)] = &[
@@ -65,10 +66,10 @@ impl Found<'_> {
         }
     }
 
-    /// Words of the user's own code, except the one that is being typed.
-    fn words(&mut self, text: &str) {
+    /// Names in the user's own code, except the one that is being typed.
+    fn names_in(&mut self, text: &str) {
         let typed = self.typed;
-        for word in words(text).filter(|word| word.len() > 1 && *word != typed) {
+        for word in names(text).filter(|word| word.len() > 1 && *word != typed) {
             self.offer(word, "instance", word);
         }
     }
@@ -108,8 +109,8 @@ pub fn complete(known: &Known, index: &Index, code: &str, cursor: usize) -> Comp
             for (name, kind) in STANDARD {
                 found.offer(name, kind.as_str(), name);
             }
-            found.words(&known.preamble);
-            found.words(code);
+            found.names_in(&known.preamble);
+            found.names_in(code);
         }
     }
     let items = found
@@ -125,13 +126,43 @@ pub fn complete(known: &Known, index: &Index, code: &str, cursor: usize) -> Comp
 
 /// Help for the name at byte `cursor`: signature and documentation as text and Markdown.
 pub fn inspect(known: &Known, index: &Index, code: &str, cursor: usize) -> Option<Bundle> {
-    let mut place = place::at(code, cursor);
-    if place.word.is_empty() {
+    describe(known, index, &asked(code, cursor))
+}
+
+/// Whether the word at byte `cursor` is a command.
+pub fn is_command(code: &str, cursor: usize) -> bool {
+    asked(code, cursor).context == Context::Command
+}
+
+/// Whether the word at byte `cursor` is a type of the library, and not one of the user's own.
+pub fn is_library_type(known: &Known, index: &Index, code: &str, cursor: usize) -> bool {
+    let place = asked(code, cursor);
+    let own = |text: &str| {
+        let mut before = "";
+        lexer::tokens(text).filter(|t| !t.is_trivia()).any(|token| {
+            let word = &text[token.range()];
+            let defines = matches!(before, "struct" | "enum" | "union" | "trait" | "type");
+            before = word;
+            defines && word == place.word
+        })
+    };
+    let entry = match &place.context {
+        Context::Name | Context::Path(_) => index.named(&place.word),
+        _ => None,
+    };
+    entry.is_some_and(|entry| entry.kind == Kind::Class) && !own(&known.preamble) && !own(code)
+}
+
+/// The place that somebody asks about.
+fn asked(code: &str, cursor: usize) -> Place {
+    let place = place::at(code, cursor);
+    match code.get(..cursor) {
         // Right behind `name(` or `name!(` the reader means `name`.
-        let before = code.get(..cursor)?.trim_end_matches(['(', '!', ' ']);
-        place = place::at(code, before.len());
+        Some(before) if place.word.is_empty() => {
+            place::at(code, before.trim_end_matches(['(', '!', ' ']).len())
+        }
+        _ => place,
     }
-    describe(known, index, &place)
 }
 
 /// Help for a name given as text (`quant::round`, `a.shape`, `println`).
@@ -159,19 +190,39 @@ fn describe(known: &Known, index: &Index, place: &Place) -> Option<Bundle> {
         Context::Path(path) => {
             let last = path.rsplit("::").next().unwrap_or(path);
             let named = |e: &&Entry| e.name == place.word;
+            let within = || index.within(path).filter(named);
             index
                 .of(last)
                 .find(named)
-                .or_else(|| index.within(path).find(named))
+                .or_else(|| within().min_by_key(|e| e.kind == Kind::Module))
         }
         Context::Name => {
             if let Some(kind) = variable_type(known, &place.word) {
                 return Some(card(&format!("let {}: {kind}", place.word), ""));
             }
-            index.free().find(|e| e.name == place.word)
+            index.named(&place.word)
         }
     }?;
-    Some(card(&entry.signature, &entry.docs))
+    Some(card(&entry.signature, &documentation(index, entry)))
+}
+
+/// What is written about an entry; for a type also what belongs to it.
+fn documentation(index: &Index, entry: &Entry) -> String {
+    match entry.kind {
+        Kind::Class => format!("{}\n\n{}", entry.docs, list_of_members(index, entry)),
+        _ => entry.docs.clone(),
+    }
+    .trim()
+    .to_string()
+}
+
+fn list_of_members(index: &Index, entry: &Entry) -> String {
+    let lines = index.of(&entry.name).map(|member| {
+        let first = member.docs.lines().next().unwrap_or_default();
+        let signature: Vec<&str> = member.signature.split_whitespace().collect();
+        format!("- `{}` {first}", signature.join(" "))
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The only entry that fits; none when several do.
@@ -217,12 +268,6 @@ fn last_segment(kind: &str) -> &str {
     head.rsplit("::").next().unwrap_or(head)
 }
 
-/// The identifiers of a text.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .filter(|word| word.starts_with(|c: char| c.is_alphabetic() || c == '_'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,7 +275,7 @@ mod tests {
     fn entry(name: &str, owner: Option<&str>, kind: Kind, signature: &str) -> Entry {
         Entry {
             name: name.into(),
-            module: "rebit::quant".into(),
+            module: "rebit::prelude".into(),
             owner: owner.map(str::to_string),
             kind,
             signature: signature.into(),
@@ -246,6 +291,9 @@ mod tests {
         let entries = vec![
             entry("imread", None, Kind::Function, "fn imread()"),
             entry("claim", None, Kind::Macro, "macro claim!"),
+            entry("relu", None, Kind::Module, "mod relu"),
+            entry("relu", None, Kind::Function, "fn relu(x: f32)"),
+            entry("Range", None, Kind::Class, "pub struct Range"),
             entry(
                 "width",
                 Some("Range"),
@@ -275,7 +323,7 @@ mod tests {
     fn members_and_paths_are_looked_up_by_their_owner() {
         assert_eq!(texts("images.w"), ["width"]);
         assert_eq!(texts("Range::"), ["width"]);
-        assert_eq!(texts("quant::"), ["claim!", "imread"]);
+        assert_eq!(texts("prelude::"), ["Range", "claim!", "imread", "relu"]);
         assert!(texts("unknown.").is_empty());
         assert_eq!(texts(":he"), [":help"]);
     }
@@ -297,6 +345,22 @@ mod tests {
             "fn width(&self) -> f32\n\nSays more."
         );
         assert!(plain("nothing_of_the_kind").is_none());
+        for asked in ["relu", "relu(", "prelude::relu"] {
+            assert_eq!(
+                plain(asked).unwrap(),
+                "fn relu(x: f32)\n\nSays more.",
+                "{asked}"
+            );
+        }
+        let own = "struct Range(u8); Range";
+        assert!(is_library_type(&known, &index, "Range", 5));
+        assert!(!is_library_type(&known, &index, own, own.len()));
+        assert!(!is_library_type(&known, &index, "relu", 4));
+        let of_type = plain("Range").unwrap();
+        assert!(
+            of_type.ends_with("\n- `fn width(&self) -> f32` Says more."),
+            "{of_type}"
+        );
         let named = describe_name(&known, &index, "claim!").unwrap();
         assert_eq!(
             named["text/markdown"],

@@ -1,8 +1,10 @@
-//! The commands a cell may start with, and those which the kernel answers without the session.
+//! The commands a cell may start with, and those which are answered without the session.
 
-use super::index;
-use super::kernel::Known;
-use super::known;
+use std::sync::Mutex;
+
+use super::assist::Answers;
+use super::known::Known;
+use crate::locked;
 use crate::output::{Bundle, Failure};
 
 /// The commands worth knowing, with one line each.
@@ -30,6 +32,26 @@ pub const LIST: &[(&str, &str)] = &[
     (":version", "the version of the evaluator"),
 ];
 
+/// Whether a line at the head of a cell is a command (`:dep`) or for a shell (`!ls`).
+pub fn is_command(line: &str) -> bool {
+    let word = line.trim_start_matches(' ');
+    line.starts_with('!') || word.starts_with(':') && !word.starts_with("::")
+}
+
+/// Where the Rust code of a cell begins: behind commands, and comments and empty lines among them.
+pub fn code_start(cell: &str) -> usize {
+    cell.split_inclusive('\n')
+        .take_while(|line| is_command(line) || line.starts_with("//") || line.trim().is_empty())
+        .map(str::len)
+        .sum()
+}
+
+/// The commands at the head of a cell, without the white space around them.
+pub fn commands(cell: &str) -> impl Iterator<Item = &str> {
+    let head = cell[..code_start(cell)].lines();
+    head.filter(|line| is_command(line)).map(str::trim)
+}
+
 /// What the kernel says to a command.
 #[derive(Debug, PartialEq)]
 pub enum Answer {
@@ -41,7 +63,7 @@ pub enum Answer {
 
 /// The answer to a cell that is one of the kernel's own commands (`:help`, `:doc NAME`, `?NAME`);
 /// `None` for every other cell.
-pub fn answer(cell: &str, known: &Known) -> Option<Answer> {
+pub fn answer(cell: &str, known: &Known, answers: &Mutex<Answers>) -> Option<Answer> {
     let cell = cell.trim();
     if cell.contains('\n') {
         return None;
@@ -53,7 +75,7 @@ pub fn answer(cell: &str, known: &Known) -> Option<Answer> {
         .strip_prefix('?')
         .or_else(|| cell.strip_prefix(":doc ").map(str::trim));
     let name = asked?.trim();
-    if let Some(found) = known::describe_name(known, index::library(), name) {
+    if let Some(found) = locked(answers).describe(known, name) {
         return Some(Answer::Page(found));
     }
     // The session's own `:doc` may know more; `?name` is not Rust and would only confuse it.
@@ -92,23 +114,43 @@ mod tests {
     use super::*;
 
     #[test]
+    fn commands_stand_before_the_first_line_of_rust() {
+        for (cell, code) in [
+            (
+                ":dep a = \"1\"\n\n// note\n!ls\nlet x = 1;\n:vars",
+                "let x = 1;\n:vars",
+            ),
+            ("  :vars", ""),
+            ("::std::mem::drop(1)", "::std::mem::drop(1)"),
+            (" !flag", " !flag"),
+            ("", ""),
+        ] {
+            assert_eq!(&cell[code_start(cell)..], code, "{cell}");
+        }
+        let found: Vec<&str> = commands("// :no\n  :dep a\n!ls \n1").collect();
+        assert_eq!(found, [":dep a", "!ls"]);
+    }
+
+    #[test]
     fn only_the_kernels_own_commands_are_answered() {
         let known = Known {
             variables: vec![("x".into(), "i32".into())],
             preamble: String::new(),
         };
-        let page = |cell: &str| match answer(cell, &known) {
+        let answers = Mutex::default();
+        let answer = |cell: &str| answer(cell, &known, &answers);
+        let page = |cell: &str| match answer(cell) {
             Some(Answer::Page(data)) => Some(data["text/plain"].as_str().unwrap().to_string()),
             _ => None,
         };
         assert!(page(":help").unwrap().contains(":vars"));
         assert_eq!(page(":doc x").unwrap(), "let x: i32");
         assert_eq!(page("?x").unwrap(), "let x: i32");
-        assert!(answer(":vars", &known).is_none());
-        assert!(answer("x", &known).is_none());
-        assert!(answer(":doc no_such_name_anywhere", &known).is_none());
+        assert!(answer(":vars").is_none());
+        assert!(answer("x").is_none());
+        assert!(answer(":doc no_such_name_anywhere").is_none());
         assert!(matches!(
-            answer("?no_such_name_anywhere", &known),
+            answer("?no_such_name_anywhere"),
             Some(Answer::Failed(_))
         ));
     }

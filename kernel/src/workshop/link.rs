@@ -1,26 +1,9 @@
-//! The finished library's artefacts in a session that has more dependencies.
+//! Folders of artefacts: links for what is never rewritten, copies of the rest.
 
 use std::fs;
 use std::path::Path;
 
-use super::{Settings, pool};
 use crate::error::{Error, Result};
-use crate::workshop::build;
-
-/// Gives a session the finished library's artefacts: links for what is never rewritten, copies of the
-/// rest.
-pub fn seed(session: &Path, settings: &Settings) -> Result<()> {
-    let mark = session.join("seeded");
-    if mark.exists() {
-        return Ok(());
-    }
-    link_tree(
-        &settings.master.join("base/target"),
-        &session.join("target"),
-    )?;
-    pool::take(session, &settings.master)?;
-    build::write(&mark, b"")
-}
 
 /// Links and copies a folder of artefacts, but not those of the cell crate.
 pub fn link_tree(from: &Path, to: &Path) -> Result<()> {

@@ -5,10 +5,11 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::CAPTURE;
 use crate::error::Result;
-use crate::workshop::build;
+use crate::files;
 
+/// Environment: where to write how cargo calls rustc for the cell crate.
+pub const CAPTURE: &str = "REBIT_CAPTURE";
 /// Stands for the master folder in a recipe.
 const MASTER: &str = "@MASTER@";
 
@@ -59,7 +60,7 @@ impl Recipe {
     /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_vec(self).expect("plain data");
-        build::write(path, &text)
+        files::write(path, &text)
     }
 
     /// Whether every library that the recipe names is there.
@@ -155,7 +156,7 @@ pub fn wrap_rustc() -> i32 {
             env,
         };
         let text = serde_json::to_vec(&capture).expect("plain data");
-        if let Err(error) = build::write(Path::new(&path), &text) {
+        if let Err(error) = files::write(Path::new(&path), &text) {
             eprintln!("{error}");
             return 1;
         }
