@@ -4,8 +4,11 @@
 //! makes it anew); the driver translates it for the GPU at hand when it is first used. Launches go to dfdx's own
 //! stream, so they are in order with dfdx's kernels. Sums are made over blocks whose number follows from the length
 //! alone and are added in order: a result has the same bits every time.
+//!
+//! A kernel runs after its launch has returned, so what it does wrong is reported by whatever waits next. With
+//! `REBIT_CUDA_SYNC=1` every launch waits for its kernel, and the error names it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cudarc::driver::{
     CudaDevice, CudaFunction, CudaSlice, DevicePtr, DeviceRepr, DriverError, LaunchAsync,
@@ -66,9 +69,33 @@ impl Module {
             return Ok(());
         }
         let function = self.function(device, kernel)?;
+        let named = |error| of_kernel(kernel, driver_error(error));
         // SAFETY: the caller's promise.
-        unsafe { function.launch(config, arguments) }.map_err(driver_error)
+        unsafe { function.launch(config, arguments) }.map_err(named)?;
+        if waits() {
+            device.synchronize().map_err(named)?;
+        }
+        Ok(())
     }
+}
+
+/// Whether `REBIT_CUDA_SYNC` asks every launch to wait; read once a process.
+fn waits() -> bool {
+    static WAITS: OnceLock<bool> = OnceLock::new();
+    *WAITS.get_or_init(|| std::env::var_os("REBIT_CUDA_SYNC").is_some_and(|v| v == "1"))
+}
+
+/// An error of the launch of a kernel, which may be that of an earlier kernel unless each is waited for.
+fn of_kernel(kernel: &str, error: Error) -> Error {
+    let Error::Device(why) = error else {
+        return error;
+    };
+    let hint = if waits() {
+        ""
+    } else {
+        " (or a kernel before it: REBIT_CUDA_SYNC=1 waits for each and names it)"
+    };
+    Error::Device(format!("kernel {kernel}{hint}: {why}"))
 }
 
 /// Blocks for `n` elements, of which each thread takes several in a large buffer.
