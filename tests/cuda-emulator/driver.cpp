@@ -25,12 +25,16 @@ unsigned long long launched, foreign;
 int devices = 1;
 int version = 12000;
 int capability = 7;
+// A GPU reports what a kernel did wrong to whoever waits for it next, and from then on to everybody.
+bool late = false;
+Result fault = OK;
 // Each host thread chooses its own order and is told its own mistakes.
 thread_local emulator::Order order;
 thread_local std::string mistake;
 
 Result copy(Pointer to, const void *from, size_t bytes, bool to_device, bool from_device) {
     Lock lock(one_at_a_time);
+    if (fault != OK) return fault;
     if (bytes == 0) return OK;
     if (to_device && !emulator::holds(to, bytes)) {
         mistake = "a copy of " + std::to_string(bytes) + " bytes to the device leaves its buffer";
@@ -61,6 +65,11 @@ size_t cuda_emulator_mistake(char *text, size_t room) {
     memcpy(text, mistake.data(), length);
     mistake.clear();
     return length;
+}
+void cuda_emulator_late(bool wanted) {
+    Lock lock(one_at_a_time);
+    late = wanted;
+    fault = OK;
 }
 unsigned long long cuda_emulator_launches() { Lock lock(one_at_a_time); return launched; }
 unsigned long long cuda_emulator_foreign() { Lock lock(one_at_a_time); return foreign; }
@@ -120,7 +129,7 @@ Result cuEventRecord(Handle, Handle) { return OK; }
 Result cuEventDestroy_v2(Handle) { return OK; }
 Result cuStreamCreate(Handle *s, unsigned) { *s = (Handle)0x3000; return OK; }
 Result cuStreamDestroy_v2(Handle) { return OK; }
-Result cuStreamSynchronize(Handle) { return OK; }
+Result cuStreamSynchronize(Handle) { Lock lock(one_at_a_time); return fault; }
 Result cuStreamWaitEvent(Handle, Handle, unsigned) { return OK; }
 
 Result cuMemAlloc_v2(Pointer *at, size_t bytes) {
@@ -166,6 +175,9 @@ Result cuLaunchKernel(Handle function, unsigned bx, unsigned by, unsigned bz, un
     std::string wrong = emulator::launch(kernel, {bx, by, bz}, {tx, ty, tz}, shared_bytes, arguments, order);
     if (wrong.empty()) return OK;
     mistake = wrong;
-    return wrong.find("out of bounds") != std::string::npos ? ILLEGAL_ADDRESS : LAUNCH_FAILED;
+    Result kind = wrong.find("out of bounds") != std::string::npos ? ILLEGAL_ADDRESS : LAUNCH_FAILED;
+    if (!late) return kind;
+    fault = kind;
+    return OK;
 }
 } // extern "C"

@@ -108,14 +108,16 @@ class Kit:
         path += filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
         path.append(str((self.options.kit / "stubs").resolve()))
         self.environment["LD_LIBRARY_PATH"] = ":".join(path)
-        # dfdx has the folder of headers compiled in, of the machine that built it, for what it compiles at run time.
-        headers, here = Path(self.about["include"]), next(iter(sorted(glob.glob("/usr/local/cuda*/include"))), None)
-        if here and not headers.exists():
-            try:
-                headers.parent.mkdir(parents=True, exist_ok=True)
-                headers.symlink_to(here)
-            except OSError as error:
-                found["headers"] = str(error)
+        # dfdx has folders of headers of the machine that built it compiled in, for what it compiles at run time.
+        here = {"cuda": next(iter(sorted(glob.glob("/usr/local/cuda*/include"))), None), "dfdx": self.options.kit / "headers"}
+        for name, folder in self.about["headers"].items():
+            folder = Path(folder)
+            if here[name] and not folder.exists():
+                try:
+                    folder.parent.mkdir(parents=True, exist_ok=True)
+                    folder.symlink_to(Path(here[name]).resolve())
+                except OSError as error:
+                    found[f"headers of {name}"] = str(error)
         return found
 
     def tests(self, program, keep=lambda name: True):

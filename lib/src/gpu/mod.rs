@@ -10,6 +10,8 @@ mod emulate;
 
 pub use emulate::{Argument, Emulated, Grid, Order};
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::error::{Error, Result};
 
 /// The GPU that the library's kernels would run on.
@@ -41,13 +43,20 @@ pub fn is_available() -> bool {
     probe().is_ok()
 }
 
-/// The first GPU, or why there is none.
+/// The first GPU, or why there is none. A GPU that was found is remembered, and its context kept, until the process ends.
 ///
 /// # Errors
 /// [`Error::Device`] without the feature `cuda`, without a GPU, for a driver older than CUDA 12.0 (525), for a GPU older
 /// than Volta, and when the GPU's memory is taken.
 pub fn probe() -> Result<Gpu> {
-    found()
+    // What was missing may be there later, so failures are not kept.
+    static FOUND: Mutex<Option<Gpu>> = Mutex::new(None);
+    let mut known = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(gpu) = &*known {
+        return Ok(gpu.clone());
+    }
+    let gpu = found()?;
+    Ok(known.insert(gpu).clone())
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -106,12 +115,10 @@ fn found() -> Result<Gpu> {
             gpu.name
         )));
     }
-    // A context takes memory of its own: this is where a GPU that is full says so.
-    // SAFETY: `device` came from the driver, and what was retained is released.
-    unsafe {
-        result::primary_ctx::retain(device).map_err(driver_error)?;
-        result::primary_ctx::release(device).map_err(driver_error)?;
-    }
+    // A context takes memory of its own: this is where a GPU that is full says so. It is kept, for making one takes a
+    // GPU half a second, and the handles of threads come and go.
+    // SAFETY: `device` came from the driver.
+    unsafe { result::primary_ctx::retain(device) }.map_err(driver_error)?;
     Ok(gpu)
 }
 

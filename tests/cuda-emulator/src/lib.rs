@@ -21,12 +21,15 @@ pub enum Order {
     Reversed,
     /// At random, another order after each barrier.
     Shuffled(u64),
+    /// Not at all: grid and block are checked, and nothing runs. For launches too large to be emulated.
+    OnlyChecked,
 }
 
 mod sys {
     unsafe extern "C" {
         pub fn cuda_emulator_order(kind: u32, seed: u64);
         pub fn cuda_emulator_mistake(text: *mut u8, room: usize) -> usize;
+        pub safe fn cuda_emulator_late(wanted: bool);
         pub safe fn cuda_emulator_launches() -> u64;
         pub safe fn cuda_emulator_foreign() -> u64;
         pub safe fn cuda_emulator_allocations() -> usize;
@@ -41,8 +44,9 @@ pub fn set_order(order: Order) {
         Order::Ascending => (0, 0),
         Order::Reversed => (1, 0),
         Order::Shuffled(seed) => (2, seed),
+        Order::OnlyChecked => (3, 0),
     };
-    // SAFETY: the three kinds are those of `emulator::Order::Kind`.
+    // SAFETY: the four kinds are those of `emulator::Order::Kind`.
     unsafe { sys::cuda_emulator_order(kind, seed) }
 }
 
@@ -53,6 +57,12 @@ pub fn take_mistake() -> Option<String> {
     let length = unsafe { sys::cuda_emulator_mistake(text.as_mut_ptr(), text.len()) };
     text.truncate(length);
     (length > 0).then(|| String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Whether mistakes of kernels are reported as a GPU reports them: by the next call that waits, and by every one after it,
+/// until this is called again. Otherwise the launch itself reports them.
+pub fn report_late(wanted: bool) {
+    sys::cuda_emulator_late(wanted);
 }
 
 /// Kernels launched by this process.

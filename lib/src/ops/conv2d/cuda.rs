@@ -9,7 +9,8 @@ use super::cpu::check_len;
 use super::{ActQuant, ActQuantGrad, Conv2dKernel, ConvShape};
 use crate::error::{Error, Result};
 use crate::ops::cuda::{
-    Chunks, CudaBuffer, Module, add_blocks, address, blocks, clear, each, summing, upload, zeros,
+    Chunks, CudaBuffer, DEEPEST, Module, add_blocks, address, blocks, clear, each, summing, upload,
+    zeros,
 };
 use crate::ops::masked_grad::FreezeMask;
 
@@ -66,10 +67,18 @@ impl Conv {
     /// As [`ConvShape::check`]; [`Error::Invalid`] for more groups than a grid reaches.
     pub(crate) fn new(s: &ConvShape) -> Result<Self> {
         s.check()?;
-        if s.groups > 65_535 && !depthwise(s) {
+        // Groups and taps are extents of grids; neither grows with the data.
+        let most = DEEPEST as usize;
+        if s.groups > most && !depthwise(s) {
             return Err(Error::invalid(
                 format!("conv2d groups = {}", s.groups),
                 "the GPU computes at most 65535 groups of more than one channel",
+            ));
+        }
+        if s.kernel.0 * s.kernel.1 > most && depthwise(s) {
+            return Err(Error::invalid(
+                format!("conv2d kernel = {:?}", s.kernel),
+                "the GPU computes depthwise kernels of at most 65535 taps",
             ));
         }
         Ok(Conv {

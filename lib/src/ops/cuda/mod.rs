@@ -19,6 +19,9 @@ use dfdx::prelude::{Cuda, Storage};
 
 use crate::error::{Error, Result};
 
+#[cfg(all(test, feature = "_emu"))]
+mod tests;
+
 /// A buffer of the GPU.
 pub(crate) type CudaBuffer = <Cuda as Storage<f32>>::Vec;
 
@@ -68,6 +71,11 @@ impl Module {
         if x == 0 || y == 0 || z == 0 {
             return Ok(());
         }
+        if x > LONGEST || y > DEEPEST || z > DEEPEST {
+            return Err(Error::Device(format!(
+                "kernel {kernel}: a grid of {x} x {y} x {z} blocks is more than a GPU has ({LONGEST} x {DEEPEST} x {DEEPEST})"
+            )));
+        }
         let function = self.function(device, kernel)?;
         let named = |error| of_kernel(kernel, driver_error(error));
         // SAFETY: the caller's promise.
@@ -98,6 +106,16 @@ fn of_kernel(kernel: &str, error: Error) -> Error {
     Error::Device(format!("kernel {kernel}{hint}: {why}"))
 }
 
+/// Blocks along the first axis of a grid, along which everything that grows with the data is laid.
+const LONGEST: u32 = i32::MAX as u32;
+/// Blocks along the others.
+pub(crate) const DEEPEST: u32 = 65_535;
+
+/// Blocks for `n` pieces of work, of which a block takes one after the other.
+pub(crate) fn pieces(n: usize, block: (usize, usize)) -> LaunchConfig {
+    blocks((n.min(1 << 16), 1, 1), block)
+}
+
 /// Blocks for `n` elements, of which each thread takes several in a large buffer.
 pub(crate) fn each(n: usize) -> LaunchConfig {
     blocks((n.div_ceil(BLOCK).min(4096), 1, 1), (BLOCK, 1))
@@ -110,8 +128,10 @@ pub(crate) fn summing(n: usize) -> LaunchConfig {
 
 /// A grid and the columns and rows of its blocks.
 pub(crate) fn blocks(grid: (usize, usize, usize), block: (usize, usize)) -> LaunchConfig {
+    // What does not fit is refused by the launch.
+    let extent = |n| u32::try_from(n).unwrap_or(u32::MAX);
     LaunchConfig {
-        grid_dim: (grid.0 as u32, grid.1 as u32, grid.2 as u32),
+        grid_dim: (extent(grid.0), extent(grid.1), extent(grid.2)),
         block_dim: (block.0 as u32, block.1 as u32, 1),
         shared_mem_bytes: 0,
     }
