@@ -6,7 +6,7 @@ use cudarc::driver::{LaunchAsync, LaunchConfig};
 use cudarc::nvrtc::Ptx;
 use dfdx::prelude::{Cache, Cuda, Storage};
 use rebit::gpu;
-use rebit::ops::conv2d::{Conv2dKernel, ConvShape};
+use rebit::ops::conv2d::{Conv2dKernel, ConvInput, ConvShape};
 use rebit::ops::fake_quant::{Bounds, FakeQuant, FakeQuantKernel};
 use rebit::ops::lts_weight::{LtsState, LtsStep, LtsWeightKernel};
 use rebit::ops::relu::{Activation, ActivationKernel};
@@ -134,11 +134,11 @@ fn every_buffer_is_freed() {
                 .lts_weight_forward(&x, f, step, &mut state, &mut y)
                 .unwrap();
             device
-                .conv2d_forward(&s, &x, None, &w, None, &mut z)
+                .conv2d_forward(&s, ConvInput::new(&x, None), &w, None, &mut z)
                 .unwrap();
             let mut dw = make(700);
             device
-                .conv2d_grad_weight(&s, &x, None, &z, &mut dw, None)
+                .conv2d_grad_weight(&s, ConvInput::new(&x, None), &z, &mut dw, None)
                 .unwrap();
         }
         let within = live_allocations();

@@ -8,8 +8,8 @@ use super::net::Inner;
 use super::param::ParamId;
 use super::site::Memo;
 use crate::ops::affine::AffineKernel;
-use crate::ops::batch_norm2d::{BatchNormKernel, NormShape};
-use crate::ops::conv2d::{Conv2dKernel, ConvShape};
+use crate::ops::batch_norm2d::{BatchNormKernel, NormGrads, NormInput, NormSaved, NormShape};
+use crate::ops::conv2d::{Conv2dKernel, ConvInput, ConvShape, GradTo};
 use crate::ops::pool::{PoolKernel, PoolShape};
 use crate::ops::relu::ActivationKernel;
 use crate::{Buffer, Error, HostAccess, Result, dev};
@@ -174,7 +174,13 @@ impl Inner {
                 let x = act(pass, from);
                 let bias = bias.map(|b| &self.values[b]);
                 let w = quantised.as_ref().unwrap_or(&self.values[weight]);
-                dev().conv2d_forward(&shape, x, self.act_quant(node)?, w, bias, &mut y)?;
+                dev().conv2d_forward(
+                    &shape,
+                    ConvInput::new(x, self.act_quant(node)?),
+                    w,
+                    bias,
+                    &mut y,
+                )?;
                 pass.weights[node] = quantised;
             }
             Op::Norm {
@@ -194,13 +200,37 @@ impl Inner {
                 if pass.mode == Mode::Train {
                     let (mut m, mut v) = (self.pool.take(c)?, self.pool.take(c)?);
                     dev().batch_norm_train(
-                        shape, z, g, b, EPS, add, activation, &mut y, &mut m, &mut v,
+                        shape,
+                        NormInput {
+                            z,
+                            gamma: g,
+                            beta: b,
+                            eps: EPS,
+                            residual: add,
+                            act: activation,
+                        },
+                        &mut y,
+                        &mut m,
+                        &mut v,
                     )?;
                     self.update_statistics(mean, var, shape.pixels, &m, &v)?;
                     pass.moments[node] = Some((m, v));
                 } else {
                     let (m, v) = (&self.values[mean], &self.values[var]);
-                    dev().batch_norm_infer(shape, z, g, b, m, v, EPS, add, activation, &mut y)?;
+                    dev().batch_norm_infer(
+                        shape,
+                        NormInput {
+                            z,
+                            gamma: g,
+                            beta: b,
+                            eps: EPS,
+                            residual: add,
+                            act: activation,
+                        },
+                        m,
+                        v,
+                        &mut y,
+                    )?;
                 }
             }
             Op::Act(activation) => dev().activate(activation, act(pass, from), &mut y)?,
@@ -231,6 +261,26 @@ impl Inner {
         Ok(())
     }
 
+    /// The gradient of a convolution's input, and of the bounds of the quantiser before it.
+    fn input_grad(
+        &mut self,
+        node: NodeId,
+        shape: &ConvShape,
+        pass: &Pass,
+        dy: &Buffer,
+        to: GradTo<Buffer>,
+    ) -> Result<()> {
+        let Op::Conv { weight, .. } = self.nodes[node].op else {
+            unreachable!("only convolutions are asked")
+        };
+        let x = ConvInput::new(act(pass, self.nodes[node].input), self.act_quant(node)?);
+        let w = pass.weights[node].as_ref().unwrap_or(&self.values[weight]);
+        match dev().conv2d_grad_input(shape, dy, w, x, to)? {
+            Some(bounds) => self.keep_input_bounds(node, bounds),
+            None => Ok(()),
+        }
+    }
+
     fn backward_node(
         &mut self,
         node: NodeId,
@@ -252,19 +302,13 @@ impl Inner {
                 self.weight_grad(node, &shape, x, quant, &dy, weight, bias)?;
                 self.times.weight_grad += start.elapsed();
                 let wanted = from != 0 || input_grad;
-                if wanted || quant.is_some() {
+                if wanted {
                     let (mut dx, accumulate) = self.gradient_of(from, x.elements(), grads)?;
-                    let w = pass.weights[node].as_ref().unwrap_or(&self.values[weight]);
-                    let bounds =
-                        dev().conv2d_grad_input(&shape, &dy, w, x, quant, &mut dx, accumulate)?;
-                    if let Some(bounds) = bounds {
-                        self.keep_input_bounds(node, bounds)?;
-                    }
-                    if wanted {
-                        grads[from] = Some(dx);
-                    } else {
-                        self.pool.give(dx);
-                    }
+                    let to = GradTo::new(&mut dx, accumulate);
+                    self.input_grad(node, &shape, pass, &dy, to)?;
+                    grads[from] = Some(dx);
+                } else if quant.is_some() {
+                    self.input_grad(node, &shape, pass, &dy, GradTo::Nowhere)?;
                 }
                 self.pool.give(dy);
             }
@@ -286,13 +330,42 @@ impl Inner {
                 let g = &self.values[gamma];
                 match &pass.moments[node] {
                     Some((m, v)) => dev().batch_norm_grad(
-                        shape, z, y, g, m, v, EPS, activation, &mut dy, &mut dz, &mut dg, &mut db,
+                        shape,
+                        NormSaved {
+                            z,
+                            y,
+                            gamma: g,
+                            mean: m,
+                            var: v,
+                            eps: EPS,
+                            act: activation,
+                        },
+                        NormGrads {
+                            dy: &mut dy,
+                            dz: &mut dz,
+                            dgamma: &mut dg,
+                            dbeta: &mut db,
+                        },
                     )?,
                     None => {
                         let (m, v) = (&self.values[mean], &self.values[var]);
                         dev().batch_norm_infer_grad(
-                            shape, z, y, g, m, v, EPS, activation, &mut dy, &mut dz, &mut dg,
-                            &mut db,
+                            shape,
+                            NormSaved {
+                                z,
+                                y,
+                                gamma: g,
+                                mean: m,
+                                var: v,
+                                eps: EPS,
+                                act: activation,
+                            },
+                            NormGrads {
+                                dy: &mut dy,
+                                dz: &mut dz,
+                                dgamma: &mut dg,
+                                dbeta: &mut db,
+                            },
                         )?;
                     }
                 }

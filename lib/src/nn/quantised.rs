@@ -6,7 +6,7 @@ use super::graph::NodeId;
 use super::net::Inner;
 use super::param::ParamId;
 use super::quantise::{LayerQuant, TensorSpec};
-use crate::ops::conv2d::{ActQuant, ActQuantGrad, Conv2dKernel, ConvShape};
+use crate::ops::conv2d::{ActQuant, ActQuantGrad, Conv2dKernel, ConvInput, ConvShape};
 use crate::ops::fake_quant::FakeQuant;
 use crate::ops::masked_grad::MaskedGradKernel;
 use crate::quant;
@@ -29,7 +29,13 @@ impl Inner {
             None => None,
         };
         let Some(mut q) = self.quant[node].take() else {
-            dev().conv2d_grad_weight(shape, x, quant, dy, &mut self.grads[weight], db.as_mut())?;
+            dev().conv2d_grad_weight(
+                shape,
+                ConvInput::new(x, quant),
+                dy,
+                &mut self.grads[weight],
+                db.as_mut(),
+            )?;
             if let Some(data) = self.data_quant[node] {
                 let w = self.values[weight].view()?;
                 self.grads[weight].edit(|dw| data.mask_gradient(&w, dw))??;
@@ -38,10 +44,17 @@ impl Inner {
         };
         let mut dq = self.pool.take(self.param(weight).len())?;
         let done = match q.quantiser.frozen() {
-            Some(mask) => {
-                dev().conv2d_grad_weight_masked(shape, x, quant, dy, mask, &mut dq, db.as_mut())
+            Some(mask) => dev().conv2d_grad_weight_masked(
+                shape,
+                ConvInput::new(x, quant),
+                dy,
+                mask,
+                &mut dq,
+                db.as_mut(),
+            ),
+            None => {
+                dev().conv2d_grad_weight(shape, ConvInput::new(x, quant), dy, &mut dq, db.as_mut())
             }
-            None => dev().conv2d_grad_weight(shape, x, quant, dy, &mut dq, db.as_mut()),
         };
         let f = self.weight_fake_quant(node, &q);
         let bounds = done.and_then(|()| {

@@ -6,7 +6,7 @@ use cudarc::driver::{CudaDevice, CudaSlice, DeviceRepr, DeviceSlice};
 use dfdx::prelude::{Cuda, Storage};
 
 use super::cpu::check_len;
-use super::{ActQuant, ActQuantGrad, Conv2dKernel, ConvShape};
+use super::{ActQuant, ActQuantGrad, Conv2dKernel, ConvInput, ConvShape, GradTo};
 use crate::error::{Error, Result};
 use crate::ops::cuda::{
     Chunks, CudaBuffer, DEEPEST, Module, add_blocks, address, blocks, clear, each, summing, upload,
@@ -67,6 +67,14 @@ impl Conv {
     /// As [`ConvShape::check`]; [`Error::Invalid`] for more groups than a grid reaches.
     pub(crate) fn new(s: &ConvShape) -> Result<Self> {
         s.check()?;
+        let s = &s.with_stride_used();
+        let (h, w) = (s.in_h + 2 * s.padding, s.in_w + 2 * s.padding);
+        if h.max(w).saturating_add(s.stride) > i32::MAX as usize {
+            return Err(Error::invalid(
+                format!("conv2d of a padded image of {h}x{w}"),
+                "the GPU counts pixels of a row up to 2^31",
+            ));
+        }
         // Groups and taps are extents of grids; neither grows with the data.
         let most = DEEPEST as usize;
         if s.groups > most && !depthwise(s) {
@@ -217,8 +225,7 @@ pub(crate) fn grad_bias(s: &ConvShape, dy: &CudaBuffer, dbias: &mut CudaBuffer) 
 /// The gradient of the weight; with a mask, zero in frozen entries, and tiles without a free entry are not computed.
 pub(crate) fn grad_weight(
     s: &ConvShape,
-    x: &CudaBuffer,
-    quant: Option<ActQuant>,
+    ConvInput { x, quant }: ConvInput<CudaBuffer>,
     dy: &CudaBuffer,
     frozen: Option<&FreezeMask>,
     dw: &mut CudaBuffer,
@@ -278,8 +285,7 @@ impl Conv2dKernel for Cuda {
     fn conv2d_forward(
         &self,
         s: &ConvShape,
-        x: &CudaBuffer,
-        quant: Option<ActQuant>,
+        ConvInput { x, quant }: ConvInput<CudaBuffer>,
         w: &CudaBuffer,
         bias: Option<&CudaBuffer>,
         y: &mut CudaBuffer,
@@ -314,18 +320,27 @@ impl Conv2dKernel for Cuda {
         s: &ConvShape,
         dy: &CudaBuffer,
         w: &CudaBuffer,
-        x: &CudaBuffer,
-        quant: Option<ActQuant>,
-        dx: &mut CudaBuffer,
-        accumulate: bool,
+        ConvInput { x, quant }: ConvInput<CudaBuffer>,
+        dx: GradTo<CudaBuffer>,
     ) -> Result<Option<ActQuantGrad>> {
         let (conv, q) = (Conv::new(s)?, Quantiser::from(quant));
         check_len("conv2d output gradient", s.output_len(), dy.len())?;
         check_len("conv2d weight", s.weight_len(), w.len())?;
-        check_len("conv2d input gradient", s.input_len(), dx.len())?;
         if quant.is_some() {
             check_len("conv2d input", s.input_len(), x.len())?;
         }
+        // Where the bounds alone are wanted, the gradient that nobody keeps is that of a first layer's small input.
+        let mut unkept = None;
+        let (dx, accumulate) = match dx {
+            GradTo::Overwrite(dx) => (dx, false),
+            GradTo::Add(dx) => (dx, true),
+            GradTo::Nowhere if quant.is_none() => return Ok(None),
+            GradTo::Nowhere => {
+                let dx = <Cuda as Storage<f32>>::try_alloc_len(self, s.input_len())?;
+                (unkept.insert(dx), false)
+            }
+        };
+        check_len("conv2d input gradient", s.input_len(), dx.len())?;
         let device = dy.device();
         let into = Into {
             x: address(x),
@@ -370,31 +385,15 @@ impl Conv2dKernel for Cuda {
         }))
     }
 
-    fn conv2d_grad_bounds(
-        &self,
-        s: &ConvShape,
-        dy: &CudaBuffer,
-        w: &CudaBuffer,
-        x: &CudaBuffer,
-        quant: ActQuant,
-    ) -> Result<ActQuantGrad> {
-        s.check()?;
-        // The first layer's input is small, so the gradient that nobody keeps costs little.
-        let mut dx = <Cuda as Storage<f32>>::try_alloc_len(self, s.input_len())?;
-        let grad = self.conv2d_grad_input(s, dy, w, x, Some(quant), &mut dx, false)?;
-        Ok(grad.unwrap_or_default())
-    }
-
     fn conv2d_grad_weight(
         &self,
         s: &ConvShape,
-        x: &CudaBuffer,
-        quant: Option<ActQuant>,
+        x: ConvInput<CudaBuffer>,
         dy: &CudaBuffer,
         dw: &mut CudaBuffer,
         dbias: Option<&mut CudaBuffer>,
     ) -> Result<()> {
-        grad_weight(s, x, quant, dy, None, dw)?;
+        grad_weight(s, x, dy, None, dw)?;
         dbias.map_or(Ok(()), |db| grad_bias(s, dy, db))
     }
 }

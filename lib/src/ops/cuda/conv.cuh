@@ -23,7 +23,7 @@ struct ActQuant {
     __device__ float place(float x) const { return (x - lower) * scale; }
     __device__ float read(float x) const {
         if (!on) return x;
-        float n = fminf(fmaxf(place(x), 0.0f), 1.0f);
+        float n = clamp(place(x), 0.0f, 1.0f);
         // Adding and subtracting 1.5 * 2^23 rounds half to even.
         float k = fmaf(n, levels, 12582912.0f) - 12582912.0f;
         return k * step;
