@@ -146,6 +146,7 @@ fn every_buffer_is_freed() {
         drop((x, y, dx, state, w, z));
         device.empty_cache();
     }
+    gpu::free_scratch();
     assert!(launches() > launched + 10);
     assert_eq!(live_allocations(), before, "buffers left over");
     assert_eq!(spoilt_allocations(), 0);

@@ -83,6 +83,7 @@ fn on_a_gpu(expected: &Results) -> Result<()> {
         let first = first.get_or_insert_with(|| found.clone());
         assert_eq!(bits(&found), bits(first), "{order:?} against Ascending");
         device.empty_cache();
+        rebit::gpu::free_scratch();
         assert_eq!(live_allocations(), before, "buffers left over, {order:?}");
     }
     assert_eq!(foreign_launches(), 0, "networks need no kernel of dfdx's");

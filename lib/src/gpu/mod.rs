@@ -119,7 +119,37 @@ fn found() -> Result<Gpu> {
     // GPU half a second, and the handles of threads come and go.
     // SAFETY: `device` came from the driver.
     unsafe { result::primary_ctx::retain(device) }.map_err(driver_error)?;
+    keep_memory(device).map_err(driver_error)?;
     Ok(gpu)
+}
+
+/// Memory that was freed stays with the process: giving it back to the driver and asking again waits for the GPU.
+#[cfg(feature = "cuda")]
+fn keep_memory(device: i32) -> std::result::Result<(), cudarc::driver::DriverError> {
+    use cudarc::driver::sys::CUdevice_attribute_enum as Attribute;
+    use cudarc::driver::{result, sys};
+
+    let pools = Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED;
+    // SAFETY: `device` came from the driver.
+    if unsafe { result::device::get_attribute(device, pools) }? == 0 {
+        return Ok(());
+    }
+    let mut pool = std::ptr::null_mut();
+    let mut all = u64::MAX;
+    let threshold = sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: the driver writes the pool, and reads a number of eight bytes for this attribute.
+    unsafe {
+        sys::cuDeviceGetDefaultMemPool(&mut pool, device).result()?;
+        sys::cuMemPoolSetAttribute(pool, threshold, std::ptr::from_mut(&mut all).cast()).result()
+    }
+}
+
+/// Gives back to the driver what the calling thread's ops keep for their next calls.
+///
+/// Memory of networks is theirs, and that of tensors is in dfdx's cache: see its `empty_cache`.
+pub fn free_scratch() {
+    #[cfg(feature = "cuda")]
+    crate::ops::cuda::free();
 }
 
 #[cfg(test)]

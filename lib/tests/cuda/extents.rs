@@ -2,9 +2,9 @@
 //!
 //! Under emulation these launches are checked and not run, but for those whose blocks take several pieces in turn.
 
-use rebit::ops::batch_norm2d::{BatchNormKernel, NormShape};
+use rebit::ops::batch_norm2d::{BatchNormKernel, NormGrads, NormInput, NormSaved, NormShape};
 use rebit::ops::bound_quant::{BoundQuant, BoundQuantKernel};
-use rebit::ops::conv2d::{Conv2dKernel, ConvShape};
+use rebit::ops::conv2d::{Conv2dKernel, ConvInput, ConvShape, GradTo};
 use rebit::ops::cross_entropy::CrossEntropyKernel;
 use rebit::ops::fake_quant::Bounds;
 use rebit::ops::layout::{LayoutKernel, nchw_to_nhwc, nhwc_to_nchw};
@@ -116,36 +116,37 @@ fn launches_of_maps_fit_a_grid() {
 fn norms(pixels: usize, channels: usize) {
     let d = gpu();
     let s = NormShape { pixels, channels };
-    let (z, mut y) = (d.blank(pixels * channels), d.blank(pixels * channels));
+    let map = || d.blank(pixels * channels);
     let of_channels = || d.blank(channels);
-    let (gamma, beta) = (of_channels(), of_channels());
+    let (z, mut y, gamma) = (map(), map(), of_channels());
     let (mut mean, mut var) = (of_channels(), of_channels());
-    let act = Activation::Relu;
-    d.batch_norm_train(
-        s, &z, &gamma, &beta, 1e-5, None, act, &mut y, &mut mean, &mut var,
-    )
-    .unwrap();
-    let (mut dy, mut dz) = (d.blank(z_len(s)), d.blank(z_len(s)));
-    let (mut dgamma, mut dbeta) = (of_channels(), of_channels());
-    d.batch_norm_grad(
-        s,
-        &z,
-        &y,
-        &gamma,
-        &mean,
-        &var,
-        1e-5,
+    let (eps, act) = (1e-5, Activation::Relu);
+    let input = NormInput {
+        z: &z,
+        gamma: &gamma,
+        beta: &gamma,
+        eps,
+        residual: None,
         act,
-        &mut dy,
-        &mut dz,
-        &mut dgamma,
-        &mut dbeta,
-    )
-    .unwrap();
-}
-
-fn z_len(s: NormShape) -> usize {
-    s.pixels * s.channels
+    };
+    d.batch_norm_train(s, input, &mut y, &mut mean, &mut var)
+        .unwrap();
+    let saved = NormSaved {
+        z: &z,
+        y: &y,
+        gamma: &gamma,
+        mean: &mean,
+        var: &var,
+        eps,
+        act,
+    };
+    let grads = NormGrads {
+        dy: &mut map(),
+        dz: &mut map(),
+        dgamma: &mut of_channels(),
+        dbeta: &mut of_channels(),
+    };
+    d.batch_norm_grad(s, saved, grads).unwrap();
 }
 
 #[test]
@@ -192,10 +193,17 @@ fn launches_of_convolutions_fit_a_grid() {
             let (x, w) = (d.blank(s.input_len()), d.blank(s.weight_len()));
             let (mut y, mut dx) = (d.blank(s.output_len()), d.blank(s.input_len()));
             let (mut dw, mut db) = (d.blank(s.weight_len()), d.blank(s.out_channels));
-            d.conv2d_forward(&s, &x, None, &w, None, &mut y).unwrap();
-            d.conv2d_grad_input(&s, &y, &w, &x, None, &mut dx, false)
+            d.conv2d_forward(&s, ConvInput::new(&x, None), &w, None, &mut y)
                 .unwrap();
-            d.conv2d_grad_weight(&s, &x, None, &y, &mut dw, Some(&mut db))
+            d.conv2d_grad_input(
+                &s,
+                &y,
+                &w,
+                ConvInput::new(&x, None),
+                GradTo::Overwrite(&mut dx),
+            )
+            .unwrap();
+            d.conv2d_grad_weight(&s, ConvInput::new(&x, None), &y, &mut dw, Some(&mut db))
                 .unwrap();
         }
         // One weight in 64 is free: each is a block.
@@ -203,7 +211,7 @@ fn launches_of_convolutions_fit_a_grid() {
         let frozen: Vec<bool> = (0..s.weight_len()).map(|k| k % 64 != 0).collect();
         let (x, dy) = (d.blank(s.input_len()), d.blank(s.output_len()));
         let (mask, mut dw) = (FreezeMask::from_bools(&frozen), d.blank(s.weight_len()));
-        d.conv2d_grad_weight_masked(&s, &x, None, &dy, &mask, &mut dw, None)
+        d.conv2d_grad_weight_masked(&s, ConvInput::new(&x, None), &dy, &mask, &mut dw, None)
             .unwrap();
     });
 }
@@ -226,14 +234,14 @@ fn a_grid_that_no_gpu_has_is_refused_by_the_name_of_its_kernel() {
     };
     let (x, w) = (d.blank(s.input_len()), d.blank(s.weight_len()));
     let mut y = d.blank(s.output_len());
-    let refused = d.conv2d_forward(&s, &x, None, &w, None, &mut y);
+    let refused = d.conv2d_forward(&s, ConvInput::new(&x, None), &w, None, &mut y);
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("65535 taps"), "{refused}");
     // Channels of the output, sixty-four a block, are the second.
     let s = ConvShape::linear(1, 1, 64 * MANY);
     let (x, w) = (d.blank(s.input_len()), d.blank(s.weight_len()));
     let mut y = d.blank(s.output_len());
-    let refused = d.conv2d_forward(&s, &x, None, &w, None, &mut y);
+    let refused = d.conv2d_forward(&s, ConvInput::new(&x, None), &w, None, &mut y);
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("kernel rebit_conv_wide"), "{refused}");
 }

@@ -32,6 +32,8 @@ mod sys {
         pub safe fn cuda_emulator_late(wanted: bool);
         pub safe fn cuda_emulator_launches() -> u64;
         pub safe fn cuda_emulator_foreign() -> u64;
+        pub safe fn cuda_emulator_waited() -> u64;
+        pub safe fn cuda_emulator_allocated() -> u64;
         pub safe fn cuda_emulator_allocations() -> usize;
         pub safe fn cuda_emulator_spoilt() -> usize;
         pub safe fn cuda_emulator_machine(devices: i32, version: i32, major: i32, memory: usize);
@@ -73,6 +75,16 @@ pub fn launches() -> u64 {
 /// Those of them that are dfdx's own kernels, not the library's.
 pub fn foreign_launches() -> u64 {
     sys::cuda_emulator_foreign()
+}
+
+/// Times that this process has waited for the GPU: what a program does at each of its steps, a GPU cannot hide.
+pub fn waits() -> u64 {
+    sys::cuda_emulator_waited()
+}
+
+/// Times that this process has asked for memory, given back since or not.
+pub fn allocations() -> u64 {
+    sys::cuda_emulator_allocated()
 }
 
 /// Buffers that are allocated and not yet freed.

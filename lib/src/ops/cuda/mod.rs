@@ -11,16 +11,19 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cudarc::driver::{
-    CudaDevice, CudaFunction, CudaSlice, DevicePtr, DeviceRepr, DriverError, LaunchAsync,
-    LaunchConfig,
+    CudaDevice, CudaFunction, DevicePtr, DevicePtrMut, DeviceRepr, DriverError, LaunchAsync,
+    LaunchConfig, ValidAsZeroBits, result,
 };
 use cudarc::nvrtc::Ptx;
 use dfdx::prelude::{Cuda, Storage};
 
 use crate::error::{Error, Result};
 
+mod scratch;
 #[cfg(all(test, feature = "_emu"))]
 mod tests;
+
+pub(crate) use scratch::{Scratch, free};
 
 /// A buffer of the GPU.
 pub(crate) type CudaBuffer = <Cuda as Storage<f32>>::Vec;
@@ -126,6 +129,11 @@ pub(crate) fn summing(n: usize) -> LaunchConfig {
     blocks((n.div_ceil(4 * BLOCK).min(512), 1, 1), (BLOCK, 1))
 }
 
+/// Blocks of 32 columns x 8 for the sums of `n` columns, `column_sum` of common.cuh.
+pub(crate) fn columns(n: usize) -> LaunchConfig {
+    blocks((n.div_ceil(32), 1, 1), (32, 8))
+}
+
 /// A grid and the columns and rows of its blocks.
 pub(crate) fn blocks(grid: (usize, usize, usize), block: (usize, usize)) -> LaunchConfig {
     // What does not fit is refused by the launch.
@@ -158,34 +166,56 @@ impl Chunks {
     }
 }
 
-/// A copy of numbers on the GPU.
-pub(crate) fn upload<T: DeviceRepr>(
-    device: &Arc<CudaDevice>,
-    values: &[T],
-) -> Result<CudaSlice<T>> {
-    device.htod_sync_copy(values).map_err(driver_error)
+/// A copy of numbers on the GPU, for the time of a call.
+pub(crate) fn upload<T: DeviceRepr>(device: &Arc<CudaDevice>, values: &[T]) -> Result<Scratch<T>> {
+    Scratch::of(device, values)
 }
 
-/// Memory for `len` numbers, zero.
-pub(crate) fn zeros<T: DeviceRepr + cudarc::driver::ValidAsZeroBits>(
+/// Memory for `len` numbers for the time of a call; kernels write it before they read it.
+pub(crate) fn room<T: DeviceRepr>(device: &Arc<CudaDevice>, len: usize) -> Result<Scratch<T>> {
+    Scratch::new(device, len)
+}
+
+/// [`room`] that is zero.
+pub(crate) fn zeros<T: DeviceRepr + ValidAsZeroBits>(
     device: &Arc<CudaDevice>,
     len: usize,
-) -> Result<CudaSlice<T>> {
-    device.alloc_zeros(len).map_err(driver_error)
+) -> Result<Scratch<T>> {
+    let mut scratch = Scratch::new(device, len)?;
+    device.memset_zeros(&mut scratch).map_err(driver_error)?;
+    Ok(scratch)
 }
 
-/// A copy of numbers of the GPU.
-pub(crate) fn download<T: DeviceRepr + Clone + Default + Unpin>(
+/// Copies numbers to the GPU without waiting for it.
+pub(crate) fn copy_to<T: DeviceRepr>(
     device: &Arc<CudaDevice>,
-    values: &CudaSlice<T>,
+    values: &[T],
+    to: &mut impl DevicePtrMut<T>,
+) -> Result<()> {
+    debug_assert!(values.len() <= to.len());
+    device.bind_to_thread().map_err(driver_error)?;
+    // SAFETY: the callers give room for the numbers. They lie in pageable memory, of which the driver has taken its own copy
+    // when this returns, and the copy to the GPU is in order with the launches around it.
+    unsafe { result::memcpy_htod_async(*to.device_ptr_mut(), values, *device.cu_stream()) }
+        .map_err(driver_error)
+}
+
+/// A copy of numbers of the GPU; waits for it.
+pub(crate) fn download<T: DeviceRepr + Clone + Default>(
+    device: &Arc<CudaDevice>,
+    values: &impl DevicePtr<T>,
 ) -> Result<Vec<T>> {
-    device.dtoh_sync_copy(values).map_err(driver_error)
+    let mut copy = vec![T::default(); values.len()];
+    device
+        .dtoh_sync_copy_into(values, &mut copy)
+        .map_err(driver_error)?;
+    Ok(copy)
 }
 
 /// The `N` sums of every block, added in order.
 pub(crate) fn add_blocks<const N: usize>(
     device: &Arc<CudaDevice>,
-    partial: &CudaSlice<f64>,
+    partial: &Scratch<f64>,
 ) -> Result<[f64; N]> {
     let mut sums = [0.0; N];
     for block in download(device, partial)?.chunks_exact(N) {
