@@ -1,6 +1,6 @@
 //! Accuracy on a data set.
 
-use crate::data::{Batches, ImageSource, Normalize};
+use crate::data::{BatchPlan, ImageSource, Normalize};
 use crate::nn::{Mode, Net};
 use crate::{Error, HostAccess, Result};
 
@@ -36,9 +36,9 @@ pub fn try_accuracy(net: &Net, data: &dyn ImageSource, normalize: &Normalize) ->
     let batch = BATCH / data.extent().iter().product::<usize>().max(1);
     let mut right = 0;
     let mut images = Vec::new();
-    let mut epoch = Batches::new(data, batch.max(1))
+    let mut epoch = BatchPlan::new(batch.max(1))
         .normalized(*normalize)
-        .epoch(0);
+        .epoch(data, 0);
     while let Some(labels) = epoch.try_fill(&mut images)? {
         crate::show::check_interrupt()?;
         let mut inner = net.lock();

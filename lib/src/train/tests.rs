@@ -36,9 +36,9 @@ pub(crate) fn tiny_config(epochs: usize) -> TrainConfig {
         epochs,
         batch_size: 16,
         lr: 0.05,
-        augment: Some(Augment {
-            crop_padding: 1,
-            horizontal_flip: true,
+        augment: Some(Augment::PaddedCrop {
+            padding: 1,
+            flip: true,
         }),
         normalize: Normalize::UNIT,
         show: false,

@@ -10,5 +10,6 @@ mod extents;
 mod lts;
 mod maps;
 mod norm;
+mod parts;
 mod support;
 mod training;

@@ -50,7 +50,7 @@ impl pulp::WithSimd for Moments<'_> {
 
 /// Batch mean and biased variance: two passes over a chunk (which stays in the cache), merged in order in
 /// `f64` (Chan, Golub and LeVeque 1983).
-fn moments(s: NormShape, z: &[f32], mean: &mut [f32], var: &mut [f32]) {
+pub(crate) fn moments(s: NormShape, z: &[f32], mean: &mut [f32], var: &mut [f32]) {
     let (rows, channels) = (rows_per_chunk(s), s.channels);
     let mut partial = vec![0.0; 3 * channels * s.pixels.div_ceil(rows)];
     partial

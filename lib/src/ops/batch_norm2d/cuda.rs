@@ -117,7 +117,7 @@ fn gradient(
 }
 
 /// Mean and biased variance of each channel; the lengths were checked.
-pub(super) fn moments(
+pub(crate) fn moments(
     s: NormShape,
     z: &CudaBuffer,
     mean: &mut CudaBuffer,

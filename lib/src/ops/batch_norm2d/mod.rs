@@ -23,9 +23,9 @@ use dfdx::prelude::Storage;
 use crate::error::Result;
 use crate::ops::relu::Activation;
 
-mod cpu;
+pub(crate) mod cpu;
 #[cfg(feature = "cuda")]
-mod cuda;
+pub(crate) mod cuda;
 mod tape;
 #[cfg(test)]
 mod tests;

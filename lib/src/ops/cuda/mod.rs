@@ -166,6 +166,21 @@ impl Chunks {
     }
 }
 
+/// Sides of a shape as the kernels count them.
+///
+/// # Errors
+/// [`Error::Shape`] for a side of 2^31 or more.
+pub(crate) fn counts<const N: usize>(op: &'static str, sides: [usize; N]) -> Result<[u32; N]> {
+    let mut counts = [0; N];
+    for (count, &side) in counts.iter_mut().zip(&sides) {
+        *count = i32::try_from(side).map_err(|_| {
+            let expected = "sides that the GPU can count, below 2^31";
+            Error::shape(op, expected, format!("{sides:?}"))
+        })? as u32;
+    }
+    Ok(counts)
+}
+
 /// A copy of numbers on the GPU, for the time of a call.
 pub(crate) fn upload<T: DeviceRepr>(device: &Arc<CudaDevice>, values: &[T]) -> Result<Scratch<T>> {
     Scratch::of(device, values)
