@@ -354,12 +354,12 @@ def sanitised(kit, tool, words, limit):
 
 def memcheck(kit):
     """Addresses outside a buffer."""
-    return sanitised(kit, "memcheck", ("conv::", "norm::", "maps::", "lts::", "elementwise::"), 90)
+    return sanitised(kit, "memcheck", ("conv::", "norm::", "maps::", "lts::", "elementwise::", "parts::"), 90)
 
 
 def racecheck(kit):
     """Threads that use the same shared memory without a barrier between them."""
-    return sanitised(kit, "racecheck", ("conv::", "norm::", "maps::", "lts::"), 100)
+    return sanitised(kit, "racecheck", ("conv::", "norm::", "maps::", "lts::", "parts::"), 100)
 
 
 # The most valuable first. Those of the second list need a real GPU.

@@ -48,15 +48,22 @@ template <class T, class View> struct Pixels {
                 }
             return;
         }
+        unsigned c = k % channels, tap = k / channels, u = tap / s.kernel_w, v = tap % s.kernel_w;
 #pragma unroll
-        for (int j = 0; j < 4; j++, k++) {
-            unsigned tap = k / channels, u = tap / s.kernel_w, v = tap % s.kernel_w, c = first + k % channels;
+        for (int j = 0; j < 4; j++) {
 #pragma unroll
             for (int i = 0; i < COUNT; i++)
-                if (k < depth && views[i].find(s, u, v, pixel)) {
-                    values[i][j] = from[pixel * stride + c];
+                if (k + j < depth && views[i].find(s, u, v, pixel)) {
+                    values[i][j] = from[pixel * stride + first + c];
                     inside |= 1u << (4 * i + j);
                 }
+            if (++c == channels) {
+                c = 0;
+                if (++v == s.kernel_w) {
+                    v = 0;
+                    u++;
+                }
+            }
         }
     }
     template <int ROOM> __device__ __forceinline__ void store(float (&to)[DEPTH][ROOM]) const {

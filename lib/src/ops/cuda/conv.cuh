@@ -93,7 +93,7 @@ template <int M, int N, int TM, int TN> struct Tile {
     }
     __device__ __forceinline__ void multiply(float (&sum)[TM][TN]) const {
         unsigned m = row(), n = column();
-#pragma unroll
+#pragma unroll 4
         for (int k = 0; k < DEPTH; k++) {
             float a[TM], b[TN];
             load(&left[k][m], a);
@@ -110,18 +110,16 @@ template <int M, int N, int TM, int TN> struct Tile {
 /// next; with two pairs, one barrier a step is enough.
 template <class T, class Left, class Right, int TM, int TN>
 __device__ __forceinline__ void product(Left &left, Right &right, size_t depth, T (&tiles)[2], float (&sum)[TM][TN]) {
-    if (depth == 0) return;
-    left.fetch(0);
-    right.fetch(0);
-    for (size_t k = 0, now = 0; k < depth; now ^= 1) {
-        left.store(tiles[now].left);
-        right.store(tiles[now].right);
-        __syncthreads();
-        k += DEPTH;
-        if (k < depth) {
+    for (size_t k = 0, now = 0;; k += DEPTH, now ^= 1) {
+        bool more = k < depth;
+        if (more) {
             left.fetch(k);
             right.fetch(k);
         }
-        tiles[now].multiply(sum);
+        if (k > 0) tiles[now ^ 1].multiply(sum);
+        if (!more) return;
+        left.store(tiles[now].left);
+        right.store(tiles[now].right);
+        __syncthreads();
     }
 }
