@@ -1,16 +1,19 @@
 //! The rebit kernel: sessions of compiled cells, and the front ends that use them.
 
+mod depth;
 pub mod doctor;
 pub mod error;
 pub mod files;
 pub mod install;
 pub mod jupyter;
 pub mod notebook;
+mod orphans;
 pub mod output;
 pub mod render;
 pub mod repl;
 pub mod session;
 pub mod supervisor;
+mod terminal;
 pub mod workshop;
 
 pub use error::{Error, Result};

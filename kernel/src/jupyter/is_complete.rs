@@ -8,6 +8,11 @@
 use jupyter_protocol::messaging::IsCompleteReply;
 use syn::parse::Parser as _;
 
+use crate::depth;
+
+/// Levels by which a line is indented at most.
+const DEEPEST_INDENT: usize = 20;
+
 /// What a prompt should do with the text typed so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Completeness {
@@ -42,7 +47,9 @@ pub fn judge(cell: &str) -> Completeness {
     match scan(&code) {
         Scan::Mismatched => Completeness::Invalid,
         Scan::InsideText => Completeness::Incomplete(0),
-        Scan::Open(depth) => Completeness::Incomplete(4 * depth),
+        Scan::Open(depth) => Completeness::Incomplete(4 * depth.min(DEEPEST_INDENT)),
+        // The session says why it cannot run.
+        Scan::Balanced if depth::check(&code).is_err() => Completeness::Complete,
         Scan::Balanced => parse(&code),
     }
 }

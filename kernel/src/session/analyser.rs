@@ -103,6 +103,8 @@ impl Analyser {
             .env(shim::SESSION, &folder.path)
             .env("EVCXR_TMPDIR", &folder.path)
             .env("EVCXR_CONFIG_DIR", &folder.path)
+            // What it leaves there goes with the folder.
+            .env("TMPDIR", &folder.path)
             .env("LD_LIBRARY_PATH", library.search_path(&folder.path)?)
             .env_remove("RUST_SRC_PATH")
             .process_group(0)
@@ -149,6 +151,9 @@ impl Analyser {
     /// # Errors
     /// When the process has ended or takes too long.
     pub fn complete(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Completions> {
+        if crate::depth::check(code).is_err() {
+            return Ok(Completions::default());
+        }
         self.ask(Question::Complete, preamble, code, cursor)
             .map(|answer| answer.completions)
     }
@@ -158,6 +163,9 @@ impl Analyser {
     /// # Errors
     /// When the process has ended or takes too long.
     pub fn inspect(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Option<Help>> {
+        if crate::depth::check(code).is_err() {
+            return Ok(None);
+        }
         self.ask(Question::Inspect, preamble, code, cursor)
             .map(|answer| answer.help)
     }
@@ -211,6 +219,7 @@ impl Drop for Analyser {
 pub fn roles() {
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some(ANALYSER) {
+        crate::orphans::end_group_with_parent();
         let dependency = arguments.next().unwrap_or_default();
         std::process::exit(match serve(&dependency) {
             Ok(()) => 0,

@@ -2,13 +2,14 @@
 
 use std::io::{self, Read};
 
+/// Kind and length.
+const HEAD: usize = 9;
+
 /// One message of the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// The first frame: the session's secret, then the process id of the runtime.
+    /// The first frame.
     Hello {
-        /// Proves that the other end is our child.
-        secret: String,
         /// Process that runs the cells.
         runtime: u32,
     },
@@ -47,33 +48,35 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// Appends the frame's bytes: kind, length, payload.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        let (kind, payload) = match self {
-            Frame::Hello { secret, runtime } => (b'H', format!("{runtime} {secret}").into_bytes()),
-            Frame::Stdout(bytes) => (b'O', bytes.clone()),
-            Frame::Stderr(bytes) => (b'E', bytes.clone()),
-            Frame::Content { mime, body } => {
-                let mut payload = mime.clone().into_bytes();
-                payload.push(0);
-                payload.extend_from_slice(body);
-                (b'C', payload)
+    /// The frame's bytes: kind, length, payload.
+    pub fn encode(&self) -> Vec<u8> {
+        let number = |n: &Option<i32>| n.map(|n| n.to_string()).unwrap_or_default();
+        let text;
+        let (kind, parts): (u8, [&[u8]; 3]) = match self {
+            Frame::Hello { runtime } => {
+                text = runtime.to_string();
+                (b'H', [text.as_bytes(), b"", b""])
             }
-            Frame::Wire(line) => (b'W', line.clone()),
-            Frame::Started => (b'S', Vec::new()),
-            Frame::Complete => (b'D', Vec::new()),
-            Frame::Panic => (b'P', Vec::new()),
-            Frame::UserError(text) => (b'U', text.clone().into_bytes()),
-            Frame::Sync(number) => (b'Y', vec![*number]),
+            Frame::Stdout(bytes) => (b'O', [bytes, b"", b""]),
+            Frame::Stderr(bytes) => (b'E', [bytes, b"", b""]),
+            Frame::Content { mime, body } => (b'C', [mime.as_bytes(), b"\0", body]),
+            Frame::Wire(line) => (b'W', [line, b"", b""]),
+            Frame::Started => (b'S', [b""; 3]),
+            Frame::Complete => (b'D', [b""; 3]),
+            Frame::Panic => (b'P', [b""; 3]),
+            Frame::UserError(text) => (b'U', [text.as_bytes(), b"", b""]),
+            Frame::Sync(number) => (b'Y', [std::slice::from_ref(number), b"", b""]),
             Frame::Exited { code, signal, note } => {
-                let number = |n: &Option<i32>| n.map(|n| n.to_string()).unwrap_or_default();
-                let text = format!("{} {} {note}", number(code), number(signal));
-                (b'X', text.into_bytes())
+                text = format!("{} {} {note}", number(code), number(signal));
+                (b'X', [text.as_bytes(), b"", b""])
             }
         };
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let mut out = Vec::with_capacity(HEAD + length);
         out.push(kind);
-        out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-        out.extend_from_slice(&payload);
+        out.extend_from_slice(&(length as u64).to_le_bytes());
+        parts.iter().for_each(|part| out.extend_from_slice(part));
+        out
     }
 
     /// Reads one frame; `None` at the end of the stream.
@@ -81,33 +84,32 @@ impl Frame {
     /// # Errors
     /// A broken stream or an unknown frame.
     pub fn read(from: &mut impl Read) -> io::Result<Option<Frame>> {
-        let mut head = [0u8; 5];
+        let mut head = [0u8; HEAD];
         match from.read_exact(&mut head) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             other => other?,
         }
-        let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
-        let mut payload = vec![0u8; length];
-        from.read_exact(&mut payload)?;
+        let [kind, length @ ..] = head;
+        let length = u64::from_le_bytes(length);
+        // Memory grows with what arrives.
+        let mut payload = Vec::new();
+        from.take(length).read_to_end(&mut payload)?;
+        if payload.len() as u64 != length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let bad = || io::Error::new(io::ErrorKind::InvalidData, "unknown frame");
-        Ok(Some(match head[0] {
-            b'H' => {
-                let text = text(&payload);
-                let (runtime, secret) = text.split_once(' ').ok_or_else(bad)?;
-                Frame::Hello {
-                    secret: secret.to_string(),
-                    runtime: runtime.parse().map_err(|_| bad())?,
-                }
-            }
+        Ok(Some(match kind {
+            b'H' => Frame::Hello {
+                runtime: text(&payload).parse().map_err(|_| bad())?,
+            },
             b'O' => Frame::Stdout(payload),
             b'E' => Frame::Stderr(payload),
             b'C' => {
-                let cut = payload.iter().position(|&b| b == 0).ok_or_else(bad)?;
-                Frame::Content {
-                    mime: text(&payload[..cut]),
-                    body: payload[cut + 1..].to_vec(),
-                }
+                let cut = memchr::memchr(0, &payload).ok_or_else(bad)?;
+                let mime = text(&payload[..cut]);
+                payload.drain(..=cut);
+                Frame::Content { mime, body: payload }
             }
             b'W' => Frame::Wire(payload),
             b'S' => Frame::Started,
@@ -137,10 +139,7 @@ mod tests {
     #[test]
     fn frames_survive_the_way() {
         let frames = [
-            Frame::Hello {
-                secret: "s".into(),
-                runtime: 7,
-            },
+            Frame::Hello { runtime: 7 },
             Frame::Stdout(b"a\nb".to_vec()),
             Frame::Stderr(vec![0xff, 0]),
             Frame::Content {
@@ -165,7 +164,7 @@ mod tests {
             },
         ];
         let mut bytes = Vec::new();
-        frames.iter().for_each(|frame| frame.encode(&mut bytes));
+        frames.iter().for_each(|frame| bytes.extend(frame.encode()));
         let mut from = bytes.as_slice();
         for frame in &frames {
             assert_eq!(Frame::read(&mut from).unwrap().as_ref(), Some(frame));
@@ -175,7 +174,9 @@ mod tests {
 
     #[test]
     fn garbage_is_refused() {
-        assert!(Frame::read(&mut [b'?', 0, 0, 0, 0].as_slice()).is_err());
-        assert!(Frame::read(&mut [b'O', 9, 0, 0, 0, 1].as_slice()).is_err());
+        assert!(Frame::read(&mut [b'?', 0, 0, 0, 0, 0, 0, 0, 0].as_slice()).is_err());
+        assert!(Frame::read(&mut [b'O', 9, 0, 0, 0, 0, 0, 0, 0, 1].as_slice()).is_err());
+        let endless = [&b"O"[..], &[0xff; 8], b"few bytes"].concat();
+        assert!(Frame::read(&mut endless.as_slice()).is_err());
     }
 }

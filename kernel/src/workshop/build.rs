@@ -6,9 +6,11 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::seal::{Seal, State};
 use super::shim::{CAPTURE, Capture, Recipe};
 use super::{BuildProgress, Prepared};
 use crate::error::{Error, Result};
+use crate::orphans;
 pub use crate::files::write;
 
 /// The cell crate's manifest as evcxr writes it: same settings, same artefacts.
@@ -46,13 +48,25 @@ pub fn write_profile(folder: &Path) -> Result<()> {
 /// Builds `prepared.master`; the caller holds the lock of the cache.
 ///
 /// Begins from what an earlier build left (or from the newest finished one), so that a change of the
-/// library compiles the library and not its hundred dependencies.
+/// library compiles the library and not its hundred dependencies. A build that is there and damaged is mended where it
+/// lies: cargo makes anew what is missing.
 pub fn build(
     prepared: &Prepared,
     key: &str,
     progress: &mut dyn FnMut(BuildProgress),
 ) -> Result<()> {
     let master = &prepared.master;
+    if let State::Damaged(files) = Seal::check(master, key) {
+        log::warn!("the compiled library is damaged and is mended: {files:?}");
+        for file in files {
+            // What cannot be removed shows when it is built.
+            let _ = fs::remove_file(master.join(file));
+        }
+        match build_in(master, prepared, key, progress) {
+            Err(Error::Session(_) | Error::Io { .. }) => {}
+            done => return done,
+        }
+    }
     let cache = master.parent().unwrap_or(Path::new("/"));
     let place = cache.join("building");
     if master.exists() {
@@ -113,6 +127,7 @@ fn build_in(
         .ok_or_else(|| Error::Session("cargo did not show how it compiles a cell".to_string()))?;
     let recipe = Recipe::new(captured, &dependency, place);
     recipe.write(&place.join("recipe.json"))?;
+    Seal::put(place, key)?;
     write(&place.join("ready"), key.as_bytes())
 }
 
@@ -237,6 +252,7 @@ pub fn cargo(tools: &super::Tools, folder: &Path) -> Command {
         .env_remove("CARGO")
         .stdin(Stdio::null());
     own_home(&mut command);
+    orphans::let_die_with_us(&mut command);
     command
 }
 

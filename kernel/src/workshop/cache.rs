@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 
 use super::folder::session_folders;
 use super::key::key;
+use super::seal::{Seal, State};
 use super::{BuildProgress, Features, Prepared, Tools, build, library_folder, shim};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// How many finished builds are kept.
 const KEEP: usize = 2;
 
-/// The cache folder: `REBIT_CACHE`, else `$XDG_CACHE_HOME/rebit`, else `~/.cache/rebit`.
+/// The cache folder: `REBIT_CACHE`, else `$XDG_CACHE_HOME/rebit`, else `~/.cache/rebit`; without a home a folder of
+/// this user's under the shared temporary one.
 pub fn cache_folder() -> PathBuf {
     let under = |name: &str, rest: &str| {
         std::env::var_os(name)
@@ -20,8 +23,13 @@ pub fn cache_folder() -> PathBuf {
     };
     let folder = under("REBIT_CACHE", "")
         .or_else(|| under("XDG_CACHE_HOME", "rebit"))
-        .or_else(|| under("HOME", ".cache/rebit"))
-        .unwrap_or_else(|| std::env::temp_dir().join("rebit"));
+        // Without HOME the user's entry in the system's list says it.
+        .or_else(|| Some(std::env::home_dir()?.join(".cache/rebit")))
+        .unwrap_or_else(|| {
+            // SAFETY: asks for a number.
+            let user = unsafe { libc::geteuid() };
+            std::env::temp_dir().join(format!("rebit-{user}"))
+        });
     std::path::absolute(&folder).unwrap_or(folder)
 }
 
@@ -40,7 +48,7 @@ pub fn prepare(progress: &mut dyn FnMut(BuildProgress)) -> Result<Prepared> {
     let features = Features::wanted()?;
     let tools = Tools::find()?;
     let cache = cache_folder();
-    fs::create_dir_all(&cache).map_err(|e| Error::io(&cache, e))?;
+    files::own_folder(&cache)?;
     let key = key(&library, &features, &tools)?;
     let master = cache.join(&key);
     let prepared = Prepared {
@@ -57,6 +65,10 @@ pub fn prepare(progress: &mut dyn FnMut(BuildProgress)) -> Result<Prepared> {
     let lock_path = cache.join("build.lock");
     let lock = fs::File::create(&lock_path).map_err(|e| Error::io(&lock_path, e))?;
     lock.lock().map_err(|e| Error::io(&lock_path, e))?;
+    if Seal::check(&master, &key) == State::Whole {
+        // Only the mark was missing or wrong.
+        build::write(&master.join("ready"), key.as_bytes())?;
+    }
     if !is_ready(&master, &key) {
         build::build(&prepared, &key, progress)?;
         prune(&cache, &key);
@@ -71,9 +83,10 @@ pub fn is_prepared() -> bool {
     key().is_ok_and(|key| is_ready(&cache_folder().join(&key), &key))
 }
 
-/// A build is finished when its last file says so and what it names is there.
+/// A build is finished when its last file says so and what it names is there, as it was.
 fn is_ready(master: &Path, key: &str) -> bool {
     fs::read_to_string(master.join("ready")).is_ok_and(|text| text == key)
+        && Seal::check(master, key) == State::Whole
         && shim::Recipe::read(&master.join("recipe.json"))
             .is_some_and(|recipe| recipe.externs_exist(master))
 }

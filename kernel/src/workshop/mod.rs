@@ -11,6 +11,7 @@ mod cache;
 mod features;
 mod folder;
 mod key;
+mod seal;
 pub mod shim;
 mod tools;
 

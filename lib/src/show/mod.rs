@@ -37,7 +37,7 @@ pub use table::{Cell, IntoRow, Table};
 
 use rebit_wire::{Message, Value};
 
-pub(crate) use place::{Place, place};
+pub(crate) use place::{Place, knows_its_place, place};
 
 /// Something that can be shown in one or several forms.
 pub trait Show {

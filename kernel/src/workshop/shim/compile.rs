@@ -8,9 +8,10 @@ use super::pool;
 use super::questions::{read_manifest, restore_lock};
 use super::recipe::{Capture, Recipe};
 use super::seed::seed;
-use super::thin::with_library_store;
+use super::thin::with_library;
 use super::timed::become_rustc;
 use super::{BUILD_LOG, CAPTURE, FULL_TYPES, NO_CHECK, OWN_LOCK, SO_PATH, Settings, failed};
+use crate::orphans;
 use crate::workshop::build;
 
 fn out_folder(session: &Path, settings: &Settings) -> PathBuf {
@@ -60,16 +61,13 @@ pub fn compile(session: &Path, settings: &Settings, args: &[String], check: bool
     become_rustc(command, session, if check { "check" } else { "build" })
 }
 
-/// Takes from a cell's source what the library has compiled, once the library is loaded.
+/// Changes a cell's source to use what the library has compiled, once the library is loaded.
 fn make_thin(session: &Path, settings: &Settings, dependencies: &[String]) -> std::io::Result<()> {
     if !dependencies.contains(&settings.dependency) {
         return Ok(());
     }
     let path = session.join("src/lib.rs");
-    match with_library_store(&fs::read_to_string(&path)?) {
-        Some(cell) => fs::write(&path, cell),
-        None => Ok(()),
-    }
+    fs::write(&path, with_library(&fs::read_to_string(&path)?))
 }
 
 /// A session with further dependencies: the real cargo, beginning from the finished library.
@@ -150,7 +148,7 @@ fn compile_with_cargo(
 fn run_and_log(mut command: Command, log: &Path) -> std::io::Result<std::process::Output> {
     use std::io::{BufRead, Read, Write};
     let mut log = fs::OpenOptions::new().create(true).append(true).open(log)?;
-    let mut child = command.spawn()?;
+    let mut child = orphans::spawn_group(&mut command)?;
     let mut stdout = child.stdout.take().expect("piped");
     let reader = std::thread::spawn(move || {
         let mut bytes = Vec::new();

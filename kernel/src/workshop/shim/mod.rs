@@ -26,6 +26,7 @@ pub use timed::{COMPILERS, CompilerRun, TIMES};
 
 use super::{Prepared, Tools, build};
 use crate::error::{Error, Result};
+use crate::orphans;
 
 /// Environment: where to write how cargo calls rustc for the cell crate.
 pub const CAPTURE: &str = "REBIT_CAPTURE";
@@ -79,6 +80,7 @@ pub fn install(session: &Path, prepared: &Prepared) -> Result<()> {
 /// Plays cargo, rustup or the wrapper around rustc when started as one; returns otherwise.
 pub fn roles() {
     if std::env::var_os(CAPTURE).is_some() {
+        orphans::die_with_parent();
         std::process::exit(recipe::wrap_rustc());
     }
     let name = PathBuf::from(std::env::args_os().next().unwrap_or_default());

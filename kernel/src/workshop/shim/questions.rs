@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use super::recipe::dependency_lines;
 use super::{OWN_LOCK, Settings, failed};
 use crate::error::{Error, Result};
+use crate::orphans;
 use crate::workshop::{answers, build};
 
 /// The real cargo with the user's own home; the session's stands in its place (see `Session::start`).
@@ -15,6 +16,8 @@ fn real_cargo(settings: &Settings, args: &[String]) -> Command {
     let mut command = Command::new(&settings.tools.cargo);
     command.args(args);
     build::own_home(&mut command);
+    orphans::die_with_parent();
+    orphans::let_die_with_us(&mut command);
     command
 }
 
