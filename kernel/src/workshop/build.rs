@@ -79,6 +79,15 @@ pub fn build(
     {
         fs::remove_dir_all(&place).map_err(|e| Error::io(&place, e))?;
     }
+    if let Some(newest) = super::cache::finished(cache).first()
+        && let Some(sealed_as) = newest.file_name().and_then(|name| name.to_str())
+        && let State::Damaged(files) = Seal::check(newest, sealed_as)
+    {
+        // They may be linked.
+        for file in files {
+            let _ = fs::remove_file(place.join(file));
+        }
+    }
     match build_in(&place, prepared, key, progress) {
         // Its dependencies are compiled; the next attempt needs them.
         Err(error @ Error::Library { .. }) => Err(error),
