@@ -1,6 +1,7 @@
 //! The rebit kernel: sessions of compiled cells, and the front ends that use them.
 
 pub mod analyser;
+mod depth;
 pub mod doctor;
 pub mod error;
 pub mod files;
@@ -9,11 +10,13 @@ pub mod install;
 pub mod jupyter;
 pub mod language;
 pub mod notebook;
+mod orphans;
 pub mod output;
 pub mod render;
 pub mod repl;
 pub mod session;
 pub mod supervisor;
+mod terminal;
 pub mod workshop;
 
 pub use error::{Error, Result};
