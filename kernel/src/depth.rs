@@ -25,7 +25,10 @@ pub struct TooDeep {
 impl fmt::Display for TooDeep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let TooDeep { line, what, limit } = self;
-        write!(f, "line {line}: more than {limit} {what}: no compiler follows so deep")
+        write!(
+            f,
+            "line {line}: more than {limit} {what}: no compiler follows so deep"
+        )
     }
 }
 
@@ -73,8 +76,20 @@ pub fn check(code: &str) -> Result<(), TooDeep> {
 /// Whether a token can nest what stands beside it.
 fn is_level(kind: TokenKind, text: &str) -> bool {
     match kind {
-        Dot | Question | Eq | Bang | Lt | Minus | And | Or | Plus | Star | Slash | Caret
-        | Percent | Lifetime { .. } => true,
+        Dot
+        | Question
+        | Eq
+        | Bang
+        | Lt
+        | Minus
+        | And
+        | Or
+        | Plus
+        | Star
+        | Slash
+        | Caret
+        | Percent
+        | Lifetime { .. } => true,
         Ident => matches!(
             text,
             "else" | "as" | "dyn" | "return" | "break" | "move" | "ref" | "mut"
@@ -96,7 +111,8 @@ mod tests {
             format!("let a = \"{}\"; /* {0} */ // {0}", "(<->)".repeat(10_000)),
             "if a < b { c - d } else { e }\n".repeat(10_000),
             format!("let a = [{}];", "1.5, -2.5, ".repeat(100_000)),
-            "let a = 1;\n// A line - of - text ------------------------------------\n\n".repeat(5000),
+            "let a = 1;\n// A line - of - text ------------------------------------\n\n"
+                .repeat(5000),
             format!("let a = {}1{};", "(".repeat(100), ")".repeat(100)),
             format!("let a = 1{};", " + 1".repeat(1000)),
         ] {

@@ -340,7 +340,10 @@ mod tests {
         fs::write(folder.join("kernel.json"), foreign).unwrap();
         assert!(uninstall(&place).is_err());
         assert!(write_kernelspec(&place, false).is_err());
-        assert_eq!(fs::read_to_string(folder.join("kernel.json")).unwrap(), foreign);
+        assert_eq!(
+            fs::read_to_string(folder.join("kernel.json")).unwrap(),
+            foreign
+        );
         write_kernelspec(&place, true).unwrap();
         assert!(is_ours(&read_kernelspec(&folder).unwrap()));
         for name in ["", "../up", "Re bit"] {

@@ -105,11 +105,31 @@ fn a_damaged_cache_is_noticed_and_mended() {
 /// Damages to a finished build, and whether something has to be compiled to mend them. A reader may add some.
 type Damage = (&'static str, fn(&Path, &Path), bool);
 const DAMAGES: [Damage; 5] = [
-    ("a wrong byte in `ready`", |place, _| flip(&place.join("ready"), 3), false),
-    ("no `ready`", |place, _| std::fs::remove_file(place.join("ready")).unwrap(), false),
-    ("a recipe that is cut off", |place, _| cut(&place.join("recipe.json")), true),
-    ("a wrong byte in the recipe", |place, _| flip(&place.join("recipe.json"), 40), true),
-    ("a wrong byte in the library", |_, library| flip(library, 100_000), true),
+    (
+        "a wrong byte in `ready`",
+        |place, _| flip(&place.join("ready"), 3),
+        false,
+    ),
+    (
+        "no `ready`",
+        |place, _| std::fs::remove_file(place.join("ready")).unwrap(),
+        false,
+    ),
+    (
+        "a recipe that is cut off",
+        |place, _| cut(&place.join("recipe.json")),
+        true,
+    ),
+    (
+        "a wrong byte in the recipe",
+        |place, _| flip(&place.join("recipe.json"), 40),
+        true,
+    ),
+    (
+        "a wrong byte in the library",
+        |_, library| flip(library, 100_000),
+        true,
+    ),
 ];
 
 fn flip(path: &Path, at: usize) {
@@ -148,7 +168,8 @@ fn each_damage_is_noticed_and_only_it_is_mended() {
     let notebook = folder.path().join("a.ipynb");
     let cell = serde_json::json!({"cell_type": "code", "id": "c", "metadata": {}, "outputs": [],
         "execution_count": null, "source": "randn(2, 3, &mut rng(0)).shape()"});
-    let text = serde_json::json!({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]});
+    let text =
+        serde_json::json!({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]});
     std::fs::write(&notebook, text.to_string()).unwrap();
     let real = match std::env::var_os("REBIT_CACHE") {
         Some(cache) => PathBuf::from(cache),
@@ -158,7 +179,11 @@ fn each_damage_is_noticed_and_only_it_is_mended() {
     let name = master(&real).file_name().unwrap().to_owned();
     let cache = folder.path().join("cache");
     std::fs::create_dir(&cache).unwrap();
-    let copied = Command::new("cp").arg("-a").arg(master(&real)).arg(&cache).status();
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(master(&real))
+        .arg(&cache)
+        .status();
     assert!(copied.unwrap().success());
     let place = cache.join(&name);
     let library = std::fs::read_dir(place.join("base/target"))
@@ -178,10 +203,39 @@ fn each_damage_is_noticed_and_only_it_is_mended() {
         let said = String::from_utf8_lossy(&mended.stderr).into_owned();
         assert!(mended.status.success(), "{what}: {said}");
         assert_eq!(said.contains("preparing"), compiles, "{what}: {said}");
-        assert_eq!(untouched(&place), before, "{what}: dependencies were compiled again");
+        assert_eq!(
+            untouched(&place),
+            before,
+            "{what}: dependencies were compiled again"
+        );
         // Now it is whole.
         let good = run(&cache, &notebook);
         let said = String::from_utf8_lossy(&good.stderr).into_owned();
-        assert!(good.status.success() && !said.contains("preparing"), "{what}: {said}");
+        assert!(
+            good.status.success() && !said.contains("preparing"),
+            "{what}: {said}"
+        );
     }
+}
+
+#[test]
+fn nothing_is_run_from_a_folder_of_another_user() {
+    let folder = tempfile::tempdir().unwrap();
+    let notebook = folder.path().join("a.ipynb");
+    let text = serde_json::json!({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []});
+    std::fs::write(&notebook, text.to_string()).unwrap();
+    let theirs = folder.path().join("theirs");
+    std::fs::create_dir(&theirs).unwrap();
+    // Without root's rights nothing can be given away; then root's own folder is another user's.
+    let cache = match std::os::unix::fs::chown(&theirs, Some(4711), None) {
+        Ok(()) => theirs,
+        Err(_) => PathBuf::from("/"),
+    };
+    let output = run(&cache, &notebook);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(
+        said.contains("belongs to the user") && said.contains("REBIT_CACHE"),
+        "{said}"
+    );
 }

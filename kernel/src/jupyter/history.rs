@@ -68,7 +68,8 @@ impl History {
 
     /// Remembers a cell and the text of its value.
     pub fn add(&mut self, line: usize, input: &str, output: Option<&str>) {
-        let output = output.map(|text| text[..text.floor_char_boundary(LONGEST_OUTPUT)].to_string());
+        let output =
+            output.map(|text| text[..text.floor_char_boundary(LONGEST_OUTPUT)].to_string());
         let entry = Line {
             session: self.session,
             line,

@@ -101,12 +101,20 @@ async fn serve(connection: ConnectionInfo, start: Start) -> Result<()> {
     };
     let unfinished = Arc::new(Unfinished::default());
     let heartbeat = bind(connection.hb_url()).await?;
-    tokio::spawn(transport::serve(heartbeat, Arc::new(Echo), unfinished.clone()));
+    tokio::spawn(transport::serve(
+        heartbeat,
+        Arc::new(Echo),
+        unfinished.clone(),
+    ));
 
     let iopub = IoPub::new(wire.clone());
     let publisher = Arc::new(iopub::port(wire.clone()));
     let listener = bind(connection.iopub_url()).await?;
-    tokio::spawn(transport::serve(listener, publisher.clone(), unfinished.clone()));
+    tokio::spawn(transport::serve(
+        listener,
+        publisher.clone(),
+        unfinished.clone(),
+    ));
     tokio::spawn(iopub.clone().run(wire.clone(), publisher.clone()));
 
     let router = |name: &'static str, url: String| {

@@ -53,9 +53,8 @@ impl Seen {
 impl Signer {
     /// A signer with the key of the connection file.
     pub fn new(key: &str) -> Self {
-        let key = (!key.is_empty()).then(|| {
-            Hmac::new_from_slice(key.as_bytes()).expect("HMAC takes keys of any length")
-        });
+        let key = (!key.is_empty())
+            .then(|| Hmac::new_from_slice(key.as_bytes()).expect("HMAC takes keys of any length"));
         Signer {
             key,
             seen: Mutex::default(),
@@ -125,7 +124,10 @@ mod tests {
         let signature = signer.sign(&parts());
         assert_eq!(signature.len(), 64);
         assert_eq!(signer.check(&signature, &parts()).await, Ok(()));
-        assert_eq!(signer.check(&signature, &parts()).await, Err(Wrong::Replayed));
+        assert_eq!(
+            signer.check(&signature, &parts()).await,
+            Err(Wrong::Replayed)
+        );
         // Hexadecimal digits have two forms.
         let upper = signature.to_ascii_uppercase();
         assert_eq!(signer.check(&upper, &parts()).await, Err(Wrong::Replayed));
@@ -141,7 +143,10 @@ mod tests {
             Bytes::from("xyz"),
             Bytes::new(),
         ] {
-            assert_eq!(signer.check(&signature, &parts()).await, Err(Wrong::Signature));
+            assert_eq!(
+                signer.check(&signature, &parts()).await,
+                Err(Wrong::Signature)
+            );
         }
     }
 

@@ -124,7 +124,10 @@ impl Hear for Ear {
                 if before < LOGGED {
                     log::warn!("{}: message dropped: {why}", self.name);
                 } else if before == LOGGED {
-                    log::warn!("{}: further wrong messages are dropped without a word", self.name);
+                    log::warn!(
+                        "{}: further wrong messages are dropped without a word",
+                        self.name
+                    );
                 }
                 false
             }
@@ -245,7 +248,12 @@ mod tests {
     #[tokio::test]
     async fn frames_that_are_no_message_are_dropped() {
         let wire = Wire::new("", String::new());
-        for frames in [&["a", "b"][..], &[], &["<IDS|MSG>"], &["<IDS|MSG>", "", "{}", "{}", "{}"]] {
+        for frames in [
+            &["a", "b"][..],
+            &[],
+            &["<IDS|MSG>"],
+            &["<IDS|MSG>", "", "{}", "{}", "{}"],
+        ] {
             let frames = frames.iter().map(|frame| Bytes::from(*frame)).collect();
             assert!(wire.open(frames).await.is_err());
         }

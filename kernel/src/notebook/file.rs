@@ -135,13 +135,24 @@ fn repair_ids(notebook: &mut Value) -> bool {
     };
     let valid = |id: &str| {
         (1..=64).contains(&id.len())
-            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
-    let id_of = |cell: &Value| cell["id"].as_str().filter(|id| valid(id)).map(str::to_string);
+    let id_of = |cell: &Value| {
+        cell["id"]
+            .as_str()
+            .filter(|id| valid(id))
+            .map(str::to_string)
+    };
     let mut taken: HashSet<String> = cells.iter().filter_map(id_of).collect();
     let mut seen = HashSet::new();
     let mut changed = false;
-    for (number, cell) in cells.iter_mut().enumerate().filter(|(_, cell)| cell.is_object()) {
+    for (number, cell) in cells
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, cell)| cell.is_object())
+    {
         if id_of(cell).is_some_and(|id| seen.insert(id)) {
             continue;
         }
@@ -221,13 +232,16 @@ mod tests {
                 json!({"cell_type": "code", "id": id, "metadata": {}, "execution_count": null,
                        "outputs": [], "source": "1"})
             });
-            let text = json!({"nbformat": 4, "nbformat_minor": minor, "metadata": {}, "cells": cells});
+            let text =
+                json!({"nbformat": 4, "nbformat_minor": minor, "metadata": {}, "cells": cells});
             let (_folder, path) = write(&text.to_string());
             let notebook = Notebook::read(&path).unwrap();
             let found: Vec<&str> = (0..ids.len())
                 .map(|n| notebook.json["cells"][n]["id"].as_str().unwrap())
                 .collect();
-            let wanted = ["a", "cell-1", "cell-4", "cell-3", "cell-4x", "b", "cell-6", "cell-7"];
+            let wanted = [
+                "a", "cell-1", "cell-4", "cell-3", "cell-4x", "b", "cell-6", "cell-7",
+            ];
             assert_eq!(found, wanted, "4.{minor}");
         }
     }

@@ -174,7 +174,8 @@ fn bar(progress: &Progress) -> ProgressBar {
         Some(total) => ProgressBar::new(total),
         None => ProgressBar::new_spinner(),
     };
-    bar.with_style(style).with_prefix(harmless(&progress.label, false))
+    bar.with_style(style)
+        .with_prefix(harmless(&progress.label, false))
 }
 
 /// A bundle as text: its plain form, else its HTML without the tags, else the names of its forms.

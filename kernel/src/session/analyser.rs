@@ -233,7 +233,7 @@ pub fn roles() {
 
 fn serve(dependency: &str) -> Result<(), evcxr::Error> {
     let mut runtime = Command::new(crate::executable().map_err(|e| e.to_string())?);
-    runtime.arg(crate::supervisor::RUNTIME);
+    runtime.arg(crate::supervisor::PLAIN_RUNTIME);
     let (context, _outputs) = evcxr::EvalContext::with_subprocess_command(runtime)?;
     let mut context = CommandContext::with_eval_context(context);
     context.execute(&super::worker::library_code(dependency))?;

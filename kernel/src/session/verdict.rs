@@ -158,7 +158,9 @@ impl Session {
             (_, Some(libc::SIGSEGV)) => {
                 "signal 11 (SIGSEGV): memory was used that is not the cell's".to_string()
             }
-            (_, Some(libc::SIGBUS)) => "signal 7 (SIGBUS): memory was used that is not there".to_string(),
+            (_, Some(libc::SIGBUS)) => {
+                "signal 7 (SIGBUS): memory was used that is not there".to_string()
+            }
             (_, Some(libc::SIGILL)) => {
                 "signal 4 (SIGILL): an instruction that this processor does not have".to_string()
             }

@@ -109,7 +109,10 @@ impl Frame {
                 let cut = memchr::memchr(0, &payload).ok_or_else(bad)?;
                 let mime = text(&payload[..cut]);
                 payload.drain(..=cut);
-                Frame::Content { mime, body: payload }
+                Frame::Content {
+                    mime,
+                    body: payload,
+                }
             }
             b'W' => Frame::Wire(payload),
             b'S' => Frame::Started,

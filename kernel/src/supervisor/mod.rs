@@ -17,16 +17,20 @@ mod heard;
 mod input;
 mod relay;
 mod runtime;
-mod splitter;
 pub mod socket;
+mod splitter;
 mod waiting;
 
 use relay::Supervisor;
 
+use crate::orphans;
+
 /// First argument of our own binary that makes it a supervisor.
 pub const SUPERVISOR: &str = "__supervisor";
 /// First argument of our own binary that makes it the runtime.
-pub const RUNTIME: &str = "__runtime";
+const RUNTIME: &str = "__runtime";
+/// First argument of our own binary that makes it evcxr's runtime, for contexts that run nothing of a user's.
+pub const PLAIN_RUNTIME: &str = "__plain_runtime";
 /// Environment of the runtime until the library has read it: what stands before its messages.
 const WIRE: &str = "REBIT_WIRE";
 /// Environment of the supervisor: the folder of the kernel's socket, which is the session's own.
@@ -59,14 +63,7 @@ pub fn roles() {
             }
         }
         Some(RUNTIME) => {
-            // SAFETY: plain system calls without pointers into Rust memory; the handler does nothing.
-            unsafe {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                // An interrupt must not end the process before the library has its own handler.
-                libc::signal(libc::SIGINT, ignore as *const () as libc::sighandler_t);
-            }
-            // When memory runs out, the cells go and the kernel stays. Without it chance decides.
-            let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+            begin_runtime();
             match runtime::run() {
                 Ok(()) => std::process::exit(0),
                 Err(error) => {
@@ -75,8 +72,24 @@ pub fn roles() {
                 }
             }
         }
+        Some(PLAIN_RUNTIME) => {
+            begin_runtime();
+            evcxr::runtime_hook();
+            std::process::exit(97)
+        }
         _ => {}
     }
+}
+
+fn begin_runtime() {
+    orphans::die_with_parent();
+    // SAFETY: the handler does nothing.
+    unsafe {
+        // An interrupt must not end the process before the library has its own handler.
+        libc::signal(libc::SIGINT, ignore as *const () as libc::sighandler_t);
+    }
+    // When memory runs out, the cells go and the kernel stays. Without it chance decides.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
 }
 
 extern "C" fn ignore(_: libc::c_int) {}

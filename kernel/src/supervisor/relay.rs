@@ -255,5 +255,10 @@ fn crash_note(last_words: &[u8]) -> String {
     let is_note = |line: &&str| {
         line.starts_with("memory allocation of ") || line.ends_with("has overflowed its stack")
     };
-    text.lines().rev().take(4).find(is_note).unwrap_or_default().to_string()
+    text.lines()
+        .rev()
+        .take(4)
+        .find(is_note)
+        .unwrap_or_default()
+        .to_string()
 }

@@ -255,10 +255,17 @@ impl Splitter {
         // A word may have begun at the end of what was seen.
         let margin = END.len().max(self.secret.needle().len()) + 2;
         let mut from = self.seen.saturating_sub(margin).max(*at);
-        let secret = self.secret.find(&self.held[from..]).map(|found| from + found);
+        let secret = self
+            .secret
+            .find(&self.held[from..])
+            .map(|found| from + found);
         let limit = secret.unwrap_or(self.held.len());
         let end = loop {
-            let Some(found) = self.end.find(&self.held[from..limit]).map(|found| from + found) else {
+            let Some(found) = self
+                .end
+                .find(&self.held[from..limit])
+                .map(|found| from + found)
+            else {
                 break None;
             };
             let behind = found + END.len();
@@ -408,7 +415,10 @@ mod tests {
             whole,
             [
                 user("ab"),
-                content("text/html", "<b>\n\nx</b>EVCXR_END_CONTENT\n EVCXR_END_CONTENT"),
+                content(
+                    "text/html",
+                    "<b>\n\nx</b>EVCXR_END_CONTENT\n EVCXR_END_CONTENT"
+                ),
                 user("b\n"),
                 wire("{\"k\":1}"),
                 Piece::UserError,
@@ -468,7 +478,10 @@ mod tests {
         }
         assert_eq!(split(half), [content("text/html", "half\n")]);
         let in_type = "@@s3cret@@cell:blocks\nEVCXR_BEGIN_CONTENT text@@s3cret@@cell:complete\n";
-        assert_eq!(split(in_type), [user("EVCXR_BEGIN_CONTENT text"), Piece::Complete]);
+        assert_eq!(
+            split(in_type),
+            [user("EVCXR_BEGIN_CONTENT text"), Piece::Complete]
+        );
         assert_eq!(split("x@@s3cret@@cell:comp"), [user("x")]);
     }
 

@@ -10,8 +10,8 @@ use super::seal::{Seal, State};
 use super::shim::{CAPTURE, Capture, Recipe};
 use super::{BuildProgress, Prepared};
 use crate::error::{Error, Result};
-use crate::orphans;
 pub use crate::files::write;
+use crate::orphans;
 
 /// The cell crate's manifest as evcxr writes it: same settings, same artefacts.
 fn manifest(dependencies: &str) -> String {

@@ -1,6 +1,7 @@
 //! The folder of one session: our cargo, the cell crate, what is compiled there.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -36,7 +37,11 @@ fn sweep(cache: &Path) {
         }
     }
     // evcxr's analyser makes them in the system's temporary folder, named after its process.
-    for left in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+    for left in fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let name = left.file_name().to_string_lossy().into_owned();
         let process = name
             .strip_prefix("rust-analyzer")
@@ -77,10 +82,11 @@ impl SessionFolder {
         let cache = cache_folder();
         sweep(&cache);
         let parent = cache.join("sessions");
-        files::private_folder(&parent)?;
+        files::own_folder(&parent)?;
         build::write_profile(&cache)?;
         let path = tempfile::Builder::new()
             .prefix(&format!("{}-", std::process::id()))
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(&parent)
             .map_err(|e| Error::io(&parent, e))?
             .keep();
@@ -131,12 +137,19 @@ mod tests {
             fs::create_dir_all(&folder).unwrap();
             folder
         };
-        let (living, dead, unborn, stillborn) =
-            (make("living"), make("dead"), make("unborn"), make("stillborn"));
+        let (living, dead, unborn, stillborn) = (
+            make("living"),
+            make("dead"),
+            make("unborn"),
+            make("stillborn"),
+        );
         let _alive = stay_alive(&living).unwrap();
         drop(stay_alive(&dead).unwrap());
         let old = std::time::SystemTime::now() - 2 * UNBORN;
-        fs::File::open(&stillborn).unwrap().set_modified(old).unwrap();
+        fs::File::open(&stillborn)
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
         sweep(cache.path());
         let left = [living, dead, unborn, stillborn].map(|folder| folder.exists());
         assert_eq!(left, [true, false, true, false]);

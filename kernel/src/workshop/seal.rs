@@ -138,7 +138,11 @@ fn parts(master: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = named.map(PathBuf::from).to_vec();
     let mut folders = vec![PathBuf::from("base/target")];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(master.join(&folder)).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(master.join(&folder))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = folder.join(&name);
             if entry.path().is_dir() {
@@ -147,7 +151,9 @@ fn parts(master: &Path) -> Vec<PathBuf> {
                 }
             } else if folder.ends_with("deps")
                 && !name.contains("ctx")
-                && [".so", ".rlib", ".rmeta"].iter().any(|end| name.ends_with(end))
+                && [".so", ".rlib", ".rmeta"]
+                    .iter()
+                    .any(|end| name.ends_with(end))
             {
                 found.push(path);
             }
@@ -201,7 +207,11 @@ mod tests {
     fn what_was_only_touched_is_whole() {
         let (folder, library) = sealed();
         fs::write(&library, [7; 1000]).unwrap();
-        fs::write(folder.path().join("base/target/host/debug/deps/libctx.so"), "x").unwrap();
+        fs::write(
+            folder.path().join("base/target/host/debug/deps/libctx.so"),
+            "x",
+        )
+        .unwrap();
         assert_eq!(Seal::check(folder.path(), "key"), State::Whole);
         assert_eq!(Seal::check(folder.path(), "other"), State::Unsealed);
         fs::write(folder.path().join(NAME), "{").unwrap();

@@ -103,6 +103,10 @@ impl Decoder {
             self.parts.push(body);
             if flags & MORE == 0 {
                 self.held = 0;
+                if self.buffer.is_empty() {
+                    // It would keep the memory of the whole message.
+                    self.buffer = BytesMut::new();
+                }
                 return Ok(Some(Item::Message(std::mem::take(&mut self.parts))));
             }
         }
@@ -267,7 +271,9 @@ mod tests {
     fn garbage_is_refused_or_waits() {
         let mut seed = 7u64;
         let mut random = || {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             (seed >> 33) as u8
         };
         for length in 0..2000 {

@@ -148,7 +148,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_says_what_it_is() {
-        let properties = [property("socket-type", "DEALER"), property("Identity", "me")].concat();
+        let properties = [
+            property("socket-type", "DEALER"),
+            property("Identity", "me"),
+        ]
+        .concat();
         let mut bytes = ready(&properties);
         bytes.extend_from_slice(&[0, 2, b'h', b'i']);
         let (identity, mut decoder) = meet(&bytes).await.unwrap();

@@ -22,7 +22,12 @@ impl Listener {
     /// # Errors
     /// An address that is not this machine's, a port that is taken.
     pub async fn bind(url: &str) -> io::Result<Listener> {
-        let other = || io::Error::new(io::ErrorKind::InvalidInput, format!("{url}: not an address"));
+        let other = || {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{url}: not an address"),
+            )
+        };
         if let Some(path) = url.strip_prefix("ipc://") {
             let path = PathBuf::from(path);
             remove_socket(&path)?;

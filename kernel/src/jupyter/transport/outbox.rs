@@ -213,7 +213,9 @@ mod tests {
             async move { outbox.send_all(ours, PATIENCE).await }
         });
         let mut bytes = vec![0; pieces.iter().map(Bytes::len).sum()];
-        tokio::io::AsyncReadExt::read_exact(&mut theirs, &mut bytes).await.unwrap();
+        tokio::io::AsyncReadExt::read_exact(&mut theirs, &mut bytes)
+            .await
+            .unwrap();
         assert_eq!(bytes, pieces.concat());
         outbox.close();
         sender.await.unwrap().unwrap();
@@ -224,7 +226,10 @@ mod tests {
         let outbox = Outbox::new(1 << 20);
         outbox.push(&[Bytes::from(vec![0; 1000])]);
         let (ours, _theirs) = tokio::io::duplex(64);
-        let error = outbox.send_all(ours, Duration::from_millis(50)).await.unwrap_err();
+        let error = outbox
+            .send_all(ours, Duration::from_millis(50))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
     }
 }

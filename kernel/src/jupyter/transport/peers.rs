@@ -102,7 +102,9 @@ struct Hall {
 
 impl Hall {
     fn half_open(&self) -> MutexGuard<'_, Vec<(u64, Arc<Notify>)>> {
-        self.half_open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.half_open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn arrive(&self, id: u64) -> Arc<Notify> {
@@ -129,9 +131,15 @@ pub async fn serve<S: Service>(listener: Listener, service: Arc<S>, unfinished: 
             Ok(stream) => {
                 let id = NEXT.fetch_add(1, Ordering::Relaxed);
                 let leave = hall.arrive(id);
-                let (hall, service, unfinished) = (hall.clone(), service.clone(), unfinished.clone());
+                let (hall, service, unfinished) =
+                    (hall.clone(), service.clone(), unfinished.clone());
                 tokio::spawn(async move {
-                    let visit = Visit { id, leave, hall, unfinished };
+                    let visit = Visit {
+                        id,
+                        leave,
+                        hall,
+                        unfinished,
+                    };
                     visit.run(stream, &*service).await;
                 });
             }

@@ -51,7 +51,9 @@ impl Publisher {
     }
 
     fn subscribers(&self) -> MutexGuard<'_, HashMap<u64, Subscriber>> {
-        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subscribers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands a message to everybody who subscribes to its first frame; waits for those whose queue is full.
@@ -78,7 +80,9 @@ impl Publisher {
             let left = patience.saturating_sub(peer.outbox.idle_since().elapsed());
             let freed = tokio::time::timeout(left, peer.outbox.freed()).await;
             if freed.is_err() && peer.outbox.idle_since().elapsed() >= patience {
-                log::warn!("iopub: a front end has read nothing for {patience:?}; it is disconnected");
+                log::warn!(
+                    "iopub: a front end has read nothing for {patience:?}; it is disconnected"
+                );
                 peer.outbox.close();
                 self.given_up().push(Instant::now());
                 return;
@@ -99,11 +103,19 @@ impl Publisher {
 
     /// Resolves when every subscriber has taken everything, or after `patience`.
     pub async fn drained(&self, patience: Duration) {
-        let until = Instant::now() + patience;
-        let waits = |s: &Subscriber| !s.peer.outbox.is_drained();
-        while self.subscribers().values().any(waits) && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        let peers: Vec<Arc<Peer>> = {
+            let subscribers = self.subscribers();
+            subscribers.values().map(|s| s.peer.clone()).collect()
+        };
+        let all = async {
+            for peer in peers {
+                while !peer.outbox.is_drained() {
+                    peer.outbox.freed().await;
+                }
+            }
+        };
+        // What a slow one has not taken by then is on its way all the same.
+        let _ = tokio::time::timeout(patience, all).await;
     }
 
     fn subscribe(&self, peer: &Arc<Peer>, topic: Bytes) {

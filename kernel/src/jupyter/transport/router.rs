@@ -125,7 +125,9 @@ impl<H: Hear> Service for Router<H> {
 
     fn make_room(&self) -> bool {
         let peers = self.peers();
-        let strangers = peers.values().filter(|peer| !peer.trusted.load(Ordering::Relaxed));
+        let strangers = peers
+            .values()
+            .filter(|peer| !peer.trusted.load(Ordering::Relaxed));
         match strangers.min_by_key(|peer| peer.id) {
             Some(oldest) => {
                 oldest.outbox.close();

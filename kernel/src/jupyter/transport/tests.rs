@@ -54,7 +54,10 @@ async fn connect(address: &str, kind: &str, identity: &str) -> TcpStream {
 }
 
 async fn ask(stream: &mut TcpStream, frames: &[&str]) {
-    let frames: Vec<Bytes> = frames.iter().map(|f| Bytes::copy_from_slice(f.as_bytes())).collect();
+    let frames: Vec<Bytes> = frames
+        .iter()
+        .map(|f| Bytes::copy_from_slice(f.as_bytes()))
+        .collect();
     stream.write_all(&encode(&frames).concat()).await.unwrap();
 }
 
@@ -65,7 +68,11 @@ async fn answer(stream: &mut TcpStream) -> Frames {
             assert_eq!(decoder.held(), 0, "one message at a time");
             return message;
         }
-        assert_ne!(stream.read_buf(decoder.room()).await.unwrap(), 0, "the connection ended");
+        assert_ne!(
+            stream.read_buf(decoder.room()).await.unwrap(),
+            0,
+            "the connection ended"
+        );
     }
 }
 
@@ -92,7 +99,9 @@ async fn an_echo_repeats_and_survives_announcements() {
     }
     ask(&mut good, &["", "ping"]).await;
     assert_eq!(answer(&mut good).await, ["", "ping"]);
-    good.write_all(&encode_command("PING", b"\0\0context")).await.unwrap();
+    good.write_all(&encode_command("PING", b"\0\0context"))
+        .await
+        .unwrap();
     let mut pong = vec![0; encode_command("PONG", b"context").len()];
     good.read_exact(&mut pong).await.unwrap();
     assert_eq!(pong, encode_command("PONG", b"context"));
@@ -176,7 +185,9 @@ async fn strangers_make_room_for_front_ends() {
 
 #[tokio::test]
 async fn a_subscriber_that_does_not_read_holds_nobody_up_for_ever() {
-    let port = Arc::new(Publisher::new(Box::new(|topic| vec![topic.clone(), "welcome".into()])));
+    let port = Arc::new(Publisher::new(Box::new(|topic| {
+        vec![topic.clone(), "welcome".into()]
+    })));
     let address = served(port.clone()).await;
     let mut good = connect(&address, "SUB", "").await;
     let mut stuck = Vec::new();
@@ -187,9 +198,13 @@ async fn a_subscriber_that_does_not_read_holds_nobody_up_for_ever() {
         // Each in the way of its version.
         let subscribe = encode_command("SUBSCRIBE", b"").to_vec();
         let message = [0, 1, 1].to_vec();
-        peer.write_all(if peer.local_addr().unwrap().port() % 2 == 0 { &subscribe } else { &message })
-            .await
-            .unwrap();
+        peer.write_all(if peer.local_addr().unwrap().port() % 2 == 0 {
+            &subscribe
+        } else {
+            &message
+        })
+        .await
+        .unwrap();
     }
     assert_eq!(answer(&mut good).await, ["", "welcome"]);
     let (messages, size) = (200, 1 << 20);
@@ -211,7 +226,11 @@ async fn a_subscriber_that_does_not_read_holds_nobody_up_for_ever() {
         }
     });
     for number in 0..messages {
-        port.send(&[Bytes::from_static(b"stream"), Bytes::from(vec![number as u8; size])]).await;
+        port.send(&[
+            Bytes::from_static(b"stream"),
+            Bytes::from(vec![number as u8; size]),
+        ])
+        .await;
     }
     reader.await.unwrap();
     port.drained(Duration::from_secs(5)).await;

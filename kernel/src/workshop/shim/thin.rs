@@ -35,7 +35,9 @@ fn with_library_words(cell: &str) -> String {
         cell.replace_range(at..at + PANICKED.len(), "::rebit::cell::panicked();");
     }
     let of_value = cell.matches(OF_VALUE).count();
-    let words = SPEAKS_OF_BLOCKS.iter().map(|word| cell.matches(word).count());
+    let words = SPEAKS_OF_BLOCKS
+        .iter()
+        .map(|word| cell.matches(word).count());
     if words.sum::<usize>() > of_value
         && let Some(function) = cell.rfind(FUNCTION)
         && let Some(start) = STARTS
@@ -88,7 +90,10 @@ mod tests {
                     }).is_err() {\n    println!(\"EVCXR_PANIC_NOTIFICATION\");\n}\n}";
         let thin = with_library(cell);
         assert_eq!(thin.matches("EVCXR_PANIC_NOTIFICATION").count(), 1);
-        assert!(thin.ends_with("{\n    ::rebit::cell::panicked();\n}\n}"), "{thin}");
+        assert!(
+            thin.ends_with("{\n    ::rebit::cell::panicked();\n}\n}"),
+            "{thin}"
+        );
         assert_eq!(thin.lines().count(), cell.lines().count());
     }
 
@@ -106,7 +111,11 @@ mod tests {
             (&format!("figure.evcxr_display();\n{shown}"), true),
             ("println!(\"EVCXR_BEGIN_CONTENT text/html\");", true),
         ] {
-            assert_eq!(cell(code).contains("u8 { ::rebit::cell::blocks();\n"), wanted, "{code}");
+            assert_eq!(
+                cell(code).contains("u8 { ::rebit::cell::blocks();\n"),
+                wanted,
+                "{code}"
+            );
         }
     }
 }
