@@ -43,6 +43,7 @@ use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::error::{Error, Result};
+use crate::terminal::harmless;
 use evaluator::Start;
 use history::History;
 use iopub::IoPub;
@@ -261,7 +262,10 @@ fn install_log() {
             true
         }
         fn log(&self, record: &log::Record) {
-            eprintln!("[rebit] {}: {}", record.level(), record.args());
+            use std::io::Write;
+            // What a peer sent may be part of it, and whoever read the log may be gone.
+            let line = harmless(&format!("[rebit] {}: {}", record.level(), record.args()), false);
+            let _ = writeln!(std::io::stderr(), "{line}");
         }
         fn flush(&self) {}
     }
