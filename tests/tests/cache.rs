@@ -217,3 +217,25 @@ fn each_damage_is_noticed_and_only_it_is_mended() {
         );
     }
 }
+
+#[test]
+fn nothing_is_run_from_a_folder_of_another_user() {
+    let folder = tempfile::tempdir().unwrap();
+    let notebook = folder.path().join("a.ipynb");
+    let text = serde_json::json!({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []});
+    std::fs::write(&notebook, text.to_string()).unwrap();
+    let theirs = folder.path().join("theirs");
+    std::fs::create_dir(&theirs).unwrap();
+    // Without root's rights nothing can be given away; then root's own folder is another user's.
+    let cache = match std::os::unix::fs::chown(&theirs, Some(4711), None) {
+        Ok(()) => theirs,
+        Err(_) => PathBuf::from("/"),
+    };
+    let output = run(&cache, &notebook);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(
+        said.contains("belongs to the user") && said.contains("REBIT_CACHE"),
+        "{said}"
+    );
+}

@@ -38,6 +38,7 @@ use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::error::{Error, Result};
+use crate::terminal::harmless;
 use evaluator::Start;
 use history::History;
 use iopub::IoPub;
@@ -254,7 +255,11 @@ fn install_log() {
     let logger = env_logger::Builder::new()
         .filter_level(log::LevelFilter::Warn)
         .parse_env("REBIT_LOG")
-        .format(|out, record| writeln!(out, "[rebit] {}: {}", record.level(), record.args()))
+        // What a peer sent may be part of it.
+        .format(|out, record| {
+            let line = format!("[rebit] {}: {}", record.level(), record.args());
+            writeln!(out, "{}", harmless(&line, false))
+        })
         .try_init();
     // A logger that is already there is as good.
     drop(logger);

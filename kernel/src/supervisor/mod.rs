@@ -23,10 +23,12 @@ mod waiting;
 
 use relay::Supervisor;
 
+use crate::orphans;
+
 /// First argument of our own binary that makes it a supervisor.
 pub const SUPERVISOR: &str = "__supervisor";
 /// First argument of our own binary that makes it the runtime.
-pub const RUNTIME: &str = "__runtime";
+const RUNTIME: &str = "__runtime";
 /// Environment of the runtime until the library has read it: what stands before its messages.
 const WIRE: &str = "REBIT_WIRE";
 /// Environment of the supervisor: the folder of the kernel's socket, which is the session's own.
@@ -59,14 +61,7 @@ pub fn roles() {
             }
         }
         Some(RUNTIME) => {
-            // SAFETY: plain system calls without pointers into Rust memory; the handler does nothing.
-            unsafe {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                // An interrupt must not end the process before the library has its own handler.
-                libc::signal(libc::SIGINT, ignore as *const () as libc::sighandler_t);
-            }
-            // When memory runs out, the cells go and the kernel stays. Without it chance decides.
-            let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+            begin_runtime();
             match runtime::run() {
                 Ok(()) => std::process::exit(0),
                 Err(error) => {
@@ -77,6 +72,17 @@ pub fn roles() {
         }
         _ => {}
     }
+}
+
+fn begin_runtime() {
+    orphans::die_with_parent();
+    // SAFETY: the handler does nothing.
+    unsafe {
+        // An interrupt must not end the process before the library has its own handler.
+        libc::signal(libc::SIGINT, ignore as *const () as libc::sighandler_t);
+    }
+    // When memory runs out, the cells go and the kernel stays. Without it chance decides.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
 }
 
 extern "C" fn ignore(_: libc::c_int) {}

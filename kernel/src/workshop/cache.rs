@@ -31,9 +31,14 @@ pub fn prepare(progress: &mut dyn FnMut(BuildProgress)) -> Result<Prepared> {
     let features = Features::wanted()?;
     let tools = Tools::find()?;
     let cache = cache_folder();
-    files::own_folder(&cache)?;
     let key = key(&library, &features, &tools)?;
     let master = cache.join(&key);
+    files::own_folder(&cache)?;
+    for inner in [&master, &cache.join("building")] {
+        if inner.exists() {
+            files::own_folder(inner)?;
+        }
+    }
     let prepared = Prepared {
         library,
         features,

@@ -1,6 +1,7 @@
 //! The folder of one session: our cargo, the cell crate, what is compiled there.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -74,10 +75,11 @@ impl SessionFolder {
         let cache = cache_folder();
         sweep(&cache);
         let parent = cache.join("sessions");
-        files::private_folder(&parent)?;
+        files::own_folder(&parent)?;
         write_profile(&cache)?;
         let path = tempfile::Builder::new()
             .prefix(&format!("{}-", std::process::id()))
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(&parent)
             .map_err(|e| Error::io(&parent, e))?
             .keep();

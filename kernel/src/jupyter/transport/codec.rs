@@ -103,6 +103,10 @@ impl Decoder {
             self.parts.push(body);
             if flags & MORE == 0 {
                 self.held = 0;
+                if self.buffer.is_empty() {
+                    // It would keep the memory of the whole message.
+                    self.buffer = BytesMut::new();
+                }
                 return Ok(Some(Item::Message(std::mem::take(&mut self.parts))));
             }
         }
