@@ -1,5 +1,6 @@
 //! What a network promises.
 
+mod gradients;
 mod images;
 
 use dfdx::prelude::*;
