@@ -2,6 +2,8 @@
 
 mod gradients;
 mod images;
+mod networks;
+mod several;
 
 use dfdx::prelude::*;
 use rand::Rng as _;
