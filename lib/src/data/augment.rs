@@ -76,7 +76,7 @@ impl Choice {
 }
 
 impl Augment {
-    /// Refuses a share of the area that is none.
+    /// Refuses a share of the area that is none, and padding beyond all images.
     pub(super) fn check(&self) -> Result<()> {
         match *self {
             Augment::ResizedCrop { min_area, .. } if !(min_area > 0.0 && min_area <= 1.0) => {
@@ -85,6 +85,10 @@ impl Augment {
                     "is a share of the area, above 0 and at most 1",
                 ))
             }
+            Augment::PaddedCrop { padding, .. } if padding > MOST_PADDING => Err(Error::invalid(
+                format!("crop padding {padding}"),
+                format!("is at most {MOST_PADDING} pixels"),
+            )),
             _ => Ok(()),
         }
     }
@@ -134,6 +138,8 @@ impl Augment {
     }
 }
 
+/// Most pixels that are added on a side before a crop.
+const MOST_PADDING: usize = 1 << 20;
 /// Aspect ratios of random parts, width to height.
 const RATIO: (f32, f32) = (3.0 / 4.0, 4.0 / 3.0);
 /// Random parts that may fail to fit before a central one is taken.
