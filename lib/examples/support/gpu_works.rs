@@ -39,8 +39,21 @@ impl Works {
             name: name.into(),
             bytes: 4 * numbers,
             flops,
+            fused: false,
             call: Box::new(call),
         });
+    }
+
+    /// [`add`](Self::add) for a kernel whose products and sums are fused.
+    fn add_fused(
+        &mut self,
+        name: impl Into<String>,
+        numbers: usize,
+        flops: usize,
+        call: impl FnMut() -> Result<()> + 'static,
+    ) {
+        self.add(name, numbers, flops, call);
+        self.0.last_mut().expect("just added").fused = true;
     }
 }
 
@@ -380,7 +393,7 @@ fn convolutions(
     let make = || -> Result<[Buffer; 3]> { Ok([filled(inputs)?, filled(len)?, filled(outputs)?]) };
     for (how, quant) in [("", None), (", quantised input", quant)] {
         let [x, w, mut y] = make()?;
-        works.add(
+        works.add_fused(
             format!("convolution{how}: {name}"),
             numbers,
             flops,
@@ -389,7 +402,7 @@ fn convolutions(
         let ([x, w, dy], mut dx) = (make()?, filled(inputs)?);
         // The input's own values are read for its quantiser alone.
         let numbers_here = numbers + if quant.is_some() { inputs } else { 0 };
-        works.add(
+        works.add_fused(
             format!("gradient of the input{how}: {name}"),
             numbers_here,
             flops,
@@ -406,7 +419,7 @@ fn convolutions(
             },
         );
         let [x, mut dw, dy] = make()?;
-        works.add(
+        works.add_fused(
             format!("gradient of the weight{how}: {name}"),
             numbers,
             flops,
@@ -419,7 +432,7 @@ fn convolutions(
         let mask = FreezeMask::from_bools(&frozen);
         let free = frozen.iter().filter(|f| !**f).count();
         let left = flops * free / len;
-        works.add(
+        works.add_fused(
             format!("gradient of the weight, 90 % frozen: {name}"),
             numbers,
             left,

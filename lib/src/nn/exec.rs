@@ -120,7 +120,13 @@ impl Inner {
         }
         self.release(0, &mut pass);
         self.times.backward += start.elapsed();
-        Ok(grads[0].take())
+        let dx = grads[0].take();
+        if input_grad {
+            return Ok(dx);
+        }
+        // Some layers compute it all the same: it is used again in the next step.
+        dx.into_iter().for_each(|dx| self.pool.give(dx));
+        Ok(None)
     }
 
     /// Returns every buffer of a pass that will have no backward.

@@ -6,6 +6,7 @@
 
 mod conv;
 mod elementwise;
+mod extents;
 mod lts;
 mod maps;
 mod norm;

@@ -1,12 +1,12 @@
 //! Batch normalisation on the GPU: sums over chunks of rows, then one pass over memory.
 
-use cudarc::driver::{CudaSlice, DeviceRepr, DeviceSlice};
+use cudarc::driver::{DeviceRepr, DeviceSlice};
 use dfdx::prelude::Cuda;
 
 use super::cpu::{check_forward, check_grad};
 use super::{BatchNormKernel, NormGrads, NormInput, NormSaved, NormShape};
 use crate::error::Result;
-use crate::ops::cuda::{Chunks, CudaBuffer, Module, address, each, zeros};
+use crate::ops::cuda::{Chunks, CudaBuffer, Module, Scratch, address, columns, each, room};
 
 const MODULE: Module = Module {
     name: "rebit_batch_norm2d",
@@ -41,8 +41,8 @@ struct Passed {
 unsafe impl DeviceRepr for Passed {}
 
 /// Two sums for each channel and chunk.
-fn partial_sums(s: NormShape, chunks: Chunks, of: &CudaBuffer) -> Result<CudaSlice<f64>> {
-    zeros(&of.device(), 2 * chunks.count * s.channels)
+fn partial_sums(s: NormShape, chunks: Chunks, of: &CudaBuffer) -> Result<Scratch<f64>> {
+    room(&of.device(), 2 * chunks.count * s.channels)
 }
 
 fn gradient(
@@ -91,7 +91,14 @@ fn gradient(
     let count = chunks.count as u32;
     let arguments = (channels, count, &partial, &mut *dgamma, &mut *dbeta);
     // SAFETY: as above.
-    unsafe { MODULE.launch(&device, "rebit_norm_sums_end", each(s.channels), arguments)? };
+    unsafe {
+        MODULE.launch(
+            &device,
+            "rebit_norm_sums_end",
+            columns(s.channels),
+            arguments,
+        )?
+    };
     let all = Passed {
         z: address(z),
         g: address(dy),
@@ -126,7 +133,7 @@ pub(crate) fn moments(
     let count = chunks.count as u32;
     let arguments = (s.pixels, channels, count, z, &partial, mean, var);
     // SAFETY: as above.
-    unsafe { MODULE.launch(&device, "rebit_moments_end", each(s.channels), arguments) }
+    unsafe { MODULE.launch(&device, "rebit_moments_end", columns(s.channels), arguments) }
 }
 
 /// `y` from statistics; the lengths were checked.
