@@ -10,7 +10,8 @@ use rebit::prelude::*;
 fn a_build_for_a_gpu_finds_one() {
     match rebit::gpu::probe() {
         Ok(gpu) => assert!(!gpu.name.is_empty() && gpu.capability >= (7, 0), "{gpu:?}"),
-        Err(why) => assert!(!cfg!(feature = "cuda"), "{why}"),
+        Err(why) if cfg!(feature = "cuda") => panic!("{why}"),
+        Err(_) => {}
     }
 }
 
