@@ -72,7 +72,7 @@ fn main() -> Result<()> {
 fn network(kind: &str) -> Result<Net> {
     let net = resnet20(10, rng(0));
     if kind == "quantised" {
-        net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))))?;
+        net.quantise(|_| Ok(Slots::bits(2)))?;
     }
     Ok(net)
 }

@@ -82,7 +82,7 @@ fn resnets(steps: usize, sizes: &Sizes) -> Result<()> {
     impl Observer for Nobody {}
     measure("full precision", &resnet20(10, rng(0)), &mut Nobody)?;
     let net = resnet20(10, rng(0));
-    net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))))?;
+    net.quantise(|_| Ok(Slots::bits(2)))?;
     measure("2 bits", &net, &mut Nobody)?;
     // With this threshold everything that can freeze has frozen when the second epoch begins.
     let net = resnet20(10, rng(0));

@@ -5,7 +5,9 @@ pub use dfdx::prelude::*;
 pub use crate::data::{self, Augment, Batches, Dataset, FloatImages, Normalize};
 pub use crate::error::{Error, Result};
 pub use crate::nn::{
-    Conv, Mode, Net, NetBuilder, QuantSpec, UniformWeight, pretrained_resnet20, resnet20,
+    Activations, BackwardPass, Conv, Extent, ForwardPass, Layer, Mode, Net, NetBuilder, NodeId,
+    Param, ParamId, Place, Quantise, QuantiseGrad, Quantiser, Role, Slots, Uniform, Wants,
+    pretrained_resnet20, resnet20,
 };
 pub use crate::ops::affine_quant::{affine_quant, try_affine_quant};
 pub use crate::ops::avg_pool::{avg_pool2d, try_avg_pool2d};
@@ -40,7 +42,7 @@ pub use crate::show::{
 };
 pub use crate::tensors::*;
 pub use crate::train::{
-    History, Observer, Schedule, Step, TrainConfig, accuracy, train, train_with, try_accuracy,
-    try_train,
+    Adam, Groups, History, Leaf, Loss, Observer, Optimiser, Schedule, Sgd, Step, Task, TrainConfig,
+    Trainer, accuracy, train, train_with, try_accuracy, try_train,
 };
 pub use crate::{claim, finding};

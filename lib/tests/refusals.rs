@@ -419,7 +419,7 @@ fn cases() -> Vec<Case> {
             "no images" => nothing(try_accuracy(&resnet20(2, rng(0)), &tiny(0), &Normalize::UNIT)) => error!("empty"),
             "another size" => nothing(try_accuracy(&resnet20(2, rng(0)), &tiny(2), &Normalize::UNIT)) => error!("32", "2"),
         }
-        "train/run.rs: try_train": {
+        "train/classify.rs: try_train": {
             "no images" => nothing(try_train(&resnet20(2, rng(0)), &tiny(0), &tiny(0), &TrainConfig::default())) => error!("empty"),
             "another size" => nothing(try_train(&resnet20(2, rng(0)), &tiny(200), &tiny(2), &TrainConfig { epochs: 1, ..TrainConfig::default() })) => error!("32", "2"),
         }

@@ -1,21 +1,21 @@
 //! Compile errors as coloured reports that point into the cell.
 
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level, Message, Renderer, Snippet, Title};
 use evcxr::CompilationError;
 
 use super::rewrite::Cell;
 use crate::output::Failure;
 
-const RED: &str = "\x1b[1;31m";
-const BLUE: &str = "\x1b[1;34m";
-const CYAN: &str = "\x1b[1;36m";
+const RED: &str = "\x1b[1;91m";
 const BOLD: &str = "\x1b[1m";
 const RESET: &str = "\x1b[0m";
 
 /// One marked piece of the cell.
 struct Label {
-    line: usize,
-    from: usize,
-    to: usize,
+    /// Its bytes.
+    span: Range<usize>,
     text: String,
     primary: bool,
 }
@@ -48,55 +48,78 @@ pub fn failure(errors: &[CompilationError], user: &str, cell: &Cell) -> Failure 
 }
 
 fn report(error: &CompilationError, user: &str, cell: &Cell) -> Vec<String> {
-    let code = error.code().map(|c| format!("[{c}]")).unwrap_or_default();
     let message = error.message();
-    let mut lines = vec![format!("{RED}error{code}{RESET}{BOLD}: {message}{RESET}")];
-    lines.extend(snippet(&labels(error, cell), user));
+    let mut title = Level::ERROR.primary_title(&message);
+    if let Some(code) = error.code() {
+        title = title.id(code);
+    }
     let mut helps = error.help();
     helps.dedup();
-    for help in helps {
-        lines.push(format!(
-            "{CYAN}help{RESET}: {}",
-            help.replace('\n', "\n      ")
-        ));
-    }
-    for note in notes(error) {
-        lines.push(format!("{BLUE}note{RESET}: {note}"));
-    }
+    let mut below: Vec<_> = helps
+        .into_iter()
+        .map(|help| Level::HELP.message(help))
+        .chain(notes(error).map(|note| Level::NOTE.message(note)))
+        .collect();
     let hint = error.evcxr_extra_hint().or(match error.code() {
         Some("E0384" | "E0596") => {
             Some("a variable of an earlier cell becomes mutable with `let mut x = x;`")
         }
         _ => None,
     });
-    if let Some(hint) = hint {
-        lines.push(format!("{CYAN}hint{RESET}: {hint}"));
+    below.extend(hint.map(|hint| Level::HELP.with_name("hint").message(hint)));
+    render(title, &labels(error, user, cell), user, below)
+}
+
+/// A report with the marked lines of the cell and what there is to say below them.
+fn render(title: Title<'_>, labels: &[Label], user: &str, below: Vec<Message<'_>>) -> Vec<String> {
+    let marks = labels.iter().map(|label| {
+        let kind = match label.primary {
+            true => AnnotationKind::Primary,
+            false => AnnotationKind::Context,
+        };
+        let text = Some(label.text.as_str()).filter(|text| !text.is_empty());
+        kind.span(label.span.clone()).label(text)
+    });
+    let snippet = Snippet::source(user).path("cell").annotations(marks);
+    let snippet = (!labels.is_empty()).then_some(snippet);
+    let report = [title.elements(snippet).elements(below)];
+    let text = Renderer::styled().render(&report);
+    text.lines().map(str::to_string).collect()
+}
+
+/// The byte at a line and column (characters, both from 1) of a text; the nearest there is.
+fn byte_at(text: &str, line: usize, column: usize) -> usize {
+    let mut start = 0;
+    for (number, content) in text.split_inclusive('\n').enumerate() {
+        if number + 1 == line {
+            let content = content.trim_end_matches(['\n', '\r']);
+            let within = content.char_indices().nth(column.saturating_sub(1));
+            return start + within.map_or(content.len(), |(at, _)| at);
+        }
+        start += content.len();
     }
-    lines
+    text.len()
 }
 
-fn labels(error: &CompilationError, cell: &Cell) -> Vec<Label> {
-    let mut labels: Vec<Label> = error
-        .spanned_messages()
-        .iter()
-        .filter_map(|message| {
-            let span = message.span?;
-            let (line, from) = cell.original(span.start_line, span.start_column);
-            let (end_line, to) = cell.original(span.end_line, span.end_column);
-            Some(Label {
-                line,
-                from,
-                to: if end_line == line { to } else { usize::MAX },
-                text: message.label.clone(),
-                primary: message.is_primary,
-            })
+fn labels(error: &CompilationError, user: &str, cell: &Cell) -> Vec<Label> {
+    let place = |line, column| {
+        let (line, column) = cell.original(line, column);
+        byte_at(user, line, column)
+    };
+    let spans = error.spanned_messages().iter().filter_map(|message| {
+        let span = message.span?;
+        let start = place(span.start_line, span.start_column);
+        let end = place(span.end_line, span.end_column);
+        Some(Label {
+            span: start..end.max(start),
+            text: message.label.clone(),
+            primary: message.is_primary,
         })
-        .collect();
-    labels.sort_by_key(|l| (l.line, !l.primary, l.from));
-    labels
+    });
+    spans.collect()
 }
 
-fn notes(error: &CompilationError) -> Vec<String> {
+fn notes(error: &CompilationError) -> impl Iterator<Item = &str> {
     error.json["children"]
         .as_array()
         .into_iter()
@@ -104,56 +127,6 @@ fn notes(error: &CompilationError) -> Vec<String> {
         .filter(|child| child["level"] == "note")
         .filter_map(|child| child["message"].as_str())
         .filter(|text| !text.contains("evcxr") && !text.contains("#[warn("))
-        .map(str::to_string)
-        .collect()
-}
-
-/// The marked lines with their marks below them.
-fn snippet(labels: &[Label], user: &str) -> Vec<String> {
-    let Some(primary) = labels.iter().find(|l| l.primary).or(labels.first()) else {
-        return Vec::new();
-    };
-    let source: Vec<&str> = user.lines().collect();
-    let width = labels
-        .iter()
-        .map(|l| l.line.to_string().len())
-        .max()
-        .unwrap_or(1);
-    let bar = format!("{BLUE}{:width$} |{RESET}", "");
-    let mut lines = vec![
-        format!(
-            "{BLUE}{:width$}-->{RESET} cell:{}:{}",
-            "", primary.line, primary.from
-        ),
-        bar.clone(),
-    ];
-    let mut last = 0;
-    for label in labels {
-        let text = source.get(label.line - 1).copied().unwrap_or("");
-        if label.line != last {
-            if last != 0 && label.line > last + 1 {
-                lines.push(format!("{BLUE}...{RESET}"));
-            }
-            lines.push(format!("{BLUE}{:>width$} |{RESET} {text}", label.line));
-            last = label.line;
-        }
-        let length = text.chars().count();
-        let from = label.from.min(length + 1);
-        let to = label.to.min(length + 1).max(from + 1);
-        let (colour, mark) = if label.primary {
-            (RED, "^")
-        } else {
-            (BLUE, "-")
-        };
-        lines.push(format!(
-            "{bar} {:skip$}{colour}{} {}{RESET}",
-            "",
-            mark.repeat(to - from),
-            label.text,
-            skip = from - 1,
-        ));
-    }
-    lines
 }
 
 /// A message of evcxr or of ours as a failure.
@@ -170,18 +143,21 @@ pub fn plain(ename: &str, message: &str) -> Failure {
     }
 }
 
-/// A panic: its message, and the line of the cell where it happened.
+/// A panic: its message, and the place in the cell where it happened.
 pub fn panic(message: &str, place: Option<(usize, usize)>, user: &str) -> Failure {
     let mut failure = plain("panic", message);
     if let Some((line, column)) = place {
+        let start = byte_at(user, line, column);
+        let length = user[start..].chars().next().map_or(0, char::len_utf8);
         let label = Label {
-            line,
-            from: column,
-            to: column + 1,
+            span: start..start + length,
             text: "panicked here".to_string(),
             primary: true,
         };
-        failure.traceback.extend(snippet(&[label], user));
+        let title = Level::ERROR
+            .with_name("panic")
+            .primary_title(message.trim());
+        failure.traceback = render(title, &[label], user, Vec::new());
     }
     failure
 }
@@ -201,26 +177,16 @@ pub fn with_lost(mut failure: Failure, lost: Vec<String>) -> Failure {
 mod tests {
     use super::*;
 
-    fn bare(text: &str) -> String {
-        let mut out = String::new();
-        let mut escape = false;
-        for c in text.chars() {
-            match c {
-                '\x1b' => escape = true,
-                'm' if escape => escape = false,
-                c if !escape => out.push(c),
-                _ => {}
-            }
-        }
-        out
+    fn bare(lines: &[String]) -> Vec<String> {
+        let bare = |line: &String| anstream::adapter::strip_str(line).to_string();
+        lines.iter().map(bare).collect()
     }
 
     #[test]
     fn a_panic_points_at_its_line() {
         let failure = panic("boom", Some((2, 3)), "let a = 1;\n  f();");
-        let lines: Vec<String> = failure.traceback.iter().map(|l| bare(l)).collect();
         assert_eq!(
-            lines,
+            bare(&failure.traceback),
             [
                 "panic: boom",
                 " --> cell:2:3",
@@ -232,31 +198,29 @@ mod tests {
     }
 
     #[test]
-    fn marks_stay_inside_their_line() {
+    fn marks_stay_inside_their_line_and_stand_below_what_they_mark() {
+        let user = "let \u{e4} = 1;\n\n\u{65e5}\u{672c} + f()\r\n";
         let label = |line, from, to, primary| Label {
-            line,
-            from,
-            to,
+            span: byte_at(user, line, from)..byte_at(user, line, to),
             text: "x".into(),
             primary,
         };
-        let labels = [label(1, 5, usize::MAX, true), label(3, 90, 91, false)];
-        let lines: Vec<String> = snippet(&labels, "let ä = 1;\n\nf()")
-            .iter()
-            .map(|l| bare(l))
-            .collect();
+        let labels = [label(1, 5, usize::MAX, true), label(3, 6, 90, false)];
+        let lines = render(Level::ERROR.primary_title("e"), &labels, user, Vec::new());
         assert_eq!(
-            lines,
+            bare(&lines),
             [
+                "error: e",
                 " --> cell:1:5",
                 "  |",
-                "1 | let ä = 1;",
+                "1 | let \u{e4} = 1;",
                 "  |     ^^^^^^ x",
-                "...",
-                "3 | f()",
-                "  |    - x",
+                "2 |",
+                "3 | \u{65e5}\u{672c} + f()",
+                "  |        --- x",
             ]
         );
+        assert_eq!(byte_at(user, 99, 1), user.len());
     }
 
     #[test]
@@ -265,7 +229,7 @@ mod tests {
             plain("crashed", "exit status 3"),
             vec!["a".into(), "b".into()],
         );
-        assert_eq!(bare(failure.traceback.last().unwrap()), "lost: a, b");
+        assert_eq!(bare(&failure.traceback).last().unwrap(), "lost: a, b");
         assert_eq!(failure.evalue, "exit status 3");
     }
 }

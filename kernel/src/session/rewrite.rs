@@ -10,6 +10,7 @@ use syn::spanned::Spanned;
 use syn::visit::Visit;
 
 use super::statement::{Binder, Variable, is_value};
+use crate::language::commands::{code_start, commands};
 
 /// A cell, ready for evcxr.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +43,7 @@ impl Cell {
             plain: cell.to_string(),
             bound: Vec::new(),
             items: Vec::new(),
-            dependencies: cell[..start]
-                .lines()
-                .map(str::trim)
+            dependencies: commands(cell)
                 .filter(|line| line.starts_with(":dep"))
                 .map(str::to_string)
                 .collect(),
@@ -158,23 +157,6 @@ impl Cell {
         };
         (place.0.clamp(1, self.lines), place.1.max(1))
     }
-}
-
-/// Where the Rust code begins, behind evcxr's commands (`:dep`, `!ls`), comments and empty lines.
-fn code_start(cell: &str) -> usize {
-    let mut at = 0;
-    for line in cell.split_inclusive('\n') {
-        let word = line.trim_start_matches(' ');
-        let skipped = line.starts_with('!')
-            || (word.starts_with(':') && !word.starts_with("::"))
-            || line.starts_with("//")
-            || line.trim().is_empty();
-        if !skipped {
-            return at;
-        }
-        at += line.len();
-    }
-    cell.len()
 }
 
 #[cfg(test)]

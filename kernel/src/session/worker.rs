@@ -14,7 +14,7 @@ use super::{InputRequest, errors, types};
 use crate::error::{Error, Result};
 use crate::output::{Bundle, Failure};
 use crate::supervisor::COLON;
-use crate::workshop::{Prepared, shim};
+use crate::workshop::{Prepared, session_files};
 
 /// One cell to run.
 pub struct Job {
@@ -68,7 +68,7 @@ pub fn start(setup: Setup) -> Result<Sender<Job>> {
     std::thread::Builder::new()
         .name("evcxr".to_string())
         // rust-analyzer recurses deeply.
-        .stack_size(64 << 20)
+        .stack_size(256 << 20)
         .spawn(move || match Worker::begin(setup) {
             Ok(worker) => {
                 let _ = ready.send(Ok(()));
@@ -197,7 +197,7 @@ impl Worker {
         job: &Job,
     ) -> Result<evcxr::EvalOutputs, evcxr::Error> {
         let quick = !job.cell.bound.is_empty();
-        let mark = self.folder.join(shim::NO_CHECK);
+        let mark = self.folder.join(session_files::NO_CHECK);
         if quick {
             std::fs::write(&mark, b"")?;
         }
@@ -223,7 +223,7 @@ impl Worker {
     }
 
     fn execute_with_types(&mut self, job: &Job) -> Result<evcxr::EvalOutputs, evcxr::Error> {
-        let mark = self.folder.join(shim::FULL_TYPES);
+        let mark = self.folder.join(session_files::FULL_TYPES);
         std::fs::write(&mark, b"")?;
         let answers = self.context.check(&job.cell.type_question());
         let _ = std::fs::remove_file(&mark);

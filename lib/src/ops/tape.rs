@@ -181,6 +181,15 @@ pub(crate) fn with_gradient<S: Shape>(
     result.map_err(tape_error)
 }
 
+/// [`with_gradient`] for a look at the gradient alone.
+pub(crate) fn lend_gradient<S: Shape, R>(
+    grads: &mut Grads,
+    out: &Tensor<S, f32, Dev>,
+    f: impl FnOnce(&Buffer) -> Result<R>,
+) -> Result<R> {
+    f(grads.get_or_alloc_mut(out)?)
+}
+
 /// An error of a backward pass in the words that dfdx's tape has for it.
 pub(crate) fn tape_error(error: Error) -> DevError {
     let error = match error {

@@ -4,14 +4,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::pool;
 use super::questions::{read_manifest, restore_lock};
-use super::recipe::{Capture, Recipe};
-use super::seed::seed;
-use super::thin::with_library_store;
+use super::thin::with_library;
 use super::timed::become_rustc;
-use super::{BUILD_LOG, CAPTURE, FULL_TYPES, NO_CHECK, OWN_LOCK, SO_PATH, Settings, failed};
-use crate::workshop::build;
+use super::{failed, pool};
+use crate::error::Result;
+use crate::files;
+use crate::orphans;
+use crate::workshop::cargo::cargo;
+use crate::workshop::link::link_tree;
+use crate::workshop::recipe::{CAPTURE, Capture, Recipe};
+use crate::workshop::session_files::{BUILD_LOG, FULL_TYPES, NO_CHECK, OWN_LOCK, Settings};
+
+/// evcxr's own variable: where it expects the path of the compiled cell.
+const SO_PATH: &str = "EVCXR_EXECUTION_SO_PATH";
 
 fn out_folder(session: &Path, settings: &Settings) -> PathBuf {
     let host = settings.tools.host();
@@ -60,16 +66,13 @@ pub fn compile(session: &Path, settings: &Settings, args: &[String], check: bool
     become_rustc(command, session, if check { "check" } else { "build" })
 }
 
-/// Takes from a cell's source what the library has compiled, once the library is loaded.
+/// Changes a cell's source to use what the library has compiled, once the library is loaded.
 fn make_thin(session: &Path, settings: &Settings, dependencies: &[String]) -> std::io::Result<()> {
     if !dependencies.contains(&settings.dependency) {
         return Ok(());
     }
     let path = session.join("src/lib.rs");
-    match with_library_store(&fs::read_to_string(&path)?) {
-        Some(cell) => fs::write(&path, cell),
-        None => Ok(()),
-    }
+    fs::write(&path, with_library(&fs::read_to_string(&path)?))
 }
 
 /// A session with further dependencies: the real cargo, beginning from the finished library.
@@ -100,7 +103,7 @@ fn compile_with_cargo(
     let before = length(&log);
     let mut code = 1;
     for offline in [true, false] {
-        let mut command = build::cargo(&settings.tools, session);
+        let mut command = cargo(&settings.tools, session);
         command
             .args(&args)
             .args([
@@ -146,11 +149,26 @@ fn compile_with_cargo(
     code
 }
 
+/// Gives a session the finished library's artefacts: links for what is never rewritten, copies of the
+/// rest.
+fn seed(session: &Path, settings: &Settings) -> Result<()> {
+    let mark = session.join("seeded");
+    if mark.exists() {
+        return Ok(());
+    }
+    link_tree(
+        &settings.master.join("base/target"),
+        &session.join("target"),
+    )?;
+    pool::take(session, &settings.master)?;
+    files::write(&mark, b"")
+}
+
 /// Runs a command; its `Compiling` and `Downloading` lines go to the log instead of the caller.
 fn run_and_log(mut command: Command, log: &Path) -> std::io::Result<std::process::Output> {
     use std::io::{BufRead, Read, Write};
     let mut log = fs::OpenOptions::new().create(true).append(true).open(log)?;
-    let mut child = command.spawn()?;
+    let mut child = orphans::spawn_group(&mut command)?;
     let mut stdout = child.stdout.take().expect("piped");
     let reader = std::thread::spawn(move || {
         let mut bytes = Vec::new();

@@ -50,7 +50,7 @@ impl PixelTile {
     fn of(channels: usize) -> Self {
         let (kind, pixels, channels) = match channels {
             ..=16 => (0, 128, 16),
-            ..=32 => (1, 128, 32),
+            17..=32 => (1, 128, 32),
             _ => (2, 64, 64),
         };
         PixelTile {
