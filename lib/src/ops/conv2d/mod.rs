@@ -109,7 +109,7 @@ impl<'a, V: ?Sized> GradTo<'a, V> {
 
 /// A device's convolution: buffers in, buffers out, activations NHWC and weights OIHW.
 ///
-/// Every method checks the lengths of its buffers and returns [`Error::Shape`] when one does not fit.
+/// Every method checks the lengths of its buffers and returns [`crate::Error::Shape`] when one does not fit.
 pub trait Conv2dKernel: Storage<f32> {
     /// `y = conv(q(x), w) + bias`.
     ///
