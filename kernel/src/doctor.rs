@@ -191,7 +191,7 @@ fn library() -> Finding {
 
 /// Kernelspecs of ours in the folders Jupyter looks into.
 fn jupyter() -> Finding {
-    let mut folders = jupyter_zmq_client::data_dirs();
+    let mut folders = install::data_folders();
     folders.extend(install::python_prefix().map(|prefix| prefix.join("share/jupyter")));
     let specs: Vec<_> = folders
         .iter()
@@ -199,7 +199,7 @@ fn jupyter() -> Finding {
         .flatten()
         .flatten()
         .filter_map(|entry| Some((entry.path(), install::read_kernelspec(&entry.path())?)))
-        .filter(|(_, spec)| spec.display_name.starts_with("Rust (rebit"))
+        .filter(|(_, spec)| install::is_ours(spec))
         .collect();
     let dead = specs.iter().find(|(_, spec)| {
         let program = spec.argv.first().map(PathBuf::from).unwrap_or_default();

@@ -10,9 +10,16 @@ pub fn set(name: &str) -> Option<PathBuf> {
 }
 
 /// The cache of compiled libraries: `REBIT_CACHE`, else `rebit` in the user's cache folder
-/// (`$XDG_CACHE_HOME`, `~/.cache`, on macOS `~/Library/Caches`).
+/// (`$XDG_CACHE_HOME`, `~/.cache`, on macOS `~/Library/Caches`), without a home a folder of this user's under the
+/// shared temporary one.
 pub fn cache_folder() -> PathBuf {
-    let folder = set("REBIT_CACHE").unwrap_or_else(|| user_cache().join("rebit"));
+    let folder = set("REBIT_CACHE")
+        .or_else(|| Some(dirs::cache_dir()?.join("rebit")))
+        .unwrap_or_else(|| {
+            // SAFETY: asks for a number.
+            let user = unsafe { libc::geteuid() };
+            std::env::temp_dir().join(format!("rebit-{user}"))
+        });
     std::path::absolute(&folder).unwrap_or(folder)
 }
 

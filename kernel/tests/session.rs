@@ -153,13 +153,13 @@ fn values_and_outputs() {
     let mut asked = Vec::new();
     let asked_cell = std::cell::RefCell::new(&mut asked);
     b.session.execute_with_input(
-        "println!(\"EVCXR_INPUT_REQUEST:name?\"); let mut line = String::new(); \
-         std::io::stdin().read_line(&mut line).unwrap(); print!(\"<{}>\", line.trim());",
+        "print!(\"<{}>\", show::input(\"your: name?\")?); print!(\"<{}>\", show::password(\"word?\")?);",
         &mut |output| asked_cell.borrow_mut().push(format!("{output:?}")),
         &|request| Some(format!("{}-{}", request.prompt, request.password)),
     );
     assert!(
-        asked.iter().any(|o| o.contains("<name?-false>")),
+        asked.iter().any(|o| o.contains("<your: name?-false>"))
+            && asked.iter().any(|o| o.contains("<word?-true>")),
         "{asked:?}"
     );
 

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 pub use serve::roles;
 
+use crate::depth;
 use crate::error::{Error, Result};
 use crate::language::assist::Assistant;
 use crate::language::{Completions, Help};
@@ -99,6 +100,8 @@ impl Analyser {
             .env("CARGO", &tools.cargo)
             .env("RUSTC", &tools.rustc)
             .env_remove("RUST_SRC_PATH")
+            // What it leaves there goes with the folder.
+            .env("TMPDIR", &folder.path)
             .current_dir(&folder.path)
             .process_group(0)
             .stdin(Stdio::piped())
@@ -173,11 +176,17 @@ impl Assistant for Analyser {
     }
 
     fn complete(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Completions> {
+        if depth::check(code).is_err() {
+            return Ok(Completions::default());
+        }
         self.ask(Question::Complete, preamble, code, cursor)
             .map(|answer| answer.completions)
     }
 
     fn inspect(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Option<Help>> {
+        if depth::check(code).is_err() {
+            return Ok(None);
+        }
         self.ask(Question::Inspect, preamble, code, cursor)
             .map(|answer| answer.help)
     }

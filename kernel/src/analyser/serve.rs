@@ -28,6 +28,7 @@ pub fn roles() {
     if arguments.next().as_deref() != Some(ANALYSER) {
         return;
     }
+    crate::orphans::end_group_with_parent();
     let setup = arguments.next().unwrap_or_default();
     let setup = serde_json::from_str(&setup).map_err(|e| Error::Session(e.to_string()));
     let status = match setup.and_then(serve) {

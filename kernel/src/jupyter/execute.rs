@@ -139,7 +139,7 @@ impl Executor {
         let mut voice = Voice::new(iopub.clone(), cell.clone(), self.count);
         let (reply, page) = self.evaluate(evaluator, &cell, request, &mut voice);
         let (expressions, value) = match &reply {
-            Reply::Ok { value } => (self.expressions(evaluator, request), value.clone()),
+            Reply::Ok { value } => (self.expressions(evaluator, request), value.as_ref()),
             Reply::Error(failure) => {
                 if !request.silent {
                     voice.fail(failure);
@@ -148,7 +148,7 @@ impl Executor {
             }
         };
         if store {
-            let plain = value.and_then(|v| Some(v.get("text/plain")?.as_str()?.to_string()));
+            let plain = value.and_then(|v| v.get("text/plain")?.as_str());
             locked(&self.kernel.history).add(self.count.value(), &request.code, plain);
         }
         self.remember(evaluator);

@@ -3,15 +3,21 @@
 //! The file is one JSON object a line, appended to under a lock, so that kernels which run side by side
 //! share it; a half-written last line (a killed kernel) is skipped when reading.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use jupyter_protocol::messaging::{HistoryEntry, HistoryReply, HistoryRequest};
 use regex::Regex;
 
+use crate::files;
+
 /// Files over this many bytes are cut to their younger half when a session starts.
 const LARGEST_FILE: u64 = 16 << 20;
+
+/// Longer values are kept by their beginning.
+const LONGEST_OUTPUT: usize = 64 << 10;
 
 /// One cell that was run, or (line 0) the start of a session.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -49,7 +55,9 @@ impl History {
     }
 
     /// Remembers a cell and the text of its value.
-    pub fn add(&mut self, line: usize, input: &str, output: Option<String>) {
+    pub fn add(&mut self, line: usize, input: &str, output: Option<&str>) {
+        let output =
+            output.map(|text| text[..text.floor_char_boundary(LONGEST_OUTPUT)].to_string());
         let entry = Line {
             session: self.session,
             line,
@@ -138,14 +146,7 @@ impl History {
 }
 
 fn open_session(path: &Path) -> std::io::Result<History> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(path)?;
+    let mut file = private_file(path)?;
     file.lock()?;
     if file.metadata()?.len() > LARGEST_FILE {
         halve(path)?;
@@ -182,6 +183,24 @@ fn append(file: &mut File, line: &Line) -> std::io::Result<()> {
     written
 }
 
+/// Opens (or makes) a file that only its owner can read: cells hold passwords now and then.
+pub fn private_file(path: &Path) -> std::io::Result<File> {
+    if let Some(folder) = path.parent() {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(folder)?;
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
 /// One write call a line; it starts with a line break in case the last writer was killed in the middle.
 fn write_line(file: &mut File, line: &Line) -> std::io::Result<()> {
     let json = serde_json::to_string(line)?;
@@ -195,9 +214,7 @@ fn halve(path: &Path) -> std::io::Result<()> {
         .iter()
         .position(|&b| b == b'\n')
         .map_or(text.len(), |i| middle + i);
-    let new = path.with_extension("jsonl.new");
-    std::fs::write(&new, &text[cut..])?;
-    std::fs::rename(&new, path)
+    files::write_private(path, &text[cut..]).map_err(std::io::Error::other)
 }
 
 /// A pattern of `*` (anything) and `?` (one character), from end to end.
@@ -223,7 +240,7 @@ mod tests {
         let file = folder.path().join("deep/history.jsonl");
         let mut first = History::open(Some(&file));
         first.add(1, "let a = 1;", None);
-        first.add(2, "a\n+ 1", Some("2".into()));
+        first.add(2, "a\n+ 1", Some("2"));
         drop(first);
         // A kernel was killed while it wrote.
         let mut broken = OpenOptions::new().append(true).open(&file).unwrap();
@@ -236,7 +253,9 @@ mod tests {
         assert_eq!(inputs(second.range(0, 1, 2)), ["let b = 2;"]);
         assert_eq!(inputs(second.range(-1, 2, 99)), ["a\n+ 1"]);
         assert_eq!(inputs(second.range(1, 1, 2)), ["let a = 1;"]);
+        std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
         let third = History::open(Some(&file));
+        assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
         assert_eq!(third.session, 3);
         assert_eq!(third.cells().count(), 3);
     }
@@ -259,7 +278,7 @@ mod tests {
     #[test]
     fn answers_carry_outputs_when_asked() {
         let mut history = History::open(None);
-        history.add(1, "1 + 1", Some("2".into()));
+        history.add(1, "1 + 1", Some("2"));
         let tail = |output| HistoryRequest::Tail {
             n: 5,
             output,

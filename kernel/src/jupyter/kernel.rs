@@ -207,13 +207,14 @@ impl Kernel {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::Wire;
     use super::*;
 
     #[test]
     fn kernel_info_is_typed_and_extended() {
         let (outgoing, _) = tokio::sync::mpsc::unbounded_channel();
         let kernel = Kernel::new(
-            IoPub::default(),
+            IoPub::new(Arc::new(Wire::new("", String::new()))),
             Prompt::new(outgoing),
             History::open(None),
             json!({}),

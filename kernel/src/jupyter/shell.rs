@@ -4,16 +4,15 @@
 //! else is answered here at once, so a long cell never keeps a front end waiting for anything but cells.
 
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
 
 use jupyter_protocol::messaging::{
     CommClose, CommInfoReply, IsCompleteReply, JupyterMessage, JupyterMessageContent, Status,
 };
-use jupyter_zmq_client::{RouterRecvConnection, RouterSendConnection};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::kernel::Kernel;
-use super::wire::{self, Fault, child_of};
+use super::transport::Router;
+use super::wire::{Ear, Wire, child_of};
 use crate::language::is_complete::{Completeness, judge};
 use crate::locked;
 
@@ -30,17 +29,10 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// Reads requests for ever.
-    pub async fn listen(self, mut incoming: RouterRecvConnection) {
-        loop {
-            match wire::receive(&mut incoming).await {
-                Ok(message) => self.dispatch(message),
-                Err(Fault::Dropped(why)) => log::warn!("{}: message dropped: {why}", self.name),
-                Err(Fault::Socket(why)) => {
-                    log::warn!("{}: {why}", self.name);
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
+    /// Takes requests for ever.
+    pub async fn listen(self, mut incoming: UnboundedReceiver<JupyterMessage>) {
+        while let Some(message) = incoming.recv().await {
+            self.dispatch(message);
         }
     }
 
@@ -128,13 +120,15 @@ impl Shell {
 /// Sends what the others hand over, for ever.
 pub async fn send_replies(
     name: &'static str,
-    mut outgoing: RouterSendConnection,
+    wire: Arc<Wire>,
+    port: Arc<Router<Ear>>,
     mut replies: UnboundedReceiver<JupyterMessage>,
 ) {
     while let Some(reply) = replies.recv().await {
-        if let Err(e) = outgoing.send(reply).await {
-            // The front end that asked has left.
-            log::info!("{name}: a reply could not be delivered: {e}");
+        if let Some(frames) = wire.seal(reply)
+            && !port.send(&frames)
+        {
+            log::info!("{name}: a reply could not be delivered: the front end that asked has left");
         }
     }
 }

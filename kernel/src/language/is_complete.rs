@@ -9,6 +9,10 @@ use syn::parse::Parser as _;
 
 use super::commands::code_start;
 use super::lexer::{Balance, balance};
+use crate::depth;
+
+/// Levels by which a line is indented at most.
+const DEEPEST_INDENT: usize = 20;
 
 /// What a prompt should do with the text typed so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +38,9 @@ pub fn judge(cell: &str) -> Completeness {
     match balance(code) {
         Balance::Mismatched => Completeness::Invalid,
         Balance::InsideText => Completeness::Incomplete(0),
-        Balance::Open(depth) => Completeness::Incomplete(4 * depth),
+        Balance::Open(depth) => Completeness::Incomplete(4 * depth.min(DEEPEST_INDENT)),
+        // The session says why it cannot run.
+        Balance::Balanced if depth::check(code).is_err() => Completeness::Complete,
         Balance::Balanced => parse(code),
     }
 }

@@ -5,6 +5,7 @@ mod recorder;
 mod report;
 mod screen;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::output::{Failure, Output, Reply};
 use crate::session::{InterruptHandle, Options, Session};
+use crate::terminal::harmless;
 use crate::workshop::{self, Prepared};
 
 /// The command line of `rebit run`.
@@ -83,12 +85,11 @@ pub fn run(options: &Run) -> Result<bool> {
             &mut screen,
             &interrupts,
         )?;
-        let holds = report.holds();
         reports.push(report);
         if let Some(file) = &options.report {
             files::write(file, &report::json(&reports))?;
         }
-        if interrupts.count() > 0 && !holds {
+        if interrupts.count() > 0 {
             break;
         }
     }
@@ -97,7 +98,9 @@ pub fn run(options: &Run) -> Result<bool> {
     for report in &reports {
         let table = report.table();
         if !table.is_empty() {
-            println!("\n{}\n{table}", report.notebook);
+            let table = harmless(&format!("\n{}\n{table}", report.notebook), false);
+            // A reader that is gone changes nothing about the claims.
+            let _ = writeln!(std::io::stdout(), "{table}");
         }
         holds &= report.holds();
     }
@@ -169,7 +172,8 @@ fn execute(
     let mut failed = false;
     for (number, (place, source)) in code.iter().enumerate() {
         let index = number + 1;
-        if failed {
+        // A cell that was asked to end may have ended well all the same.
+        if failed || interrupts.count() > 0 {
             report.cells.push(CellReport {
                 index,
                 seconds: 0.0,
@@ -220,6 +224,10 @@ fn execute(
         let count = (!source.trim().is_empty()).then_some(number);
         notebook.set_outputs(*place, count, outputs);
     }
+    if report.cells.iter().all(|cell| cell.status == "not run") && interrupts.count() > 0 {
+        screen.say(&format!("{name}: nothing was run, nothing is written"));
+        return Ok(report);
+    }
     notebook.write(target)?;
     report.seconds = begin.elapsed().as_secs_f64();
     screen.say(&format!("{name}: written to {}", target.display()));
@@ -260,7 +268,8 @@ impl Watchdog {
     }
 }
 
-/// Ctrl-C: the first ends the running cell, the second ends us.
+/// Ctrl-C, a request to end, a terminal that is closed: the first ends the running cell, so that what was run is
+/// written; the second ends us.
 struct Interrupts {
     state: Arc<Mutex<(usize, Option<InterruptHandle>)>>,
 }
@@ -269,12 +278,14 @@ impl Interrupts {
     fn listen() -> Interrupts {
         let state = Arc::new(Mutex::new((0, None::<InterruptHandle>)));
         let shared = state.clone();
-        // SAFETY: the set is initialised by sigemptyset before it is used; blocking SIGINT in this thread
-        // (and those it starts from now on) leaves it to the one that waits for it.
+        // SAFETY: the set is initialised by sigemptyset before it is used; blocking signals in this thread
+        // (and those it starts from now on) leaves them to the one that waits for them.
         let set = unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&mut set);
-            libc::sigaddset(&mut set, libc::SIGINT);
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+                libc::sigaddset(&mut set, signal);
+            }
             libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
             set
         };
@@ -287,7 +298,7 @@ impl Interrupts {
                 match &state.1 {
                     Some(handle) if state.0 == 1 => handle.interrupt(),
                     // The child notices that we are gone and ends as well.
-                    _ => std::process::exit(130),
+                    _ => std::process::exit(128 + signal),
                 }
             }
         });
@@ -305,7 +316,8 @@ impl Interrupts {
 
 /// Says an error on standard error, in one message.
 pub fn say_error(error: &Error) {
-    eprintln!("rebit: {error}");
+    let text = harmless(&format!("rebit: {error}"), false);
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

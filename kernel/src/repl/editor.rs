@@ -103,10 +103,10 @@ impl Prompt for CellPrompt {
 
 /// Where the typed cells are kept: beside the kernel's history.
 fn history_file() -> Option<PathBuf> {
-    let file = crate::folders::history_file()?;
-    let folder = file.parent()?;
-    std::fs::create_dir_all(folder).ok()?;
-    Some(folder.join("repl_history.txt"))
+    let file = crate::folders::history_file()?.with_file_name("repl_history.txt");
+    // As private as the kernel's.
+    crate::jupyter::history::private_file(&file).ok()?;
+    Some(file)
 }
 
 /// An editor that completes from `knowledge`.

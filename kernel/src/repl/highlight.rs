@@ -48,12 +48,19 @@ impl Class {
     }
 }
 
+/// Longer texts, which somebody has pasted, stay without colours: all of it is drawn again at each key.
+const LONGEST: usize = 64 << 10;
+
 /// Colours the line that is being edited.
 pub struct Colours;
 
 impl Highlighter for Colours {
     fn highlight(&self, line: &str, _cursor: usize) -> StyledText {
         let mut styled = StyledText::new();
+        if line.len() > LONGEST {
+            styled.push((Class::Plain.style(), line.to_string()));
+            return styled;
+        }
         for (class, text) in pieces(line) {
             styled.push((class.style(), text.to_string()));
         }

@@ -53,6 +53,9 @@ struct Repl {
     knowledge: Arc<Mutex<Knowledge>>,
 }
 
+/// A cell of a pipe that is judged after each of its lines.
+const SHORT: usize = 64 << 10;
+
 /// What follows a cell.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
@@ -98,15 +101,23 @@ impl Repl {
         let mut sound = true;
         let mut lines = std::io::stdin().lock().lines().peekable();
         let mut cell = String::new();
+        let mut judged = 0;
         while let Some(line) = lines.next() {
             let line = line.map_err(|e| Error::Session(format!("standard input: {e}")))?;
             cell.push_str(&line);
             cell.push('\n');
+            // Judging reads all of it: a long cell is judged when it has grown by a quarter, so that the time for all
+            // of it grows as its length does.
+            if cell.len() > SHORT && cell.len() < judged + judged / 4 && lines.peek().is_some() {
+                continue;
+            }
+            judged = cell.len();
             let continues = matches!(lines.peek(), Some(Ok(next)) if continues(next));
             let open = matches!(judge(&cell), Completeness::Incomplete(_));
             if (open || continues) && lines.peek().is_some() {
                 continue;
             }
+            judged = 0;
             match self.cell(&std::mem::take(&mut cell)) {
                 Next::Continue => {}
                 Next::Failed => sound = false,

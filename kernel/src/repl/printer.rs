@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 
-use anstream::adapter::strip_str;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::figure::{self, Protocol};
 use crate::output::{Bundle, Failure, Output, Progress, StreamName};
 use crate::render;
+use crate::terminal::harmless;
 
 /// Prints the outputs of cells.
 pub struct Printer {
@@ -134,7 +134,7 @@ impl Printer {
     fn progress(&mut self, progress: &Progress) {
         if !std::io::stderr().is_terminal() {
             if progress.finished {
-                eprintln!("{}", render::progress_line(progress));
+                eprintln!("{}", harmless(&render::progress_line(progress), false));
             }
             return;
         }
@@ -143,7 +143,7 @@ impl Printer {
             .entry(progress.id.clone())
             .or_insert_with(|| self.bars.add(bar(progress)));
         bar.set_position(progress.done);
-        bar.set_message(progress.note.clone());
+        bar.set_message(harmless(&progress.note, false));
         if progress.finished {
             // It may have ended before its last step: the bar stays where it is.
             bar.abandon();
@@ -152,10 +152,7 @@ impl Printer {
     }
 
     fn coloured(&self, text: &str) -> String {
-        match self.colours {
-            true => text.to_string(),
-            false => strip_str(text).to_string(),
-        }
+        harmless(text, self.colours)
     }
 }
 
@@ -177,7 +174,8 @@ fn bar(progress: &Progress) -> ProgressBar {
         Some(total) => ProgressBar::new(total),
         None => ProgressBar::new_spinner(),
     };
-    bar.with_style(style).with_prefix(progress.label.clone())
+    bar.with_style(style)
+        .with_prefix(harmless(&progress.label, false))
 }
 
 /// A bundle as text: its plain form, else its HTML without the tags, else the names of its forms.
@@ -248,13 +246,5 @@ mod tests {
             "[image/svg+xml]"
         );
         assert_eq!(plain(&Bundle::new()), "");
-    }
-
-    #[test]
-    fn without_colours_no_escape_is_printed() {
-        let mut printer = Printer::new();
-        printer.colours = false;
-        let text = "\x1b[1;31merror\x1b[0m:\tx\n\x1b]0;title\x07y";
-        assert_eq!(printer.coloured(text), "error:\tx\ny");
     }
 }

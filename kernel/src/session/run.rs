@@ -10,6 +10,7 @@ use super::times::Times;
 use super::verdict::Ending;
 use super::worker::{Job, Outcome};
 use super::{Reader, Session, errors};
+use crate::depth;
 use crate::output::{Output, Reply};
 use crate::supervisor::{command, frame::Frame};
 
@@ -32,6 +33,9 @@ impl Session {
     ) -> Reply {
         if code.trim().is_empty() {
             return Reply::Ok { value: None };
+        }
+        if let Err(deep) = depth::check(code) {
+            return Reply::Error(errors::plain("error", &deep.to_string()));
         }
         let mut times = Times::begin(&self.folder.path);
         let cell = Cell::new(code);

@@ -1,9 +1,7 @@
 //! The start of a session: its folder, its child, and the environment in which evcxr finds our tools.
 
-use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::child::Shared;
@@ -21,21 +19,16 @@ impl Session {
     /// # Errors
     /// A missing compiler or linker, a full disk, a child that does not start.
     pub fn start(prepared: &Prepared, options: Options) -> Result<Session> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
         let home = workshop::home(prepared)?;
         let folder = SessionFolder::new(prepared)?;
-        let number = COUNT.fetch_add(1, Ordering::SeqCst);
-        let id = format!("{}-{number}", std::process::id());
-        let secret = format!("\u{1}rebit-{}\u{1}", random());
-        let socket = format!("rebit-{id}-{}", random());
-        let shared = Shared::listen(&socket, &secret)?;
+        let secret = format!("\u{1}rebit-{}\u{1}", uuid::Uuid::new_v4().simple());
+        let shared = Shared::listen(&folder.path, &secret)?;
         let exe = crate::executable()?;
         let mut supervisor = Command::new(exe);
         let search = prepared.search_path(&folder.path)?;
         supervisor
             .arg(supervisor::SUPERVISOR)
-            .env(supervisor::WIRE, &secret)
-            .env(supervisor::SOCKET, &socket)
+            .env(supervisor::SOCKET, &folder.path)
             .env("LD_LIBRARY_PATH", search)
             .envs(options.env.iter().map(|(name, value)| (name, value)))
             .process_group(0);
@@ -97,18 +90,4 @@ impl Session {
             _home: home,
         })
     }
-}
-
-/// 128 random bits as text.
-fn random() -> String {
-    use std::io::Read;
-    let mut bytes = [0u8; 16];
-    let read = fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes));
-    if read.is_err() {
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
-        bytes = now.as_nanos().to_le_bytes();
-    }
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

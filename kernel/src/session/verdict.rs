@@ -156,16 +156,19 @@ impl Session {
         let (code, signal, note) = ending.exited.clone().unwrap_or_default();
         let what = match (code, signal) {
             (_, Some(libc::SIGSEGV)) => {
-                "signal 11 (SIGSEGV): stack overflow, usually a recursion without end".to_string()
+                "signal 11 (SIGSEGV): memory was used that is not the cell's".to_string()
+            }
+            (_, Some(libc::SIGBUS)) => {
+                "signal 7 (SIGBUS): memory was used that is not there".to_string()
+            }
+            (_, Some(libc::SIGILL)) => {
+                "signal 4 (SIGILL): an instruction that this processor does not have".to_string()
             }
             (_, Some(libc::SIGABRT)) if note.starts_with("memory") => {
                 format!("out of memory: {note}")
             }
             (_, Some(libc::SIGABRT)) if !note.is_empty() => {
-                format!(
-                    "{} (signal 11, SIGSEGV)",
-                    note.trim_end_matches('.').to_lowercase()
-                )
+                "stack overflow (signal 6, SIGABRT): usually a recursion without end".to_string()
             }
             (_, Some(libc::SIGABRT)) => "aborted (signal 6, SIGABRT)".to_string(),
             (_, Some(libc::SIGKILL)) => {

@@ -68,7 +68,7 @@ pub fn start(setup: Setup) -> Result<Sender<Job>> {
     std::thread::Builder::new()
         .name("evcxr".to_string())
         // rust-analyzer recurses deeply.
-        .stack_size(64 << 20)
+        .stack_size(256 << 20)
         .spawn(move || match Worker::begin(setup) {
             Ok(worker) => {
                 let _ = ready.send(Ok(()));

@@ -2,13 +2,14 @@
 
 use std::io::{self, Read};
 
+/// Bytes of a frame's length.
+const HEAD: usize = 8;
+
 /// One message of the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Frame {
-    /// The first frame: the session's secret, then the process id of the runtime.
+    /// The first frame.
     Hello {
-        /// Proves that the other end is our child.
-        secret: String,
         /// Process that runs the cells.
         runtime: u32,
     },
@@ -48,11 +49,12 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// Appends the frame's bytes: their number (little-endian, 32 bits), then the frame.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        let bytes = postcard::to_extend(self, Vec::new()).expect("plain data");
-        out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-        out.extend_from_slice(&bytes);
+    /// The frame's bytes: their number (little-endian, 64 bits), then the frame.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = postcard::to_extend(self, vec![0; HEAD]).expect("plain data");
+        let length = (out.len() - HEAD) as u64;
+        out[..HEAD].copy_from_slice(&length.to_le_bytes());
+        out
     }
 
     /// Reads one frame; `None` at the end of the stream.
@@ -60,13 +62,18 @@ impl Frame {
     /// # Errors
     /// A broken stream or an unknown frame.
     pub fn read(from: &mut impl Read) -> io::Result<Option<Frame>> {
-        let mut length = [0; 4];
+        let mut length = [0; HEAD];
         match from.read_exact(&mut length) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             other => other?,
         }
-        let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
-        from.read_exact(&mut bytes)?;
+        let length = u64::from_le_bytes(length);
+        // Memory grows with what arrives.
+        let mut bytes = Vec::new();
+        from.take(length).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let frame = postcard::from_bytes(&bytes);
         frame
             .map(Some)
@@ -81,10 +88,7 @@ mod tests {
     #[test]
     fn frames_survive_the_way() {
         let frames = [
-            Frame::Hello {
-                secret: "s".into(),
-                runtime: 7,
-            },
+            Frame::Hello { runtime: 7 },
             Frame::Stdout(b"a\nb".to_vec()),
             Frame::Stderr(vec![0xff, 0]),
             Frame::Content {
@@ -109,7 +113,7 @@ mod tests {
             },
         ];
         let mut bytes = Vec::new();
-        frames.iter().for_each(|frame| frame.encode(&mut bytes));
+        frames.iter().for_each(|frame| bytes.extend(frame.encode()));
         let mut from = bytes.as_slice();
         for frame in &frames {
             assert_eq!(Frame::read(&mut from).unwrap().as_ref(), Some(frame));
@@ -119,8 +123,14 @@ mod tests {
 
     #[test]
     fn garbage_is_refused() {
-        for bytes in [&[1, 0, 0, 0, 99][..], &[9, 0, 0, 0, 1], &[0, 0, 0, 0]] {
-            assert!(Frame::read(&mut &bytes[..]).is_err(), "{bytes:?}");
+        let framed = |length: u64, bytes: &[u8]| [&length.to_le_bytes()[..], bytes].concat();
+        for bytes in [
+            framed(1, &[99]),
+            framed(9, &[1]),
+            framed(0, &[]),
+            framed(u64::MAX, b"few bytes"),
+        ] {
+            assert!(Frame::read(&mut bytes.as_slice()).is_err(), "{bytes:?}");
         }
     }
 }

@@ -10,6 +10,7 @@ use super::cargo::{cargo, write_profile};
 use super::externs::of_interface;
 use super::link::link_tree;
 use super::recipe::{CAPTURE, Capture, Recipe};
+use super::seal::{Seal, State};
 use super::{BuildProgress, Prepared};
 use crate::error::{Error, Result};
 use crate::files::write;
@@ -28,7 +29,8 @@ fn manifest(dependencies: &str) -> String {
 /// Builds `prepared.master`; the caller holds the lock of the cache.
 ///
 /// Begins from what an earlier build left (or from the `newest` finished one), so that a change of the
-/// library compiles the library and not its hundred dependencies.
+/// library compiles the library and not its hundred dependencies. A build that is there and damaged is mended where it
+/// lies: cargo makes anew what is missing.
 pub fn build(
     prepared: &Prepared,
     key: &str,
@@ -36,6 +38,17 @@ pub fn build(
     progress: &mut dyn FnMut(BuildProgress),
 ) -> Result<()> {
     let master = &prepared.master;
+    if let State::Damaged(files) = Seal::check(master, key) {
+        log::warn!("the compiled library is damaged and is mended: {files:?}");
+        for file in files {
+            // What cannot be removed shows when it is built.
+            let _ = fs::remove_file(master.join(file));
+        }
+        match build_in(master, prepared, key, progress) {
+            Err(Error::Session(_) | Error::Io { .. }) => {}
+            done => return done,
+        }
+    }
     let cache = master.parent().unwrap_or(Path::new("/"));
     let place = cache.join("building");
     if master.exists() {
@@ -47,6 +60,15 @@ pub fn build(
         && link_tree(&newest.join("base/target"), &target).is_err()
     {
         fs::remove_dir_all(&place).map_err(|e| Error::io(&place, e))?;
+    }
+    if let Some(newest) = newest
+        && let Some(sealed_as) = newest.file_name().and_then(|name| name.to_str())
+        && let State::Damaged(files) = Seal::check(newest, sealed_as)
+    {
+        // They may be linked.
+        for file in files {
+            let _ = fs::remove_file(place.join(file));
+        }
     }
     match build_in(&place, prepared, key, progress) {
         // Its dependencies are compiled; the next attempt needs them.
@@ -97,6 +119,7 @@ fn build_in(
     let interface = of_interface(&base, &prepared.tools)?;
     let recipe = Recipe::new(captured, &dependency, place).with_interface(&interface, place);
     recipe.write(&place.join("recipe.json"))?;
+    Seal::put(place, key)?;
     write(&place.join("ready"), key.as_bytes())
 }
 

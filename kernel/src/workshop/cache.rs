@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use super::build::build;
 use super::key::key;
 use super::recipe::Recipe;
+use super::seal::{Seal, State};
 use super::session_files::{SETTINGS, session_folders};
 use super::{BuildProgress, Features, Prepared, Tools};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::folders::{cache_folder, library_folder};
 
 /// How many finished builds are kept.
@@ -29,9 +31,14 @@ pub fn prepare(progress: &mut dyn FnMut(BuildProgress)) -> Result<Prepared> {
     let features = Features::wanted()?;
     let tools = Tools::find()?;
     let cache = cache_folder();
-    fs::create_dir_all(&cache).map_err(|e| Error::io(&cache, e))?;
     let key = key(&library, &features, &tools)?;
     let master = cache.join(&key);
+    files::own_folder(&cache)?;
+    for inner in [&master, &cache.join("building")] {
+        if inner.exists() {
+            files::own_folder(inner)?;
+        }
+    }
     let prepared = Prepared {
         library,
         features,
@@ -46,6 +53,10 @@ pub fn prepare(progress: &mut dyn FnMut(BuildProgress)) -> Result<Prepared> {
     let lock_path = cache.join("build.lock");
     let lock = fs::File::create(&lock_path).map_err(|e| Error::io(&lock_path, e))?;
     lock.lock().map_err(|e| Error::io(&lock_path, e))?;
+    if Seal::check(&master, &key) == State::Whole {
+        // Only the mark was missing or wrong.
+        files::write(&master.join("ready"), key.as_bytes())?;
+    }
     if !is_ready(&master, &key) {
         let newest = finished(&cache).into_iter().next();
         build(&prepared, &key, newest.as_deref(), progress)?;
@@ -61,9 +72,10 @@ pub fn is_prepared() -> bool {
     key().is_ok_and(|key| is_ready(&cache_folder().join(&key), &key))
 }
 
-/// A build is finished when its last file says so and what it names is there.
+/// A build is finished when its last file says so and what it names is there, as it was.
 fn is_ready(master: &Path, key: &str) -> bool {
     fs::read_to_string(master.join("ready")).is_ok_and(|text| text == key)
+        && Seal::check(master, key) == State::Whole
         && Recipe::read(&master.join("recipe.json"))
             .is_some_and(|recipe| recipe.externs_exist(master))
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use super::Tools;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::orphans;
 
 /// Cells are compiled quickly, what they depend on is compiled well.
 const PROFILE: &str = "\
@@ -41,6 +42,7 @@ pub fn cargo(tools: &Tools, folder: &Path) -> Command {
         .env_remove("CARGO")
         .stdin(Stdio::null());
     own_home(&mut command);
+    orphans::let_die_with_us(&mut command);
     command
 }
 

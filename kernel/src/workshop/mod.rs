@@ -13,6 +13,7 @@
 //! | `interface` | what cells can see of the library's dependencies | |
 //! | `link` | folders of artefacts, by links | |
 //! | `recipe` | how cargo calls rustc for a cell | |
+//! | `seal` | whether a finished build is still as it was made | |
 //! | [`session_files`] | what lies in a session's folder | `prepared` |
 //! | `externs` | where the compiled crates of that interface lie | `cargo`, `interface` |
 //! | `build`, `cache` | compiling the library, finding it again | all of these |
@@ -30,6 +31,7 @@ mod key;
 mod link;
 mod prepared;
 mod recipe;
+mod seal;
 pub mod session_files;
 pub mod shim;
 mod tools;

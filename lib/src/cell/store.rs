@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What a cell prints when a `?` has ended it.
-pub const USER_ERROR_OCCURRED: &str = "EVCXR_ERROR_OCCURRED";
+pub const USER_ERROR_OCCURRED: super::Word = super::Word("failed");
 
 /// Variables by name.
 #[derive(Default)]
@@ -64,7 +64,7 @@ impl VariableStore {
             .is_none_or(|value| (**value).type_id() == wanted);
         if !fits {
             eprintln!("The variable `{name}` is lost: its type was defined again.");
-            println!("EVCXR_VARIABLE_CHANGED_TYPE:{name}");
+            super::say(&format!("lost {name}"));
         }
         fits
     }

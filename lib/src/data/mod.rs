@@ -11,8 +11,10 @@ mod batches;
 mod cifar10;
 mod fashion_mnist;
 mod fetch;
+mod float_images;
 mod idx;
 mod image_folder;
+mod normalize;
 mod patches;
 mod photos;
 mod photos_debian;
@@ -20,12 +22,14 @@ mod photos_list;
 mod source;
 mod summary;
 
-pub use augment::{Augment, Normalize};
-pub use batches::{Batches, Epoch, epoch_order, epoch_rng, images_from_nhwc};
+pub use augment::Augment;
+pub use batches::{BatchPlan, Batches, Epoch, epoch_order, epoch_rng, images_from_nhwc};
 pub use cifar10::{Cifar10, cifar10};
 pub use fashion_mnist::{FashionMnist, fashion_mnist};
 pub use fetch::data_folder;
+pub use float_images::FloatImages;
 pub use image_folder::{ImageFolder, image_folder};
+pub use normalize::Normalize;
 pub use patches::{PatchBatch, Patches};
 pub use photos::{Photo, SrPair, photos, sr_benchmark};
 pub use photos_debian::{DebianPhotos, debian_photos};
@@ -172,7 +176,7 @@ impl Dataset {
         let mut data = Vec::with_capacity(indices.len() * self.image_len());
         for &i in indices {
             self.check_index(i)?;
-            for (bytes, row) in self.pixels(i).chunks_exact(plane).zip(&table) {
+            for (bytes, row) in self.pixels(i).chunks_exact(plane.max(1)).zip(&table) {
                 data.extend(bytes.iter().map(|&b| row[b as usize]));
             }
         }

@@ -8,6 +8,10 @@ use crate::ops::layout::LayoutKernel;
 use crate::ops::relu::ActivationKernel;
 use crate::tensors::{Buffer, Dev, DevError, Grads, Images, Matrix, Shape4, Vector, dev};
 
+mod forms;
+
+pub(crate) use forms::{ImageOp, Unary, loss_of};
+
 /// The backward pass of one operation.
 pub type BackwardOp = Box<dyn FnOnce(&mut Grads) -> Result<(), DevError>>;
 
@@ -66,6 +70,23 @@ recorder!(OwnedTape<f32, Dev>);
 /// A buffer of zeros.
 pub(crate) fn zeros(len: usize) -> Result<Buffer> {
     Ok(<Dev as Storage<f32>>::try_alloc_len(&dev(), len)?)
+}
+
+/// As [`split`], without its shape: for ops that treat elements by themselves. dfdx's reshaped tensors are the same to
+/// the tape, so the gradient of the vector is that of `x`, and what computes it is compiled here and not in the cell.
+pub(crate) fn split_flat<S: Shape, T: Recorder>(x: Tensor<S, f32, Dev, T>) -> Result<(Vector, T)> {
+    let (x, tape) = split(x)?;
+    let n = x.shape().num_elements();
+    Ok((x.try_reshape_like(&(n,))?, tape))
+}
+
+/// The backward pass of what made `y`: `f` gets its gradient, lent out of all gradients for that time.
+pub(crate) fn backward_of<S: Shape>(
+    y: &Tensor<S, f32, Dev>,
+    f: impl FnOnce(&mut Grads, &mut Buffer) -> Result<()> + 'static,
+) -> BackwardOp {
+    let out = y.clone();
+    Box::new(move |grads| with_gradient(grads, &out, f))
 }
 
 /// A tensor whose elements lie in row-major order, and its tape.
@@ -158,6 +179,15 @@ pub(crate) fn with_gradient<S: Shape>(
     let result = f(grads, &mut dy);
     *grads.get_or_alloc_mut(out)? = dy;
     result.map_err(tape_error)
+}
+
+/// [`with_gradient`] for a look at the gradient alone.
+pub(crate) fn lend_gradient<S: Shape, R>(
+    grads: &mut Grads,
+    out: &Tensor<S, f32, Dev>,
+    f: impl FnOnce(&Buffer) -> Result<R>,
+) -> Result<R> {
+    f(grads.get_or_alloc_mut(out)?)
 }
 
 /// An error of a backward pass in the words that dfdx's tape has for it.

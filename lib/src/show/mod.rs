@@ -41,7 +41,7 @@ pub use tensor::Element;
 
 use rebit_wire::{Message, Value};
 
-pub(crate) use place::{Place, place};
+pub(crate) use place::{Place, knows_its_place, place};
 pub(crate) use tensor::{TensorSummary, shape_text};
 
 /// Something that can be shown in one or several forms.

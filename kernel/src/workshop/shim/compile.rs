@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::questions::{read_manifest, restore_lock};
-use super::thin::with_library_store;
+use super::thin::with_library;
 use super::timed::become_rustc;
 use super::{failed, pool};
 use crate::error::Result;
 use crate::files;
+use crate::orphans;
 use crate::workshop::cargo::cargo;
 use crate::workshop::link::link_tree;
 use crate::workshop::recipe::{CAPTURE, Capture, Recipe};
@@ -65,16 +66,13 @@ pub fn compile(session: &Path, settings: &Settings, args: &[String], check: bool
     become_rustc(command, session, if check { "check" } else { "build" })
 }
 
-/// Takes from a cell's source what the library has compiled, once the library is loaded.
+/// Changes a cell's source to use what the library has compiled, once the library is loaded.
 fn make_thin(session: &Path, settings: &Settings, dependencies: &[String]) -> std::io::Result<()> {
     if !dependencies.contains(&settings.dependency) {
         return Ok(());
     }
     let path = session.join("src/lib.rs");
-    match with_library_store(&fs::read_to_string(&path)?) {
-        Some(cell) => fs::write(&path, cell),
-        None => Ok(()),
-    }
+    fs::write(&path, with_library(&fs::read_to_string(&path)?))
 }
 
 /// A session with further dependencies: the real cargo, beginning from the finished library.
@@ -170,7 +168,7 @@ fn seed(session: &Path, settings: &Settings) -> Result<()> {
 fn run_and_log(mut command: Command, log: &Path) -> std::io::Result<std::process::Output> {
     use std::io::{BufRead, Read, Write};
     let mut log = fs::OpenOptions::new().create(true).append(true).open(log)?;
-    let mut child = command.spawn()?;
+    let mut child = orphans::spawn_group(&mut command)?;
     let mut stdout = child.stdout.take().expect("piped");
     let reader = std::thread::spawn(move || {
         let mut bytes = Vec::new();

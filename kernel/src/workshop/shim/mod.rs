@@ -22,10 +22,12 @@ pub use timed::{COMPILERS, CompilerRun, TIMES};
 
 use super::recipe::{CAPTURE, wrap_rustc};
 use super::session_files::{SESSION, SETTINGS, Settings};
+use crate::orphans;
 
 /// Plays cargo, rustup or the wrapper around rustc when started as one; returns otherwise.
 pub fn roles() {
     if std::env::var_os(CAPTURE).is_some() {
+        orphans::die_with_parent();
         std::process::exit(wrap_rustc());
     }
     let name = PathBuf::from(std::env::args_os().next().unwrap_or_default());

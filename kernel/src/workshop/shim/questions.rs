@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use super::{answers, failed};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::orphans;
 use crate::workshop::cargo::{HOME, own_home};
 use crate::workshop::recipe::dependency_lines;
 use crate::workshop::session_files::{OWN_LOCK, Settings};
@@ -17,6 +18,8 @@ fn real_cargo(settings: &Settings, args: &[String]) -> Command {
     let mut command = Command::new(&settings.tools.cargo);
     command.args(args);
     own_home(&mut command);
+    orphans::die_with_parent();
+    orphans::let_die_with_us(&mut command);
     command
 }
 

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::failed;
+use crate::orphans;
 
 /// Environment: a file to which each cell adds one line of JSON with the time of its steps.
 pub const TIMES: &str = "REBIT_TIMES";
@@ -31,6 +32,8 @@ pub struct CompilerRun {
 
 /// Becomes rustc; when times are asked for, runs it and notes them. Returns an exit status.
 pub fn become_rustc(mut command: Command, session: &Path, what: &str) -> i32 {
+    orphans::die_with_parent();
+    orphans::let_die_with_us(&mut command);
     if std::env::var_os(TIMES).is_none() {
         return failed(command.exec());
     }

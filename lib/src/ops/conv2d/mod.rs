@@ -19,173 +19,17 @@
 
 use dfdx::tensor::Storage;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 pub(crate) mod cpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
+mod shape;
 mod tape;
 
+pub use shape::ConvShape;
 pub(crate) use tape::record as conv2d_record;
 pub use tape::{Conv2dOptions, conv2d, try_conv2d};
-
-/// Geometry of one convolution; activations NHWC, weights OIHW `(out, in/groups, kh, kw)` as in PyTorch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConvShape {
-    /// Samples.
-    pub batch: usize,
-    /// Height of the input.
-    pub in_h: usize,
-    /// Width of the input.
-    pub in_w: usize,
-    /// Channels of the input.
-    pub in_channels: usize,
-    /// Channels of the output.
-    pub out_channels: usize,
-    /// Height and width of the kernel.
-    pub kernel: (usize, usize),
-    /// Step between neighbouring outputs, in input pixels.
-    pub stride: usize,
-    /// Zero pixels added on each side.
-    pub padding: usize,
-    /// Distance between neighbouring kernel elements, in input pixels.
-    pub dilation: usize,
-    /// Groups of channels that do not see each other; `in_channels` of them make a depthwise convolution.
-    pub groups: usize,
-}
-
-impl ConvShape {
-    /// A dense convolution of `channels` (in, out) over `batch` square images of `size` pixels a side, with a square
-    /// kernel padded by half of it: at stride 1 an odd kernel keeps the size.
-    ///
-    /// ```
-    /// use rebit::ops::conv2d::ConvShape;
-    /// let s = ConvShape::square(8, 32, (3, 16), 3, 2);
-    /// assert_eq!((s.out_h(), s.out_w()), (16, 16));
-    /// assert!(ConvShape { groups: 3, ..s }.check().is_err()); // 16 channels in 3 groups
-    /// ```
-    pub const fn square(
-        batch: usize,
-        size: usize,
-        channels: (usize, usize),
-        kernel: usize,
-        stride: usize,
-    ) -> Self {
-        ConvShape {
-            batch,
-            in_h: size,
-            in_w: size,
-            in_channels: channels.0,
-            out_channels: channels.1,
-            kernel: (kernel, kernel),
-            stride,
-            padding: kernel / 2,
-            dilation: 1,
-            groups: 1,
-        }
-    }
-
-    /// A linear layer over `rows` samples: `y (rows, out) = x (rows, in) w^T (in, out)`.
-    ///
-    /// A convolution with a 1x1 kernel and stride 1 is computed over the flat list of pixels whatever its height
-    /// and width are, so how the rows are folded into an image makes no difference in speed.
-    pub fn linear(rows: usize, inputs: usize, outputs: usize) -> Self {
-        ConvShape {
-            batch: rows,
-            in_h: 1,
-            in_w: 1,
-            in_channels: inputs,
-            out_channels: outputs,
-            kernel: (1, 1),
-            stride: 1,
-            padding: 0,
-            dilation: 1,
-            groups: 1,
-        }
-    }
-
-    /// Whether the numbers describe a convolution.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for a zero size, stride, dilation or group count and for channels that the groups do not
-    /// divide; [`Error::Shape`] for a kernel larger than the padded image.
-    pub fn check(&self) -> Result<()> {
-        let positive = [
-            ("batch", self.batch),
-            ("in_h", self.in_h),
-            ("in_w", self.in_w),
-            ("in_channels", self.in_channels),
-            ("out_channels", self.out_channels),
-            ("kernel height", self.kernel.0),
-            ("kernel width", self.kernel.1),
-            ("stride", self.stride),
-            ("dilation", self.dilation),
-            ("groups", self.groups),
-        ];
-        for (name, value) in positive {
-            if value == 0 {
-                return Err(Error::invalid(
-                    format!("conv2d {name}"),
-                    "is 0, but must be at least 1",
-                ));
-            }
-        }
-        for (name, channels) in [("in", self.in_channels), ("out", self.out_channels)] {
-            if channels % self.groups != 0 {
-                return Err(Error::invalid(
-                    format!("conv2d groups = {}", self.groups),
-                    format!("does not divide {name}_channels = {channels}"),
-                ));
-            }
-        }
-        let (eh, ew) = self.kernel_extent();
-        let (ph, pw) = (self.in_h + 2 * self.padding, self.in_w + 2 * self.padding);
-        if eh > ph || ew > pw {
-            return Err(Error::shape(
-                "conv2d",
-                format!("a padded image of at least {eh}x{ew} (the dilated kernel)"),
-                format!("{ph}x{pw}"),
-            ));
-        }
-        Ok(())
-    }
-
-    /// Rows and columns that the dilated kernel covers.
-    fn kernel_extent(&self) -> (usize, usize) {
-        let extent = |k: usize| (k - 1) * self.dilation + 1;
-        (extent(self.kernel.0), extent(self.kernel.1))
-    }
-
-    /// Height of the output.
-    pub fn out_h(&self) -> usize {
-        (self.in_h + 2 * self.padding - self.kernel_extent().0) / self.stride + 1
-    }
-
-    /// Width of the output.
-    pub fn out_w(&self) -> usize {
-        (self.in_w + 2 * self.padding - self.kernel_extent().1) / self.stride + 1
-    }
-
-    /// Elements of the input.
-    pub fn input_len(&self) -> usize {
-        self.batch * self.in_h * self.in_w * self.in_channels
-    }
-
-    /// Elements of the output.
-    pub fn output_len(&self) -> usize {
-        self.batch * self.out_h() * self.out_w() * self.out_channels
-    }
-
-    /// Elements of the weight.
-    pub fn weight_len(&self) -> usize {
-        self.out_channels * (self.in_channels / self.groups) * self.kernel.0 * self.kernel.1
-    }
-
-    /// Multiply-accumulate operations of one forward pass, counting the products with padding.
-    pub fn macs(&self) -> usize {
-        self.batch * self.out_h() * self.out_w() * self.weight_len()
-    }
-}
 
 /// Per-tensor activation quantiser fused into the read of a convolution's input:
 ///
@@ -217,64 +61,92 @@ pub struct ActQuantGrad {
     pub upper: f32,
 }
 
+/// What a convolution reads: a buffer, as it is or through the quantiser.
+#[derive(Debug)]
+pub struct ConvInput<'a, V: ?Sized> {
+    /// The activation as it is stored, NHWC.
+    pub x: &'a V,
+    /// What it is read through.
+    pub quant: Option<ActQuant>,
+}
+
+impl<'a, V: ?Sized> ConvInput<'a, V> {
+    /// `x` through `quant`.
+    pub fn new(x: &'a V, quant: Option<ActQuant>) -> Self {
+        ConvInput { x, quant }
+    }
+}
+
+impl<V: ?Sized> Clone for ConvInput<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V: ?Sized> Copy for ConvInput<'_, V> {}
+
+/// Where a gradient goes.
+#[derive(Debug)]
+pub enum GradTo<'a, V: ?Sized> {
+    /// `dx = gradient`.
+    Overwrite(&'a mut V),
+    /// `dx += gradient`.
+    Add(&'a mut V),
+    /// Nowhere: what is wanted is what comes out beside it.
+    Nowhere,
+}
+
+impl<'a, V: ?Sized> GradTo<'a, V> {
+    /// [`Add`](Self::Add) with `accumulate`, else [`Overwrite`](Self::Overwrite).
+    pub fn new(dx: &'a mut V, accumulate: bool) -> Self {
+        if accumulate {
+            GradTo::Add(dx)
+        } else {
+            GradTo::Overwrite(dx)
+        }
+    }
+}
+
 /// A device's convolution: buffers in, buffers out, activations NHWC and weights OIHW.
 ///
-/// Every method checks the lengths of its buffers and returns [`Error::Shape`] when one does not fit.
+/// Every method checks the lengths of its buffers and returns [`crate::Error::Shape`] when one does not fit.
 pub trait Conv2dKernel: Storage<f32> {
     /// `y = conv(q(x), w) + bias`.
     ///
     /// # Errors
     /// A shape that [`ConvShape::check`] refuses, or a buffer of the wrong length.
-    #[allow(clippy::too_many_arguments)]
     fn conv2d_forward(
         &self,
         s: &ConvShape,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
+        x: ConvInput<Self::Vec>,
         w: &Self::Vec,
         bias: Option<&Self::Vec>,
         y: &mut Self::Vec,
     ) -> Result<()>;
 
-    /// `dx = dL/dx` (or `dx += dL/dx` with `accumulate`). With a quantiser the gradient passes through its mask, and
-    /// the gradients of its bounds come out of the same pass; without one, `x` is not read and the result is `None`.
+    /// `dL/dx` goes to `dx`. With a quantiser it passes through its mask, and the gradients of its bounds come out of
+    /// the same pass; without one, the input is not read and the result is `None`. A first layer whose input needs no
+    /// gradient asks for the bounds alone with [`GradTo::Nowhere`].
     ///
     /// # Errors
     /// As [`Self::conv2d_forward`].
-    #[allow(clippy::too_many_arguments)]
     fn conv2d_grad_input(
         &self,
         s: &ConvShape,
         dy: &Self::Vec,
         w: &Self::Vec,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
-        dx: &mut Self::Vec,
-        accumulate: bool,
+        x: ConvInput<Self::Vec>,
+        dx: GradTo<Self::Vec>,
     ) -> Result<Option<ActQuantGrad>>;
 
-    /// The gradients of the quantiser's bounds alone, for a first layer whose input needs no gradient.
-    ///
-    /// # Errors
-    /// As [`Self::conv2d_forward`].
-    fn conv2d_grad_bounds(
-        &self,
-        s: &ConvShape,
-        dy: &Self::Vec,
-        w: &Self::Vec,
-        x: &Self::Vec,
-        quant: ActQuant,
-    ) -> Result<ActQuantGrad>;
-
-    /// `dw = dL/dw` (overwritten, OIHW) and `dbias = dL/dbias`; `x` is quantised again on the fly.
+    /// `dw = dL/dw` (overwritten, OIHW) and `dbias = dL/dbias`; the input is quantised again on the fly.
     ///
     /// # Errors
     /// As [`Self::conv2d_forward`].
     fn conv2d_grad_weight(
         &self,
         s: &ConvShape,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
+        x: ConvInput<Self::Vec>,
         dy: &Self::Vec,
         dw: &mut Self::Vec,
         dbias: Option<&mut Self::Vec>,
