@@ -8,6 +8,7 @@
 
 mod activations;
 mod builder;
+mod check;
 mod checkpoint;
 mod edsr;
 mod exec;
@@ -35,6 +36,7 @@ mod tests;
 mod wants;
 
 pub use builder::NetBuilder;
+pub use check::{GradientCheck, check_gradients, check_gradients_of};
 pub use checkpoint::StateTensor;
 pub use extent::Extent;
 pub use graph::{LayerInfo, NodeId, Place};
