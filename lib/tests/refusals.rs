@@ -84,6 +84,19 @@ fn nan_images() -> Images {
     from_vec(vec![f32::NAN, 1.0, 2.0, 3.0], (1, 1, 2, 2)).unwrap()
 }
 
+fn nan_matrix() -> Matrix {
+    from_vec(vec![f32::NAN, 1.0], (1, 2)).unwrap()
+}
+
+/// The moments of one norm's input against another norm's statistics.
+fn moments_of(norm: usize, of: usize) -> Outcome {
+    let net = resnet20(10, rng(0));
+    let norms = net.norms();
+    let mut pass = net.trace(&images((1, 3, 32, 32)), Mode::Eval).unwrap();
+    let moments = pass.moments(&norms[norm]).unwrap();
+    outcome(try_moments_loss(moments, &norms[of]), |l| read(&l))
+}
+
 fn nan() -> Vector {
     vector(&[f32::NAN, 1.0])
 }
@@ -346,6 +359,26 @@ fn cases() -> Vec<Case> {
             "no batch" => tensor(try_cross_entropy(matrix(0, 3), &[0u32; 0], 0.0)) => error!("0 samples x 3 classes"),
             "smoothing" => tensor(try_cross_entropy(matrix(1, 3), &[0], f32::NAN)) => error!("smoothing NaN"),
             "NaN" => tensor(try_cross_entropy(from_vec(vec![f32::NAN; 3], (1, 3)).unwrap(), &[0], 0.0)) => Nan,
+        }
+        "train/losses.rs: try_squared_error": {
+            "shapes" => tensor(try_squared_error(matrix(2, 3), &matrix(3, 2))) => error!("(2, 3)", "(3, 2)"),
+            "no batch" => tensor(try_squared_error(matrix(0, 3), &matrix(0, 3))) => error!("(0, 3)"),
+            "NaN" => tensor(try_squared_error(nan_matrix(), &matrix(1, 2))) => Nan,
+        }
+        "train/losses.rs: try_distillation": {
+            "shapes" => tensor(try_distillation(matrix(2, 3), &matrix(2, 4), 1.0)) => error!("(2, 3)", "(2, 4)"),
+            "no batch" => tensor(try_distillation(matrix(0, 3), &matrix(0, 3), 1.0)) => error!("(0, 3)"),
+            "temperature" => tensor(try_distillation(matrix(1, 2), &matrix(1, 2), 0.0)) => error!("temperature 0"),
+            "a temperature of NaN" => tensor(try_distillation(matrix(1, 2), &matrix(1, 2), f32::NAN)) => error!("temperature NaN"),
+            "NaN" => tensor(try_distillation(nan_matrix(), &matrix(1, 2), 1.0)) => Nan,
+        }
+        "train/losses.rs: try_moments_loss": {
+            "another norm" => moments_of(0, 9) => error!("32 channels", "16"),
+            "its own norm" => moments_of(0, 0) => Fine,
+        }
+        "train/losses.rs: try_total": {
+            "nothing" => outcome(try_total(Vec::new()), |l| read(&l)) => error!("at least one"),
+            "NaN" => outcome(try_total(vec![(1.0, scalar(f32::NAN).leaky_trace())]), |l| read(&l)) => Nan,
         }
         "papers/ddtb/attention.rs: try_attention_loss": {
             "shapes" => tensor(try_attention_loss(images((1, 1, 2, 2)), &images((1, 2, 2, 1)))) => error!("(1, 1, 2, 2)", "(1, 2, 2, 1)"),

@@ -302,6 +302,10 @@ impl Activations {
             let kind = TopKind::Whole(crate::ops::tape::load_images(gradient)?);
             found.push(Top { node, kind });
         }
+        let wants = Wants {
+            parameters: wants.parameters && !self.net.frozen,
+            ..wants
+        };
         let mut grads = Grads::leaky();
         let inputs = std::mem::take(&mut recorded.inputs);
         finish(&self.net, pass, found, (wants, &inputs), &mut grads)?;

@@ -1,6 +1,6 @@
 //! Networks on disk, as safetensors.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -13,18 +13,93 @@ use crate::{Error, Result};
 const REMEDY: &str = "Fetch or train the file again";
 
 impl Net {
-    /// Writes every parameter and running statistic, with `note` pairs as metadata.
+    /// Every parameter and running statistic, for a checkpoint, without the ranges of quantisers that nothing has been
+    /// read off yet.
+    ///
+    /// ```
+    /// use rebit::prelude::*;
+    /// let (net, other) = (resnet20(10, rng(0)), resnet20(10, rng(1)));
+    /// other.restore(&net.state()?)?;
+    /// assert_eq!(other.state()?, net.state()?);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the numbers cannot be read off the device.
+    pub fn state(&self) -> Result<Vec<StateTensor>> {
+        let inner = self.lock();
+        let waiting = |id: usize| {
+            let mut slots = inner.slots.iter().flat_map(|s| s.both());
+            slots.any(|slot| !slot.ready && slot.range == Some(id))
+        };
+        let ids = (0..inner.params.len()).filter(|&id| !waiting(id));
+        let tensor = |id: usize| {
+            let p = inner.params.describe(id);
+            Ok((
+                p.name.clone(),
+                p.dims.clone(),
+                inner.params.view(id)?.into_owned(),
+            ))
+        };
+        ids.map(tensor).collect()
+    }
+
+    /// Takes back what [`state`](Self::state) gave. A quantiser whose range is not in it reads its range off the next
+    /// training batch.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a tensor that the network lacks, has in other dimensions, or needs; the network is then as
+    /// before.
+    pub fn restore(&self, state: &[StateTensor]) -> Result<()> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let ranges: Vec<usize> = inner
+            .slots
+            .iter()
+            .flat_map(|s| s.both())
+            .filter_map(|s| s.range)
+            .collect();
+        let mut ids = Vec::with_capacity(state.len());
+        for (name, dims, data) in state {
+            let id = inner.params.find(name)?;
+            let p = inner.params.describe(id);
+            if p.dims != *dims || p.len() != data.len() {
+                let why = format!(
+                    "is {:?} here, {dims:?} with {} numbers in the state",
+                    p.dims,
+                    data.len()
+                );
+                return Err(Error::invalid(format!("parameter {name:?}"), why));
+            }
+            ids.push(id);
+        }
+        let found: HashSet<usize> = ids.iter().copied().collect();
+        let missing =
+            (0..inner.params.len()).find(|id| !found.contains(id) && !ranges.contains(id));
+        if let Some(id) = missing {
+            let name = &inner.params.describe(id).name;
+            return Err(Error::invalid(
+                format!("parameter {name:?}"),
+                "is not in the state",
+            ));
+        }
+        for (id, (_, _, data)) in ids.into_iter().zip(state) {
+            inner.params.set(id, data)?;
+        }
+        for slot in inner.slots.iter_mut().flat_map(|s| s.each()) {
+            slot.ready = slot.range.is_none_or(|id| found.contains(&id));
+        }
+        Ok(())
+    }
+
+    /// Writes the [state](Self::state), with `note` pairs as metadata.
     ///
     /// The file appears whole or not at all.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, notes: &[(&str, &str)]) -> Result<()> {
-        let tensors = self
-            .parameters()
-            .into_iter()
-            .map(|p| (p.name.clone(), p.dims.clone(), p.to_vec()))
-            .collect();
+        let tensors = self.state()?;
         let notes = notes
             .iter()
             .map(|(k, v)| (k.to_string(), v.to_string()))
@@ -81,8 +156,12 @@ impl Net {
         self.take_tensors(path, tensors)
     }
 
-    /// [`Net::load`] from memory; `path` is the name in messages.
-    pub(crate) fn load_bytes(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+    /// [`Net::load`] from memory, such as a file that `include_bytes!` put into the program; `path` is its name in
+    /// messages.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_bytes(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let (tensors, _) = parse_tensors(path, bytes)?;
         self.take_tensors(path, tensors)
     }

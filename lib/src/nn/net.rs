@@ -49,13 +49,6 @@ impl Net {
         }
     }
 
-    /// Says that every quantiser has its range: it came with the parameters.
-    pub(crate) fn ranges_are_set(&self) {
-        let mut inner = self.lock();
-        let slots = inner.slots.iter_mut().flat_map(|s| s.each());
-        slots.for_each(|slot| slot.ready = true);
-    }
-
     /// A handle to the same network through which no gradient of a parameter is computed: a teacher, or a network whose
     /// input is optimised.
     pub fn frozen(&self) -> Net {

@@ -242,6 +242,11 @@ impl NodeSlots {
     }
 
     /// Both, where they are.
+    pub fn both(&self) -> impl Iterator<Item = &Placed> {
+        self.weight.iter().chain(&self.input)
+    }
+
+    /// Both, where they are, to be changed.
     pub fn each(&mut self) -> impl Iterator<Item = &mut Placed> {
         self.weight.iter_mut().chain(&mut self.input)
     }
