@@ -29,10 +29,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// As [`write`], for what nobody else may read.
+/// As [`write()`], for what nobody else may read.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let file = written(path, bytes, 0o600)?;
     file.persist(path).map_err(|e| Error::io(path, e.error))?;

@@ -1,7 +1,7 @@
 //! Our own `cargo` and `rustup`, as evcxr sees them.
 //!
 //! evcxr calls cargo for every cell. For the library's own dependencies the answer is always the same
-//! call of rustc, so our `cargo` makes that call itself ([`Recipe`]); the real one runs only for further
+//! call of rustc, so our `cargo` makes that call itself (`Recipe`); the real one runs only for further
 //! `:dep` lines, with the network as its second choice and without rewriting the lock file when evcxr
 //! merely validates a line. Our `rustup` names the tools and never installs a component.
 //!
