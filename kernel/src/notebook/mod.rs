@@ -4,6 +4,7 @@ mod file;
 mod recorder;
 mod report;
 mod screen;
+mod tags;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -14,6 +15,7 @@ use file::Notebook;
 use recorder::Recorder;
 pub use report::{CellReport, Report};
 use screen::Screen;
+use tags::Parameter;
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -53,6 +55,9 @@ pub struct Run {
     /// How much the notebooks may take
     #[arg(long, value_enum, default_value_t)]
     pub budget: Budget,
+    /// Set a variable of the notebooks: a cell behind the one tagged `parameters` gives it this value
+    #[arg(short, long = "parameter", num_args = 2, value_names = ["NAME", "VALUE"], allow_hyphen_values = true)]
+    pub parameters: Vec<String>,
     /// Write cells, claims and findings to this JSON file
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<PathBuf>,
@@ -73,9 +78,11 @@ pub struct Run {
 /// A notebook that cannot be read, a folder that cannot be written, a session that does not start.
 pub fn run(options: &Run) -> Result<bool> {
     // Whatever can be known now is not found out after twenty minutes.
+    let parameters = Parameter::pairs(&options.parameters)?;
     let mut work = Vec::new();
     for path in &options.notebooks {
-        let notebook = Notebook::read(path)?;
+        let mut notebook = Notebook::read(path)?;
+        notebook.set_parameters(&parameters);
         let target = target(path, options)?;
         work.push((path, notebook, target));
     }
@@ -193,6 +200,17 @@ fn execute(
             continue;
         }
         let title = format!("{name}: cell {index} of {}", code.len());
+        let tags = notebook.tags(*place);
+        if tags.is_skipped {
+            screen.say(&format!("{title}: skipped (tag skip-execution)"));
+            recorder.begin_cell();
+            report.cells.push(CellReport {
+                index,
+                seconds: 0.0,
+                status: "skipped",
+            });
+            continue;
+        }
         screen.begin(title.clone());
         recorder.begin_cell();
         let count = index as u32;
@@ -212,13 +230,18 @@ fn execute(
         let status = match reply {
             Reply::Ok { .. } => "ok",
             Reply::Error(mut failure) => {
-                failed = true;
+                // What its author expects is neither a cell that takes too long nor the reader's Ctrl-C.
+                let expected =
+                    tags.may_fail && !timed_out && failure.ename != "interrupted";
+                failed = !expected;
                 if timed_out {
                     say_timeout(&mut failure, options.timeout);
                 }
                 recorder.fail(&failure);
-                screen.say(&format!("{title}: {}", failure.traceback.join("\n")));
-                "error"
+                if !expected {
+                    screen.say(&format!("{title}: {}", failure.traceback.join("\n")));
+                }
+                if expected { "expected error" } else { "error" }
             }
         };
         screen.say(&format!("{title}: {status}, {seconds:.1} s"));
@@ -232,6 +255,9 @@ fn execute(
     }
     session.stop();
     for ((place, source), (outputs, number)) in code.iter().zip(recorder.cells().iter().zip(1..)) {
+        if notebook.tags(*place).is_skipped {
+            continue;
+        }
         let count = (!source.trim().is_empty()).then_some(number);
         notebook.set_outputs(*place, count, outputs);
     }

@@ -2,7 +2,7 @@
 
 use evcxr::CompilationError;
 
-use super::rewrite::Cell;
+use super::text::Text;
 use crate::output::Failure;
 
 const RED: &str = "\x1b[1;31m";
@@ -21,7 +21,7 @@ struct Label {
 }
 
 /// All errors of one compilation as one failure.
-pub fn failure(errors: &[CompilationError], user: &str, cell: &Cell) -> Failure {
+pub fn failure(errors: &[CompilationError], user: &str, text: &Text) -> Failure {
     let mut real: Vec<&CompilationError> =
         errors.iter().filter(|e| e.level() != "warning").collect();
     if real.is_empty() {
@@ -32,7 +32,7 @@ pub fn failure(errors: &[CompilationError], user: &str, cell: &Cell) -> Failure 
         if !traceback.is_empty() {
             traceback.push(String::new());
         }
-        traceback.extend(report(error, user, cell));
+        traceback.extend(report(error, user, text));
     }
     let first = real.first();
     Failure {
@@ -47,11 +47,11 @@ pub fn failure(errors: &[CompilationError], user: &str, cell: &Cell) -> Failure 
     }
 }
 
-fn report(error: &CompilationError, user: &str, cell: &Cell) -> Vec<String> {
+fn report(error: &CompilationError, user: &str, text: &Text) -> Vec<String> {
     let code = error.code().map(|c| format!("[{c}]")).unwrap_or_default();
     let message = error.message();
     let mut lines = vec![format!("{RED}error{code}{RESET}{BOLD}: {message}{RESET}")];
-    lines.extend(snippet(&labels(error, cell), user));
+    lines.extend(snippet(&labels(error, text), user));
     let mut helps = error.help();
     helps.dedup();
     for help in helps {
@@ -75,14 +75,14 @@ fn report(error: &CompilationError, user: &str, cell: &Cell) -> Vec<String> {
     lines
 }
 
-fn labels(error: &CompilationError, cell: &Cell) -> Vec<Label> {
+fn labels(error: &CompilationError, text: &Text) -> Vec<Label> {
     let mut labels: Vec<Label> = error
         .spanned_messages()
         .iter()
         .filter_map(|message| {
             let span = message.span?;
-            let (line, from) = cell.original(span.start_line, span.start_column);
-            let (end_line, to) = cell.original(span.end_line, span.end_column);
+            let (line, from) = text.original(span.start_line, span.start_column);
+            let (end_line, to) = text.original(span.end_line, span.end_column);
             Some(Label {
                 line,
                 from,

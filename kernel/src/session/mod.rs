@@ -14,8 +14,10 @@ mod run;
 mod start;
 mod statement;
 mod stream;
+mod text;
 mod times;
 mod types;
+mod unnamed;
 mod verdict;
 mod worker;
 
@@ -25,6 +27,7 @@ use std::sync::{Arc, Mutex};
 
 use child::Shared;
 use stream::Translator;
+use unnamed::Blocks;
 use worker::Job;
 
 use crate::error::Result;
@@ -64,6 +67,7 @@ pub struct Session {
     variables: Vec<(String, String)>,
     items: Vec<String>,
     dependencies: Vec<String>,
+    blocks: Blocks,
     translator: Arc<Mutex<Translator>>,
     syncs: u8,
     /// Whether a cell has run: what was said before is evcxr trying itself out.

@@ -7,6 +7,7 @@ use super::build_log::BuildLog;
 use super::child::{Event, Phase};
 use super::rewrite::Cell;
 use super::times::Times;
+use super::unnamed::Blocks;
 use super::verdict::Ending;
 use super::worker::{Job, Outcome};
 use super::{Reader, Session, errors};
@@ -34,13 +35,18 @@ impl Session {
             return Reply::Ok { value: None };
         }
         let mut times = Times::begin(&self.folder.path);
-        let cell = Cell::new(code);
+        let mut cell = Cell::new(code);
+        if cell.forgets() {
+            self.blocks = Blocks::default();
+            self.items.clear();
+            self.dependencies.clear();
+        }
+        let blocks = cell.after(&self.blocks);
         times.mark("read");
         let (events, inbox) = sync_channel(64);
         let (idle_sink, kept) = self.shared.begin_cell(events.clone());
         let job = Job {
             cell: cell.clone(),
-            user: code.to_string(),
             events,
         };
         if self
@@ -127,7 +133,14 @@ impl Session {
         log.show(sink);
         translator.flush(sink);
         let reply = match done {
-            Some(outcome) => self.reply(outcome, ending, &cell, code, &mut translator, sink),
+            Some(outcome) => {
+                if outcome.result.is_ok() {
+                    // Items stay also where what stands beside them panicked.
+                    self.blocks = blocks;
+                    self.remember(&cell);
+                }
+                self.reply(outcome, ending, code, &mut translator, sink)
+            }
             None => Reply::Error(errors::plain("crashed", "the session has ended")),
         };
         self.shared.end_cell(idle_sink);

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::child::Shared;
 use super::stream::Translator;
+use super::unnamed::Blocks;
 use super::worker::{self, Setup};
 use super::{Options, Session};
 use crate::error::{Error, Result};
@@ -94,6 +95,7 @@ impl Session {
             variables: Vec::new(),
             items: Vec::new(),
             dependencies: Vec::new(),
+            blocks: Blocks::default(),
             translator: Arc::new(Mutex::new(Translator::default())),
             syncs: 0,
             has_run: false,

@@ -29,7 +29,6 @@ impl Session {
         &mut self,
         outcome: Outcome,
         ending: Ending,
-        cell: &Cell,
         code: &str,
         translator: &mut Translator,
         sink: &mut dyn FnMut(Output),
@@ -65,7 +64,6 @@ impl Session {
                 ))
             }
             Ok(bundles) => {
-                self.remember(cell);
                 for data in bundles {
                     translator.command_value(data, sink);
                 }
@@ -115,8 +113,9 @@ impl Session {
         }
     }
 
-    fn remember(&mut self, cell: &Cell) {
-        self.items.extend(cell.items.iter().cloned());
+    /// Notes what a cell has defined.
+    pub(super) fn remember(&mut self, cell: &Cell) {
+        self.items.extend(cell.items.iter().map(|item| item.text.clone()));
         self.dependencies.extend(cell.dependencies.iter().cloned());
     }
 

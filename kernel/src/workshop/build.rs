@@ -6,16 +6,16 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::shim::{CAPTURE, Capture, Recipe};
+use super::shim::{CAPTURE, Capture, LibraryCrates, Recipe};
 use super::{BuildProgress, Prepared};
 use crate::error::{Error, Result};
 pub use crate::files::write;
 
-/// The cell crate's manifest as evcxr writes it: same settings, same artefacts.
-fn manifest(dependencies: &str) -> String {
+/// A crate's manifest with the settings that evcxr gives the cell crate: same settings, same artefacts.
+pub fn manifest(name: &str, kind: &str, dependencies: &str) -> String {
     format!(
-        "\n[package]\nname = \"ctx\"\nversion = \"1.0.0\"\nedition = \"2024\"\n\n\
-         [lib]\ncrate-type = [\"cdylib\"]\npath = \"src/lib.rs\"\n\n\
+        "\n[package]\nname = {name:?}\nversion = \"1.0.0\"\nedition = \"2024\"\n\n\
+         [lib]\ncrate-type = [{kind:?}]\npath = \"src/lib.rs\"\n\n\
          [profile.dev]\nopt-level = 0\ndebug = false\nstrip = \"debuginfo\"\nrpath = true\n\
          lto = false\ndebug-assertions = true\ncodegen-units = 16\npanic = 'unwind'\n\
          incremental = true\noverflow-checks = true\n\n[dependencies]\n{dependencies}\n"
@@ -94,7 +94,8 @@ fn build_in(
         b"#![feature(no_core)]\n#![no_core]\n",
     )?;
     let dependency = prepared.dependency();
-    write(&base.join("Cargo.toml"), manifest(&dependency).as_bytes())?;
+    let text = manifest("ctx", "cdylib", &dependency);
+    write(&base.join("Cargo.toml"), text.as_bytes())?;
     write(
         &base.join("src/lib.rs"),
         format!("// {key}\npub use rebit::prelude::*;\n").as_bytes(),
@@ -113,6 +114,7 @@ fn build_in(
         .ok_or_else(|| Error::Session("cargo did not show how it compiles a cell".to_string()))?;
     let recipe = Recipe::new(captured, &dependency, place);
     recipe.write(&place.join("recipe.json"))?;
+    LibraryCrates::record(place, prepared)?;
     write(&place.join("ready"), key.as_bytes())
 }
 

@@ -2,16 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use super::pool;
-use super::questions::{read_manifest, restore_lock};
-use super::recipe::{Capture, Recipe};
-use super::seed::seed;
-use super::thin::with_library_store;
+use super::cell::{self, Surroundings};
+use super::further;
+use super::questions::read_manifest;
+use super::recipe::Recipe;
 use super::timed::become_rustc;
-use super::{BUILD_LOG, CAPTURE, FULL_TYPES, NO_CHECK, OWN_LOCK, SO_PATH, Settings, failed};
-use crate::workshop::build;
+use super::{FULL_TYPES, NO_CHECK, SO_PATH, Settings, failed};
 
 fn out_folder(session: &Path, settings: &Settings) -> PathBuf {
     let host = settings.tools.host();
@@ -24,19 +22,26 @@ pub fn compile(session: &Path, settings: &Settings, args: &[String], check: bool
         return 0;
     }
     let (dependencies, opt_level) = read_manifest(session);
-    if let Err(error) = make_thin(session, settings, &dependencies) {
+    let Some(of_library) = Recipe::read(&settings.master.join("recipe.json")) else {
+        eprintln!("error: {}: the recipe cannot be read", settings.master.display());
+        return 1;
+    };
+    let recipe = [Recipe::read(&session.join("recipe.json")), Some(of_library.clone())]
+        .into_iter()
+        .flatten()
+        // Before the library is loaded nothing is: any recipe will do.
+        .find(|recipe| dependencies.is_empty() || recipe.dependencies == dependencies)
+        .map_or_else(
+            || further::build(session, settings, args, &dependencies, &of_library),
+            Ok,
+        );
+    let recipe = match recipe {
+        Ok(recipe) => recipe,
+        Err(code) => return code,
+    };
+    if let Err(error) = finish(session, settings, &dependencies, &recipe) {
         return failed(error);
     }
-    let own = session.join("recipe.json");
-    let of_master = settings.master.join("recipe.json");
-    let recipe = [&own, &of_master]
-        .into_iter()
-        .filter_map(|path| Recipe::read(path))
-        // Before the library is loaded nothing is: any recipe will do.
-        .find(|recipe| dependencies.is_empty() || recipe.dependencies == dependencies);
-    let Some(recipe) = recipe else {
-        return compile_with_cargo(session, settings, args, &dependencies);
-    };
     let out = out_folder(session, settings);
     if let Err(error) = fs::create_dir_all(&out) {
         return failed(error);
@@ -60,123 +65,21 @@ pub fn compile(session: &Path, settings: &Settings, args: &[String], check: bool
     become_rustc(command, session, if check { "check" } else { "build" })
 }
 
-/// Takes from a cell's source what the library has compiled, once the library is loaded.
-fn make_thin(session: &Path, settings: &Settings, dependencies: &[String]) -> std::io::Result<()> {
+/// Makes evcxr's cell into ours, once the library is loaded.
+fn finish(
+    session: &Path,
+    settings: &Settings,
+    dependencies: &[String],
+    recipe: &Recipe,
+) -> std::io::Result<()> {
     if !dependencies.contains(&settings.dependency) {
         return Ok(());
     }
     let path = session.join("src/lib.rs");
-    match with_library_store(&fs::read_to_string(&path)?) {
-        Some(cell) => fs::write(&path, cell),
-        None => Ok(()),
-    }
-}
-
-/// A session with further dependencies: the real cargo, beginning from the finished library.
-fn compile_with_cargo(
-    session: &Path,
-    settings: &Settings,
-    args: &[String],
-    dependencies: &[String],
-) -> i32 {
-    if let Err(error) = seed(session, settings).and_then(|()| restore_lock(session, settings)) {
-        eprintln!("error: {error}");
-        return 1;
-    }
-    let capture = session.join("capture.json");
-    let _ = fs::remove_file(&capture);
-    // One kind of artefact is enough: `check` is answered by a build.
-    let args: Vec<&str> = args
-        .iter()
-        .map(String::as_str)
-        .filter(|arg| *arg != "--offline")
-        .map(|arg| if arg == "check" { "build" } else { arg })
-        .collect();
-    let Ok(exe) = crate::executable() else {
-        return 1;
+    let cell = fs::read_to_string(&path)?;
+    let bundle = recipe.further.bundle.as_ref();
+    let surroundings = Surroundings {
+        bundle: bundle.map(|(name, _)| name.as_str()),
     };
-    let log = session.join(BUILD_LOG);
-    let length = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
-    let before = length(&log);
-    let mut code = 1;
-    for offline in [true, false] {
-        let mut command = build::cargo(&settings.tools, session);
-        command
-            .args(&args)
-            .args([
-                "--config",
-                if offline {
-                    "net.offline=true"
-                } else {
-                    "net.offline=false"
-                },
-            ])
-            .env("RUSTC_WRAPPER", &exe)
-            .env(CAPTURE, &capture)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let output = match run_and_log(command, &log) {
-            Ok(output) => output,
-            Err(error) => return failed(error),
-        };
-        let lost = !output.status.success() && !capture.exists();
-        if offline && lost {
-            continue;
-        }
-        use std::io::Write;
-        let _ = std::io::stdout().write_all(&output.stdout);
-        let _ = std::io::stderr().write_all(&output.stderr);
-        code = output.status.code().unwrap_or(1);
-        break;
-    }
-    if let Some(capture) = Capture::read(&capture) {
-        let _ = fs::copy(session.join("Cargo.lock"), session.join(OWN_LOCK));
-        let recipe = Recipe::new(capture, &dependencies.join("\n"), &settings.master);
-        if let Err(error) = recipe.write(&session.join("recipe.json")) {
-            eprintln!("{error}");
-        }
-    }
-    if code == 0
-        && length(&log) > before
-        && let Err(error) = pool::put(session, &settings.master)
-    {
-        // The cell is compiled; only the next session compiles the same again.
-        eprintln!("{error}");
-    }
-    code
-}
-
-/// Runs a command; its `Compiling` and `Downloading` lines go to the log instead of the caller.
-fn run_and_log(mut command: Command, log: &Path) -> std::io::Result<std::process::Output> {
-    use std::io::{BufRead, Read, Write};
-    let mut log = fs::OpenOptions::new().create(true).append(true).open(log)?;
-    let mut child = command.spawn()?;
-    let mut stdout = child.stdout.take().expect("piped");
-    let reader = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        stdout.read_to_end(&mut bytes).map(|_| bytes)
-    });
-    let mut rest = Vec::new();
-    for line in std::io::BufReader::new(child.stderr.take().expect("piped")).split(b'\n') {
-        let line = line?;
-        let text = String::from_utf8_lossy(&line);
-        let word = text.trim_start();
-        if ["Compiling ", "Downloading ", "Downloaded ", "Updating "]
-            .iter()
-            .any(|start| word.starts_with(start))
-        {
-            if !word.starts_with("Compiling ctx ") {
-                log.write_all(&line)?;
-                log.write_all(b"\n")?;
-            }
-        } else {
-            rest.extend_from_slice(&line);
-            rest.push(b'\n');
-        }
-    }
-    Ok(std::process::Output {
-        status: child.wait()?,
-        stdout: reader.join().unwrap_or_else(|_| Ok(Vec::new()))?,
-        stderr: rest,
-    })
+    fs::write(&path, cell::finished(&cell, surroundings))
 }

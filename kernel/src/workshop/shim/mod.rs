@@ -1,24 +1,28 @@
 //! Our own `cargo` and `rustup`, as evcxr sees them.
 //!
 //! evcxr calls cargo for every cell. For the library's own dependencies the answer is always the same
-//! call of rustc, so our `cargo` makes that call itself ([`Recipe`]); the real one runs only for further
-//! `:dep` lines, with the network as its second choice and without rewriting the lock file when evcxr
-//! merely validates a line. Our `rustup` names the tools and never installs a component.
+//! call of rustc, so our `cargo` makes that call itself ([`Recipe`]); the real one runs only for the crates
+//! of `:dep` lines ([`further`]), with the network as its second choice and without rewriting the lock file
+//! when evcxr merely validates a line. Our `rustup` names the tools and never installs a component.
 //!
 //! Both are links to this binary; it plays the part that its name says.
 
+mod cell;
 mod compile;
+mod further;
+mod library;
 mod pool;
 mod questions;
 mod recipe;
 mod seed;
-mod thin;
 mod timed;
+mod wrapper;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use compile::compile;
+pub use library::LibraryCrates;
 use questions::ask;
 pub use recipe::{Capture, Recipe};
 pub use seed::link_tree;
@@ -29,14 +33,14 @@ use crate::error::{Error, Result};
 
 /// Environment: where to write how cargo calls rustc for the cell crate.
 pub const CAPTURE: &str = "REBIT_CAPTURE";
+/// Environment of cargo while it compiles the crates of `:dep` lines: the session's folder.
+const FURTHER: &str = "REBIT_FURTHER";
 /// Environment: the folder whose tools a process uses ([`super::home`]).
 pub const SESSION: &str = "REBIT_SESSION";
 /// What the tools of a session know, in its folder.
 pub const SETTINGS: &str = "rebit.json";
 /// evcxr's own variable: where it expects the path of the compiled cell.
 const SO_PATH: &str = "EVCXR_EXECUTION_SO_PATH";
-/// The versions of a session with further dependencies.
-const OWN_LOCK: &str = "own.lock";
 /// While this file is in the session folder, `check` says nothing.
 pub const NO_CHECK: &str = "no-check";
 /// While this file is in the session folder, `check` names types in full.
@@ -50,6 +54,12 @@ struct Settings {
     master: PathBuf,
     dependency: String,
     tools: Tools,
+}
+
+impl Settings {
+    fn read(session: &Path) -> Option<Settings> {
+        serde_json::from_slice(&fs::read(session.join(SETTINGS)).ok()?).ok()
+    }
 }
 
 /// Puts `bin/cargo` and `bin/rustup` into a session folder.
@@ -78,7 +88,7 @@ pub fn install(session: &Path, prepared: &Prepared) -> Result<()> {
 
 /// Plays cargo, rustup or the wrapper around rustc when started as one; returns otherwise.
 pub fn roles() {
-    if std::env::var_os(CAPTURE).is_some() {
+    if [CAPTURE, FURTHER].iter().any(|name| std::env::var_os(name).is_some()) {
         std::process::exit(recipe::wrap_rustc());
     }
     let name = PathBuf::from(std::env::args_os().next().unwrap_or_default());
@@ -89,10 +99,7 @@ pub fn roles() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let session = session_of(&args, &name);
     let session = session.as_path();
-    let Some(settings) = fs::read(session.join(SETTINGS))
-        .ok()
-        .and_then(|text| serde_json::from_slice::<Settings>(&text).ok())
-    else {
+    let Some(settings) = Settings::read(session) else {
         eprintln!("{}: no session here", session.display());
         std::process::exit(1);
     };

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::recipe::dependency_lines;
-use super::{OWN_LOCK, Settings, failed};
+use super::{Settings, failed};
 use crate::error::{Error, Result};
 use crate::workshop::{answers, build};
 
@@ -95,15 +95,10 @@ pub fn read_manifest(session: &Path) -> (Vec<String>, String) {
     (dependency_lines(dependencies), opt_level.to_string())
 }
 
-/// Puts back the versions that the session is built with: evcxr and its analyser ask cargo about
+/// Puts back the versions that the library is built with: evcxr and its analyser ask cargo about
 /// manifests with fewer dependencies, and cargo then forgets the others.
-pub fn restore_lock(session: &Path, settings: &Settings) -> Result<()> {
-    let own = session.join(OWN_LOCK);
-    let source = if own.exists() {
-        own
-    } else {
-        settings.master.join("base/Cargo.lock")
-    };
+fn restore_lock(session: &Path, settings: &Settings) -> Result<()> {
+    let source = settings.master.join("base/Cargo.lock");
     let bytes = fs::read(&source).map_err(|e| Error::io(&source, e))?;
     build::write(&session.join("Cargo.lock"), &bytes)
 }

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::CAPTURE;
+use super::wrapper::{self, Call};
+use super::{CAPTURE, FURTHER};
 use crate::error::Result;
 use crate::workshop::build;
 
@@ -34,9 +35,53 @@ pub struct Recipe {
     args: Vec<String>,
     /// What cargo tells the cell crate about itself.
     pub env: Vec<(String, String)>,
+    /// How the crates of `:dep` lines are used.
+    #[serde(default)]
+    pub further: Further,
+}
+
+/// How cells use the crates of `:dep` lines.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Further {
+    externs: Vec<String>,
+    search: Vec<String>,
+    /// The shared library that holds them: its crate and its file.
+    pub bundle: Option<(String, PathBuf)>,
+}
+
+impl Further {
+    /// What a call says about the crates that it is given.
+    pub fn of(call: &Call) -> Further {
+        let values = |name| call.values(name).map(str::to_string).collect();
+        Further {
+            externs: values("--extern"),
+            search: values("-L"),
+            bundle: None,
+        }
+    }
+
+    /// The arguments that give them to another call.
+    pub fn arguments(&self) -> impl Iterator<Item = String> {
+        let bundle = self.bundle.iter();
+        let bundle = bundle.map(|(name, file)| format!("{name}={}", file.display()));
+        let externs = self.externs.iter().cloned().chain(bundle);
+        let externs = externs.flat_map(|value| ["--extern".to_string(), value]);
+        let search = self.search.iter();
+        externs.chain(search.flat_map(|value| ["-L".to_string(), value.clone()]))
+    }
 }
 
 impl Recipe {
+    /// The same for a session with further dependencies. All that says which crate a cell is stays as it was: the
+    /// types of earlier cells are the types of later ones.
+    pub fn with_further(&self, dependencies: &[String], further: Further) -> Recipe {
+        Recipe {
+            dependencies: dependencies.to_vec(),
+            further,
+            ..self.clone()
+        }
+    }
+
     /// A recipe from a captured call; paths below `master` are kept relative to it.
     pub fn new(capture: Capture, dependencies: &str, master: &Path) -> Recipe {
         let master = master.display().to_string();
@@ -45,6 +90,7 @@ impl Recipe {
             dependencies: dependency_lines(dependencies),
             args: args.collect(),
             env: capture.env,
+            further: Further::default(),
         }
     }
 
@@ -120,6 +166,7 @@ impl Recipe {
         if opt_level != "0" {
             args.extend(["-C".to_string(), format!("opt-level={opt_level}")]);
         }
+        args.extend(self.further.arguments());
         args
     }
 }
@@ -135,12 +182,15 @@ pub fn dependency_lines(text: &str) -> Vec<String> {
     lines
 }
 
-/// Notes how cargo calls rustc for the cell crate, then lets it.
+/// Plays rustc for cargo: notes how it is called for the cell crate, then lets it.
 pub fn wrap_rustc() -> i32 {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let Some((rustc, args)) = args.split_first() else {
         return 1;
     };
+    if std::env::var_os(FURTHER).is_some() {
+        return wrapper::wrap(rustc, args);
+    }
     let for_cell = args
         .windows(2)
         .any(|pair| pair[0] == "--crate-name" && pair[1] == "ctx");

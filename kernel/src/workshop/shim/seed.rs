@@ -1,4 +1,4 @@
-//! The finished library's artefacts in a session that has more dependencies.
+//! The finished library's artefacts where a session compiles further crates.
 
 use std::fs;
 use std::path::Path;
@@ -14,10 +14,11 @@ pub fn seed(session: &Path, settings: &Settings) -> Result<()> {
     if mark.exists() {
         return Ok(());
     }
-    link_tree(
-        &settings.master.join("base/target"),
-        &session.join("target"),
-    )?;
+    let target = session.join("target");
+    // Not the library itself: nothing is compiled against a copy of it.
+    link_tree_of(&settings.master.join("base/target"), &target, &|name| {
+        !name.starts_with("librebit.")
+    })?;
     pool::take(session, &settings.master)?;
     build::write(&mark, b"")
 }

@@ -1,0 +1,260 @@
+//! rustc as cargo calls it for the crates of `:dep` lines.
+//!
+//! A crate of which the finished library has a copy with the wanted features, standing on copies of the library's all
+//! the way down, is not compiled: small files stand in for its artefacts, and every later call gets the artefacts behind
+//! them. All other crates are compiled as cargo says, under the names that cargo gives them, so a second copy with
+//! further features never meets the library's by mistake.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::further::{self, BEGAN, FOLDER, NAME};
+use super::library::{LibraryCrates, behind, stand_in};
+use super::{FURTHER, Settings};
+use crate::workshop::build;
+
+/// One call of rustc.
+pub struct Call {
+    args: Vec<String>,
+}
+
+impl Call {
+    /// The call with these arguments.
+    pub fn new(args: &[String]) -> Call {
+        Call {
+            args: args.to_vec(),
+        }
+    }
+
+    /// The values of an option, written `--name value` or `--name=value`.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let next = self.args.iter().skip(1).map(Some).chain([None]);
+        self.args.iter().zip(next).filter_map(move |(arg, next)| {
+            match arg.strip_prefix(name)? {
+                "" => next.map(String::as_str),
+                rest => rest.strip_prefix('='),
+            }
+        })
+    }
+
+    /// The first value of an option.
+    pub fn value<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        self.values(name).next()
+    }
+
+    /// A setting of code generation.
+    fn setting(&self, name: &str) -> Option<&str> {
+        let settings = self.values("-C");
+        settings
+            .filter_map(|setting| setting.split_once('='))
+            .find_map(|(found, value)| (found == name).then_some(value))
+    }
+
+    fn features(&self) -> HashSet<String> {
+        self.values("--cfg")
+            .filter_map(|cfg| cfg.strip_prefix("feature=\"")?.strip_suffix('"'))
+            .map(str::to_string)
+            .collect()
+    }
+
+    /// Crates that are given by name, with their files (absent where rustc is to search).
+    pub fn externs(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.values("--extern").map(|given| {
+            let (name, file) = match given.split_once('=') {
+                Some((name, file)) => (name, Some(file)),
+                None => (given, None),
+            };
+            // Options stand in front of the name (`noprelude:core`).
+            (name.rsplit(':').next().unwrap_or(name), file)
+        })
+    }
+
+    /// What it is to be compiled into, when it is a library for cells.
+    fn library_output(&self) -> Option<Output> {
+        let is_library = self
+            .values("--crate-type")
+            .all(|kind| ["lib", "rlib", "dylib"].contains(&kind));
+        let folder = PathBuf::from(self.value("--out-dir")?);
+        let wanted = is_library
+            && self.value("--target").is_some()
+            && folder.ends_with("deps")
+            && self.value("--emit")?.contains("link");
+        wanted.then_some(Output {
+            folder,
+            name: self.value("--crate-name")?.to_string(),
+            suffix: self.setting("extra-filename").unwrap_or("").to_string(),
+            kinds: self.values("--crate-type").map(str::to_string).collect(),
+        })
+    }
+
+    /// The same call on the library's artefacts where its own crates are stand-ins for them.
+    fn on_library(self, library: &LibraryCrates, master: &Path) -> Call {
+        let mut args: Vec<String> = Vec::with_capacity(self.args.len() + 2);
+        for (at, arg) in self.args.iter().enumerate() {
+            let is_extern = at > 0 && self.args[at - 1] == "--extern";
+            let real = arg.split_once('=').filter(|_| is_extern);
+            let real = real.and_then(|(name, file)| {
+                let real = of_library(Path::new(file), library, master)?;
+                Some(format!("{name}={}", real.display()))
+            });
+            args.push(real.unwrap_or_else(|| arg.clone()));
+        }
+        if let Some(folder) = library.folder(master) {
+            args.extend(["-L".into(), format!("dependency={}", folder.display())]);
+        }
+        Call { args }
+    }
+}
+
+/// Where a library goes.
+struct Output {
+    folder: PathBuf,
+    name: String,
+    suffix: String,
+    kinds: Vec<String>,
+}
+
+/// The library's artefact that a file is or stands in for.
+fn of_library(file: &Path, library: &LibraryCrates, master: &Path) -> Option<PathBuf> {
+    behind(file).or_else(|| library.named(master, file.file_name()?.to_str()?))
+}
+
+/// Plays rustc for cargo; returns an exit status.
+pub fn wrap(rustc: &str, args: &[String]) -> i32 {
+    let session = PathBuf::from(std::env::var_os(FURTHER).unwrap_or_default());
+    let call = Call::new(args);
+    let settings = Settings::read(&session);
+    let library = settings
+        .as_ref()
+        .and_then(|settings| LibraryCrates::read(&settings.master).ok());
+    let (Some(settings), Some(library)) = (settings, library) else {
+        eprintln!("error: {}: no session here", session.display());
+        return 1;
+    };
+    // Build scripts ask rustc small questions through this wrapper too: those are not ours.
+    let ours = call
+        .value("--out-dir")
+        .is_some_and(|folder| Path::new(folder).starts_with(session.join(FOLDER)));
+    if !ours || call.value("--crate-name").is_none() {
+        return become_rustc(rustc, &call);
+    }
+    // Resolution is behind us: what fails from here on is not for want of a network.
+    let _ = fs::write(session.join(FOLDER).join(BEGAN), b"");
+    if call.value("--crate-name") == Some(NAME) {
+        let call = call.on_library(&library, &settings.master);
+        return further::bundle(rustc, &call, &session, &settings, &library);
+    }
+    match stand_in_for(&call, &library, &settings.master) {
+        Ok(true) => 0,
+        Ok(false) => become_rustc(rustc, &call.on_library(&library, &settings.master)),
+        Err(error) => {
+            eprintln!("error: {error}");
+            1
+        }
+    }
+}
+
+/// Writes the stand-ins for a crate that the library has; false when it has none.
+fn stand_in_for(
+    call: &Call,
+    library: &LibraryCrates,
+    master: &Path,
+) -> crate::error::Result<bool> {
+    let Some(output) = call.library_output() else {
+        return Ok(false);
+    };
+    let source = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let Some(found) = library.find(Path::new(&source), &output.name, &call.features()) else {
+        return Ok(false);
+    };
+    let is_macro = |file: &str| file.ends_with(".so") && !file.contains("librebit.so");
+    let on_library = call.externs().all(|(_, file)| {
+        file.is_none_or(|file| {
+            is_macro(file) || of_library(Path::new(file), library, master).is_some()
+        })
+    });
+    if !on_library {
+        return Ok(false);
+    }
+    let Output {
+        folder,
+        name,
+        suffix,
+        kinds,
+    } = output;
+    let mut endings = vec!["rmeta"];
+    for kind in &kinds {
+        endings.push(if kind == "dylib" { "so" } else { "rlib" });
+    }
+    for ending in endings {
+        let Some(text) = stand_in(master, found, ending) else {
+            return Ok(false);
+        };
+        let file = folder.join(format!("lib{name}{suffix}.{ending}"));
+        build::write(&file, text.as_bytes())?;
+    }
+    let told = folder.join(format!("{name}{suffix}.d"));
+    let rule = format!("{}:\n", folder.join(format!("lib{name}{suffix}.rlib")).display());
+    build::write(&told, rule.as_bytes())?;
+    Ok(true)
+}
+
+fn become_rustc(rustc: &str, call: &Call) -> i32 {
+    let error = Command::new(rustc).args(&call.args).exec();
+    eprintln!("{rustc}: {error}");
+    1
+}
+
+impl Call {
+    /// Its arguments.
+    pub fn args(&self) -> &[String] {
+        &self.args
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(line: &str) -> Call {
+        Call::new(&line.split(' ').map(str::to_string).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_call_is_read() {
+        let call = call(
+            "--crate-name either --edition=2018 src/lib.rs --crate-type lib \
+             --emit=dep-info,metadata,link -C opt-level=3 --cfg feature=\"std\" \
+             -C extra-filename=-1 --out-dir /s/target/x/debug/deps --target x \
+             --extern noprelude:core=/a/libcore.rmeta --extern alloc",
+        );
+        assert_eq!(call.features(), HashSet::from(["std".to_string()]));
+        assert_eq!(call.setting("extra-filename"), Some("-1"));
+        assert_eq!(call.value("--edition"), Some("2018"));
+        let externs: Vec<_> = call.externs().collect();
+        assert_eq!(
+            externs,
+            [("core", Some("/a/libcore.rmeta")), ("alloc", None)]
+        );
+        let output = call.library_output().unwrap();
+        assert_eq!(
+            (output.name.as_str(), output.suffix.as_str()),
+            ("either", "-1")
+        );
+    }
+
+    #[test]
+    fn macros_and_questions_of_build_scripts_are_compiled() {
+        for line in [
+            "--crate-name m --crate-type proc-macro --emit=dep-info,link --out-dir /t/debug/deps",
+            "--crate-name m --crate-type lib --emit=dep-info,link --out-dir /t/debug/deps",
+            "--crate-name m --crate-type lib --target x --emit=metadata --out-dir /t/debug/deps",
+            "--crate-name m --crate-type lib --target x --emit=link --out-dir /t/build/m-1/out",
+        ] {
+            assert!(call(line).library_output().is_none(), "{line}");
+        }
+    }
+}
