@@ -231,8 +231,7 @@ fn execute(
             Reply::Ok { .. } => "ok",
             Reply::Error(mut failure) => {
                 // What its author expects is neither a cell that takes too long nor the reader's Ctrl-C.
-                let expected =
-                    tags.may_fail && !timed_out && failure.ename != "interrupted";
+                let expected = tags.may_fail && !timed_out && failure.ename != "interrupted";
                 failed = !expected;
                 if timed_out {
                     say_timeout(&mut failure, options.timeout);

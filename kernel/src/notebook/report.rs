@@ -36,7 +36,9 @@ impl Report {
     /// Whether every cell ran and every claim holds.
     pub fn holds(&self) -> bool {
         let as_meant = ["ok", "expected error", "skipped"];
-        self.cells.iter().all(|cell| as_meant.contains(&cell.status))
+        self.cells
+            .iter()
+            .all(|cell| as_meant.contains(&cell.status))
             && self.claims.iter().all(|c| c.holds)
     }
 

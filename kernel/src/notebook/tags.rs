@@ -100,7 +100,10 @@ fn patterns(cell: &str) -> Vec<(String, String)> {
         let syn::Pat::Ident(name) = name else {
             return None;
         };
-        Some((name.ident.to_string(), local.pat.to_token_stream().to_string()))
+        Some((
+            name.ident.to_string(),
+            local.pat.to_token_stream().to_string(),
+        ))
     });
     patterns.collect()
 }
@@ -115,7 +118,9 @@ pub fn inject(cells: &mut Vec<Value>, parameters: &[Parameter], source: &dyn Fn(
     let place = cells.iter().position(|cell| has(cell, "parameters"));
     let own = place.map_or(Vec::new(), |at| patterns(&source(&cells[at])));
     let statements = parameters.iter().map(|one| one.statement(&own));
-    let text: String = std::iter::once("// Parameters\n".to_string()).chain(statements).collect();
+    let text: String = std::iter::once("// Parameters\n".to_string())
+        .chain(statements)
+        .collect();
     let cell = json!({
         "cell_type": "code", "id": "injected-parameters", "execution_count": null, "outputs": [],
         "metadata": {"tags": ["injected-parameters"]}, "source": text.trim_end(),
@@ -134,12 +139,20 @@ mod tests {
             ("alpha", "0.5", "let alpha = 0.5;\n"),
             ("alpha", "-1e-3", "let alpha = -1e-3;\n"),
             ("name", "7", "let mut name : & str = \"7\";\n"),
-            ("long", "a\"b", "let long : String = String::from(\"a\\\"b\");\n"),
+            (
+                "long",
+                "a\"b",
+                "let long : String = String::from(\"a\\\"b\");\n",
+            ),
             ("sizes", "vec![1, 2]", "let sizes = vec![1, 2];\n"),
             ("flag", "true", "let flag = true;\n"),
             ("word", "full", "let word = \"full\";\n"),
             // A command is text, whatever it would do.
-            ("word", "std::process::exit(1)", "let word = \"std::process::exit(1)\";\n"),
+            (
+                "word",
+                "std::process::exit(1)",
+                "let word = \"std::process::exit(1)\";\n",
+            ),
         ];
         for (name, value, wanted) in table {
             let pair = [name.to_string(), value.to_string()];
@@ -152,7 +165,8 @@ mod tests {
 
     #[test]
     fn parameters_stand_behind_their_defaults() {
-        let cell = |tags: &[&str], source: &str| json!({"metadata": {"tags": tags}, "source": source});
+        let cell =
+            |tags: &[&str], source: &str| json!({"metadata": {"tags": tags}, "source": source});
         let source = |cell: &Value| cell["source"].as_str().unwrap().to_string();
         let parameters = [Parameter {
             name: "n".into(),

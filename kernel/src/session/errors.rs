@@ -2,6 +2,8 @@
 
 use evcxr::CompilationError;
 
+use super::history::{History, Place};
+use super::rewrite::Cell;
 use super::text::Text;
 use crate::output::Failure;
 
@@ -20,8 +22,20 @@ struct Label {
     primary: bool,
 }
 
+/// What errors are about.
+pub struct Sources<'a> {
+    /// The cell.
+    pub cell: &'a Cell,
+    /// What evcxr got of it.
+    pub text: &'a Text,
+    /// The cells before it.
+    pub history: &'a History,
+    /// What evcxr made of all of them.
+    pub generated: String,
+}
+
 /// All errors of one compilation as one failure.
-pub fn failure(errors: &[CompilationError], user: &str, text: &Text) -> Failure {
+pub fn failure(errors: &[CompilationError], sources: &Sources<'_>) -> Failure {
     let mut real: Vec<&CompilationError> =
         errors.iter().filter(|e| e.level() != "warning").collect();
     if real.is_empty() {
@@ -32,7 +46,7 @@ pub fn failure(errors: &[CompilationError], user: &str, text: &Text) -> Failure 
         if !traceback.is_empty() {
             traceback.push(String::new());
         }
-        traceback.extend(report(error, user, text));
+        traceback.extend(report(error, sources));
     }
     let first = real.first();
     Failure {
@@ -47,11 +61,19 @@ pub fn failure(errors: &[CompilationError], user: &str, text: &Text) -> Failure 
     }
 }
 
-fn report(error: &CompilationError, user: &str, text: &Text) -> Vec<String> {
+fn report(error: &CompilationError, sources: &Sources<'_>) -> Vec<String> {
     let code = error.code().map(|c| format!("[{c}]")).unwrap_or_default();
     let message = error.message();
     let mut lines = vec![format!("{RED}error{code}{RESET}{BOLD}: {message}{RESET}")];
-    lines.extend(snippet(&labels(error, text), user));
+    lines.extend(snippet(
+        &labels(error, sources.text),
+        &sources.cell.user,
+        "cell",
+    ));
+    for (place, label) in earlier(error, sources) {
+        let name = format!("cell {}", place.number);
+        lines.extend(snippet(&[label], &place.user, &name));
+    }
     let mut helps = error.help();
     helps.dedup();
     for help in helps {
@@ -62,6 +84,9 @@ fn report(error: &CompilationError, user: &str, text: &Text) -> Vec<String> {
     }
     for note in notes(error) {
         lines.push(format!("{BLUE}note{RESET}: {note}"));
+    }
+    if let Some(mover) = moved(error, sources.history) {
+        lines.push(format!("{CYAN}hint{RESET}: {mover}"));
     }
     let hint = error.evcxr_extra_hint().or(match error.code() {
         Some("E0384" | "E0596") => {
@@ -96,6 +121,61 @@ fn labels(error: &CompilationError, text: &Text) -> Vec<Label> {
     labels
 }
 
+/// Says which cell took the variable that is missed.
+fn moved(error: &CompilationError, history: &History) -> Option<String> {
+    let message = error.message();
+    let name = message
+        .strip_prefix("cannot find value `")?
+        .split('`')
+        .next()?;
+    let number = history.mover(name)?;
+    Some(format!(
+        "`{name}` was moved by cell {number}: run the cell again that made it, or clone it there"
+    ))
+}
+
+/// The places of an error in earlier cells.
+fn earlier(error: &CompilationError, sources: &Sources<'_>) -> Vec<(Place, Label)> {
+    let spans = error.json["spans"].as_array().into_iter().flatten();
+    let mut found: Vec<(Place, Label)> = Vec::new();
+    for span in spans {
+        let Some(span) = local(span) else { continue };
+        let number = |name: &str| span[name].as_u64().unwrap_or(0) as usize;
+        let (line, column) = (number("line_start"), number("column_start"));
+        let place = sources
+            .history
+            .place(&sources.generated, (line, column), sources.cell);
+        let Some(place) = place else { continue };
+        let width = match number("line_end") == line {
+            true => number("column_end").saturating_sub(column),
+            false => usize::MAX - place.column,
+        };
+        let label = Label {
+            line: place.line,
+            from: place.column,
+            to: place.column + width,
+            text: span["label"].as_str().unwrap_or("").to_string(),
+            primary: span["is_primary"] == true,
+        };
+        let known = found
+            .iter()
+            .any(|(old, _)| (old.number, old.line) == (place.number, place.line));
+        if !known {
+            found.push((place, label));
+        }
+    }
+    found
+}
+
+/// A span in the generated source: itself, or where the macro was called that it is in.
+fn local(span: &serde_json::Value) -> Option<&serde_json::Value> {
+    if span["file_name"] == "src/lib.rs" {
+        return Some(span);
+    }
+    let outer = &span["expansion"]["span"];
+    outer.is_object().then(|| local(outer)).flatten()
+}
+
 fn notes(error: &CompilationError) -> Vec<String> {
     error.json["children"]
         .as_array()
@@ -109,7 +189,7 @@ fn notes(error: &CompilationError) -> Vec<String> {
 }
 
 /// The marked lines with their marks below them.
-fn snippet(labels: &[Label], user: &str) -> Vec<String> {
+fn snippet(labels: &[Label], user: &str, name: &str) -> Vec<String> {
     let Some(primary) = labels.iter().find(|l| l.primary).or(labels.first()) else {
         return Vec::new();
     };
@@ -122,7 +202,7 @@ fn snippet(labels: &[Label], user: &str) -> Vec<String> {
     let bar = format!("{BLUE}{:width$} |{RESET}", "");
     let mut lines = vec![
         format!(
-            "{BLUE}{:width$}-->{RESET} cell:{}:{}",
+            "{BLUE}{:width$}-->{RESET} {name}:{}:{}",
             "", primary.line, primary.from
         ),
         bar.clone(),
@@ -170,6 +250,23 @@ pub fn plain(ename: &str, message: &str) -> Failure {
     }
 }
 
+/// A panic in a function of an earlier cell.
+pub fn panic_in(message: &str, place: &Place) -> Failure {
+    let mut failure = plain("panic", message);
+    let label = Label {
+        line: place.line,
+        from: place.column,
+        to: place.column + 1,
+        text: "panicked here".to_string(),
+        primary: true,
+    };
+    let name = format!("cell {}", place.number);
+    failure
+        .traceback
+        .extend(snippet(&[label], &place.user, &name));
+    failure
+}
+
 /// A panic: its message, and the line of the cell where it happened.
 pub fn panic(message: &str, place: Option<(usize, usize)>, user: &str) -> Failure {
     let mut failure = plain("panic", message);
@@ -181,7 +278,7 @@ pub fn panic(message: &str, place: Option<(usize, usize)>, user: &str) -> Failur
             text: "panicked here".to_string(),
             primary: true,
         };
-        failure.traceback.extend(snippet(&[label], user));
+        failure.traceback.extend(snippet(&[label], user, "cell"));
     }
     failure
 }
@@ -241,7 +338,7 @@ mod tests {
             primary,
         };
         let labels = [label(1, 5, usize::MAX, true), label(3, 90, 91, false)];
-        let lines: Vec<String> = snippet(&labels, "let ä = 1;\n\nf()")
+        let lines: Vec<String> = snippet(&labels, "let ä = 1;\n\nf()", "cell")
             .iter()
             .map(|l| bare(l))
             .collect();

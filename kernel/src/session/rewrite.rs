@@ -9,8 +9,10 @@ use syn::spanned::Spanned;
 use syn::visit::Visit;
 use syn::{Item, Stmt};
 
+use super::commands;
+use super::history::inside;
 use super::statement::{Binder, Variable, is_value};
-use super::text::{Edit, Text};
+use super::text::{Edit, Text, byte_of, place_of};
 use super::unnamed::{Block, Blocks};
 
 /// A cell, ready for evcxr.
@@ -26,6 +28,8 @@ pub struct Cell {
     pub statements: Vec<Part>,
     /// Lines `:dep ...`.
     pub dependencies: Vec<String>,
+    /// Why a command in it cannot be followed.
+    pub refusal: Option<String>,
     /// Commands that begin the session anew, with the commands before each.
     pub resets: Vec<(String, Reset)>,
     /// What evcxr must be told beside the cell.
@@ -104,11 +108,20 @@ impl Cell {
         this
     }
 
+    /// Code of ours, which nothing is put around.
+    pub fn as_is(code: &str) -> Cell {
+        Cell {
+            user: code.to_string(),
+            ..Cell::default()
+        }
+    }
+
     fn read_commands(&mut self) {
         let mut at = 0;
         let mut begin = 0;
         for line in self.user[..self.start].split_inclusive('\n') {
             let word = line.trim();
+            self.refusal = self.refusal.take().or_else(|| commands::refusal(word));
             let reset = match word {
                 ":clear" => Some(Reset::Everything),
                 ":restart" => Some(Reset::Process),
@@ -140,14 +153,20 @@ impl Cell {
             self.blocks.push(block);
         }
         let name = match item {
-            Item::Struct(item) => Some(&item.ident),
-            Item::Enum(item) => Some(&item.ident),
-            Item::Union(item) => Some(&item.ident),
-            Item::Trait(item) => Some(&item.ident),
-            Item::Type(item) => Some(&item.ident),
-            _ => None,
+            Item::Struct(item) => item.ident.to_string(),
+            Item::Enum(item) => item.ident.to_string(),
+            Item::Union(item) => item.ident.to_string(),
+            Item::Trait(item) => item.ident.to_string(),
+            Item::Type(item) => item.ident.to_string(),
+            Item::Fn(item) => item.sig.ident.to_string(),
+            Item::Mod(item) => item.ident.to_string(),
+            Item::Static(item) => item.ident.to_string(),
+            Item::Impl(item) => super::unnamed::header(item),
+            _ => String::new(),
         };
-        self.names.extend(name.map(syn::Ident::to_string));
+        if !name.is_empty() {
+            self.names.push(name);
+        }
         self.items.push(part);
     }
 
@@ -178,6 +197,11 @@ impl Cell {
         }
     }
 
+    /// The names of the items that the cell defines, and of the types that it implements.
+    pub fn defined_names(&self) -> &[String] {
+        &self.names
+    }
+
     /// Whether the session forgets its items and dependencies before the cell.
     pub fn forgets(&self) -> bool {
         let mut resets = self.resets.iter();
@@ -189,6 +213,20 @@ impl Cell {
         let (blocks, told) = blocks.after(&self.blocks, &self.names);
         self.told = told;
         blocks
+    }
+
+    /// Where a place of the generated source (line and column from 1) stands in the cell.
+    pub fn place(&self, generated: &str, place: (usize, usize)) -> Option<(usize, usize)> {
+        let byte = byte_of(generated, place.0, place.1);
+        // Statements stand behind all items, and an item of an earlier cell may hold the same words.
+        let parts = self.statements.iter().chain(&self.items);
+        parts
+            .filter_map(|part| {
+                let inside = inside(generated, &part.text, byte)?;
+                Some((part.text.len(), part.at + inside))
+            })
+            .max()
+            .map(|(_, byte)| place_of(&self.user, byte))
     }
 
     fn text(&self, further: &[Edit]) -> Text {
@@ -275,10 +313,16 @@ mod tests {
     fn the_last_value_is_shown_once() {
         let cell = Cell::new("let a = 1;\na + 1 // next\n");
         let text = cell.source().source;
-        assert!(text.starts_with("let a = 1;\nmatch &(a + 1) { rebit_value =>"), "{text}");
+        assert!(
+            text.starts_with("let a = 1;\nmatch &(a + 1) { rebit_value =>"),
+            "{text}"
+        );
         assert!(text.ends_with("::rebit::cell::end(); // next\n"), "{text}");
         let question = cell.type_question().source;
-        assert_eq!(question, "let a = 1;\nlet _ = a + 1; // next\n\nlet () = a;");
+        assert_eq!(
+            question,
+            "let a = 1;\nlet _ = a + 1; // next\n\nlet () = a;"
+        );
         assert_eq!(cell.bound[0].name, "a");
         assert_eq!(cell.bound[0].end, 10);
     }
@@ -294,7 +338,11 @@ mod tests {
         assert_eq!(two.original(3, 3), (3, 3));
         let types = [("a".to_string(), "i32".to_string())];
         let typed = Cell::new("let a = 1; a + b").with_types(&types);
-        assert!(typed.source.starts_with("let a = 1; let a: i32 = a; match &(a + b)"));
+        assert!(
+            typed
+                .source
+                .starts_with("let a = 1; let a: i32 = a; match &(a + b)")
+        );
         assert_eq!(typed.original(1, 40), (1, 16));
     }
 
@@ -336,11 +384,17 @@ mod tests {
     fn an_implementation_is_given_a_name() {
         let text = source("impl F {\n fn f() {} }");
         assert!(text.starts_with("const REBIT_BLOCK_"), "{text}");
-        assert!(text.ends_with(": () = (); impl F {\n fn f() {} }"), "{text}");
+        assert!(
+            text.ends_with(": () = (); impl F {\n fn f() {} }"),
+            "{text}"
+        );
         let mut cell = Cell::new("impl F { fn g() {} fn f() {} }");
         let known = Cell::new("impl F { fn f() {} }").after(&Blocks::default());
         cell.after(&known);
-        assert_eq!(cell.source().source.matches("const REBIT_BLOCK_").count(), 2);
+        assert_eq!(
+            cell.source().source.matches("const REBIT_BLOCK_").count(),
+            2
+        );
     }
 
     #[test]
@@ -363,7 +417,10 @@ mod tests {
         assert_eq!(cell.resets, [(before, Reset::Everything)]);
         assert_eq!(cell.dependencies, [":dep b = \"1\""]);
         let text = cell.source();
-        assert!(text.source.starts_with("\n\n:dep b = \"1\"\nlet x = 1;"), "{text:?}");
+        assert!(
+            text.source.starts_with("\n\n:dep b = \"1\"\nlet x = 1;"),
+            "{text:?}"
+        );
         assert_eq!(text.original(4, 5), (4, 5));
     }
 

@@ -19,14 +19,6 @@ impl Edit {
             text: text.into(),
         }
     }
-
-    /// Takes bytes out.
-    pub fn remove(at: Range<usize>) -> Edit {
-        Edit {
-            at,
-            text: String::new(),
-        }
-    }
 }
 
 /// A user's text after some edits.
@@ -70,7 +62,9 @@ impl Text {
 
     /// The byte of the user's text that a byte of the source is; for what was put in, where that stands.
     pub fn user_byte(&self, byte: usize) -> usize {
-        let next = self.pieces.partition_point(|(_, source)| source.start <= byte);
+        let next = self
+            .pieces
+            .partition_point(|(_, source)| source.start <= byte);
         match next.checked_sub(1).map(|last| &self.pieces[last]) {
             Some((user, source)) => user + byte.min(source.end) - source.start,
             None => self.pieces.first().map_or(0, |(user, _)| *user),
@@ -135,7 +129,13 @@ mod tests {
     #[test]
     fn what_was_taken_out_is_not_missed() {
         let user = ":clear\nlet x = 1;";
-        let text = Text::new(user, &[Edit::remove(0..6)]);
+        let text = Text::new(
+            user,
+            &[Edit {
+                at: 0..6,
+                text: String::new(),
+            }],
+        );
         assert_eq!(text.source, "\nlet x = 1;");
         assert_eq!(text.original(2, 5), (2, 5));
     }

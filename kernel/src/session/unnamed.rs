@@ -32,11 +32,8 @@ impl Block {
         let mut members = Vec::new();
         let mut owners = Vec::new();
         let mut head = String::new();
-        let header = match item {
+        let of = match item {
             Item::Impl(block) => {
-                let mut header = block.clone();
-                header.items.clear();
-                header.attrs.clear();
                 owners.extend(last_name(&block.self_ty));
                 if let Some((_, path, _)) = &block.trait_ {
                     owners.extend(path.segments.last().map(|last| last.ident.to_string()));
@@ -53,7 +50,7 @@ impl Block {
                         Some((name.to_string(), text(member)))
                     }));
                 }
-                header.to_token_stream().to_string()
+                header(block)
             }
             Item::ForeignMod(block) => {
                 let end = block.brace_token.span.open().byte_range().start;
@@ -73,7 +70,7 @@ impl Block {
             _ => return None,
         };
         let mut hash = Sha256::new();
-        hash.update(&header);
+        hash.update(&of);
         for (name, _) in &members {
             hash.update([0]);
             hash.update(name);
@@ -82,7 +79,7 @@ impl Block {
         let digits: String = digits[..8].iter().map(|b| format!("{b:02X}")).collect();
         Some(Block {
             name: format!("REBIT_BLOCK_{digits}"),
-            header,
+            header: of,
             head,
             members,
             owners,
@@ -150,6 +147,14 @@ impl Blocks {
     }
 }
 
+/// What an implementation is of, in words that do not depend on how it is written.
+pub fn header(block: &syn::ItemImpl) -> String {
+    let mut header = block.clone();
+    header.items.clear();
+    header.attrs.clear();
+    header.to_token_stream().to_string()
+}
+
 /// The last name of a type's path.
 fn last_name(of: &syn::Type) -> Option<String> {
     match of {
@@ -183,7 +188,10 @@ mod tests {
             (blocks, last) = blocks.after(&new, &names);
         }
         let words = last.split_whitespace();
-        words.filter(|word| !word.starts_with("REBIT_")).collect::<Vec<_>>().join(" ")
+        words
+            .filter(|word| !word.starts_with("REBIT_"))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]
@@ -192,9 +200,18 @@ mod tests {
         let table: &[(&[&str], &str)] = &[
             // Once more, unchanged or edited: evcxr itself replaces a block of the same name.
             (&["impl F { fn a() {} }", "impl F { fn a() { 1; } }"], ""),
-            (&["impl D for F { fn f() {} }", "impl D for F { fn f() { 1; } }"], ""),
+            (
+                &[
+                    "impl D for F { fn f() {} }",
+                    "impl D for F { fn f() { 1; } }",
+                ],
+                "",
+            ),
             // With one method more.
-            (&["impl F { fn a() {} }", "impl F { fn a() {} fn b() {} }"], gone),
+            (
+                &["impl F { fn a() {} }", "impl F { fn a() {} fn b() {} }"],
+                gone,
+            ),
             // Beside others.
             (&["impl F { fn a() {} }", "impl F { fn b() {} }"], ""),
             (&["impl D for F {}", "impl E for F {}"], ""),
@@ -205,7 +222,13 @@ mod tests {
             // With its type, which another cell has changed.
             (&["struct F; impl F { fn a() {} }", "struct F(u8);"], gone),
             (&["struct F;", "impl F { fn a() {} }", "struct F;"], ""),
-            (&["extern \"C\" { fn a(); }", "extern \"C\" { fn a(); fn b(); }"], gone),
+            (
+                &[
+                    "extern \"C\" { fn a(); }",
+                    "extern \"C\" { fn a(); fn b(); }",
+                ],
+                gone,
+            ),
             (&["const _: () = { 1; };", "const _: () = { 1; };"], ""),
         ];
         for (cells, wanted) in table {

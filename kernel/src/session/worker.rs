@@ -3,12 +3,15 @@
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::time::Duration;
 
 use evcxr::{CommandContext, EvalCallbacks, EvalContext};
 
 use super::child::Event;
+use super::errors::Sources;
+use super::history::History;
 use super::rewrite::{Cell, Reset};
 use super::text::Text;
 use super::{InputRequest, errors, types};
@@ -21,6 +24,8 @@ use crate::workshop::{Prepared, shim};
 pub struct Job {
     /// The cell.
     pub cell: Cell,
+    /// The cells before it.
+    pub history: Arc<History>,
     /// Where its events go.
     pub events: SyncSender<Event>,
 }
@@ -153,9 +158,15 @@ impl Worker {
     }
 
     fn run(&mut self, job: &Job) -> std::result::Result<(Vec<Bundle>, Option<Duration>), Ended> {
+        if let Some(why) = &job.cell.refusal {
+            return Err(Ended::Refused(errors::plain("error", why)));
+        }
         if let Some(failure) = self.syntax_error(job) {
             return Err(Ended::Refused(failure));
         }
+        // What it defines begins anew, its statics too.
+        let names = job.cell.defined_names().join("\n");
+        let _ = std::fs::write(self.folder.join(shim::FRESH), names);
         let mut text = job.cell.source();
         let mut shown = Vec::new();
         for (before, reset) in &job.cell.resets {
@@ -181,7 +192,12 @@ impl Worker {
 
     /// Runs the commands before a reset, then the reset itself: evcxr's own forget the library, or remember variables
     /// that are gone.
-    fn reset(&mut self, before: &str, reset: Reset, job: &Job) -> Result<Vec<Bundle>, evcxr::Error> {
+    fn reset(
+        &mut self,
+        before: &str,
+        reset: Reset,
+        job: &Job,
+    ) -> Result<Vec<Bundle>, evcxr::Error> {
         let shown = bundles(self.execute(before, job)?);
         match reset {
             Reset::Everything => {
@@ -202,7 +218,8 @@ impl Worker {
     fn ended(&mut self, error: evcxr::Error, job: &Job, text: &Text) -> Ended {
         match error {
             evcxr::Error::CompilationErrors(list) => {
-                Ended::Refused(errors::failure(&list, &job.cell.user, text))
+                let failure = errors::failure(&list, &self.sources(job, text));
+                Ended::Refused(failure)
             }
             evcxr::Error::SubprocessTerminated(_) => {
                 // The new child has no panic hook yet; without it panics are merely less well told.
@@ -219,7 +236,17 @@ impl Worker {
         // Errors of syntax have no code, and where there is one rustc reports no other kind.
         let mut errors = self.context.check(&question.source).ok()?;
         errors.retain(|error| error.level() == "error" && error.code().is_none());
-        (!errors.is_empty()).then(|| errors::failure(&errors, &job.cell.user, &question))
+        (!errors.is_empty()).then(|| errors::failure(&errors, &self.sources(job, &question)))
+    }
+
+    fn sources<'a>(&self, job: &'a Job, text: &'a Text) -> Sources<'a> {
+        let generated = std::fs::read_to_string(self.folder.join(shim::GENERATED));
+        Sources {
+            cell: &job.cell,
+            text,
+            history: &job.history,
+            generated: generated.unwrap_or_default(),
+        }
     }
 
     /// Runs a cell, leaving out evcxr's own check when a type is not known: we ask better questions.
@@ -269,7 +296,11 @@ impl Worker {
             .iter()
             .any(|e| e.level() == "error" && !types::is_answer(e));
         if !own_errors {
-            *text = job.cell.with_types(&types::found(&answers));
+            let mut found = types::found(&answers);
+            if job.history.shadows_crates(&job.cell) {
+                types::from_outside(&mut found);
+            }
+            *text = job.cell.with_types(&found);
         }
         self.execute(&text.source, job)
     }

@@ -64,11 +64,26 @@ impl VariableStore {
         self.put(name, Box::new(value), definition);
     }
 
+    /// Puts a variable back that the cell was to bind anew, unless it has done so.
+    pub fn put_back<T: 'static>(&mut self, name: &str, value: T) {
+        self.put_back_defined(0, name, value);
+    }
+
+    /// The same for a type of the user's, as in [`VariableStore::check_variable_defined`].
+    pub fn put_back_defined<T: 'static>(&mut self, definition: u64, name: &str, value: T) {
+        if !self.variables.contains_key(name) {
+            self.put(name, Box::new(value), definition);
+        }
+    }
+
     /// The shared value of this name and type, made at its first use (the runtime of asynchronous cells; one of another
     /// copy of its crate is another type).
     pub fn lazy_arc<T: 'static>(&mut self, name: &str, create: impl FnOnce() -> T) -> Arc<T> {
         let key = (name.to_string(), TypeId::of::<Arc<T>>());
-        let value = self.shared.entry(key).or_insert_with(|| Box::new(Arc::new(create())));
+        let value = self
+            .shared
+            .entry(key)
+            .or_insert_with(|| Box::new(Arc::new(create())));
         let known = value.downcast_ref();
         Arc::clone(known.unwrap_or_else(|| wrong_type(name)))
     }
@@ -93,7 +108,8 @@ impl VariableStore {
 
     fn take(&mut self, name: &str) -> Box<dyn Any> {
         let stored = self.variables.remove(name);
-        let stored = stored.unwrap_or_else(|| panic!("the variable `{name}` is not in the session"));
+        let stored =
+            stored.unwrap_or_else(|| panic!("the variable `{name}` is not in the session"));
         stored.value
     }
 
@@ -157,6 +173,9 @@ mod tests {
         let second = store.lazy_arc("runtime", || 8);
         assert!(Arc::ptr_eq(&first, &second));
         assert_eq!(*second, 7);
-        assert_eq!(*store.lazy_arc("runtime", || "another type"), "another type");
+        assert_eq!(
+            *store.lazy_arc("runtime", || "another type"),
+            "another type"
+        );
     }
 }

@@ -1,20 +1,17 @@
 //! `cargo build` and `cargo check` of a session: one call of rustc, or the real cargo for more dependencies.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::cell::{self, Surroundings};
+use super::cell::{self, SYMBOL, Shared, Surroundings};
 use super::further;
 use super::questions::read_manifest;
 use super::recipe::Recipe;
-use super::timed::become_rustc;
-use super::{FULL_TYPES, NO_CHECK, SO_PATH, Settings, failed};
-
-fn out_folder(session: &Path, settings: &Settings) -> PathBuf {
-    let host = settings.tools.host();
-    session.join("target").join(host).join("debug/deps")
-}
+use super::timed::{become_rustc, pass_on, run_rustc};
+use super::{FULL_TYPES, GENERATED, NO_CHECK, SO_PATH, Settings, failed};
+use crate::files;
 
 /// Compiles the cell crate of a session, or only checks it; returns the exit status.
 pub fn compile(session: &Path, settings: &Settings, args: &[String], check: bool) -> i32 {
@@ -23,63 +20,184 @@ pub fn compile(session: &Path, settings: &Settings, args: &[String], check: bool
     }
     let (dependencies, opt_level) = read_manifest(session);
     let Some(of_library) = Recipe::read(&settings.master.join("recipe.json")) else {
-        eprintln!("error: {}: the recipe cannot be read", settings.master.display());
+        eprintln!(
+            "error: {}: the recipe cannot be read",
+            settings.master.display()
+        );
         return 1;
     };
-    let recipe = [Recipe::read(&session.join("recipe.json")), Some(of_library.clone())]
-        .into_iter()
-        .flatten()
-        // Before the library is loaded nothing is: any recipe will do.
-        .find(|recipe| dependencies.is_empty() || recipe.dependencies == dependencies)
-        .map_or_else(
-            || further::build(session, settings, args, &dependencies, &of_library),
-            Ok,
-        );
+    let recipe = [
+        Recipe::read(&session.join("recipe.json")),
+        Some(of_library.clone()),
+    ]
+    .into_iter()
+    .flatten()
+    // Before the library is loaded nothing is: any recipe will do.
+    .find(|recipe| dependencies.is_empty() || recipe.dependencies == dependencies)
+    .map_or_else(
+        || further::build(session, settings, args, &dependencies, &of_library),
+        Ok,
+    );
     let recipe = match recipe {
         Ok(recipe) => recipe,
         Err(code) => return code,
     };
-    if let Err(error) = finish(session, settings, &dependencies, &recipe) {
-        return failed(error);
-    }
-    let out = out_folder(session, settings);
-    if let Err(error) = fs::create_dir_all(&out) {
-        return failed(error);
-    }
-    if let Some(path) = std::env::var_os(SO_PATH).filter(|_| !check) {
-        let so = out.join("libctx.so");
-        if let Err(error) = fs::write(path, so.as_os_str().as_encoded_bytes()) {
-            return failed(error);
-        }
-    }
-    let mut command = Command::new(&settings.tools.rustc);
-    command
-        .args(recipe.arguments(&settings.master, &out, &opt_level, check))
-        .envs(recipe.env);
-    if check && session.join(FULL_TYPES).exists() {
-        // A shortened type cannot be written into the cell; this option is not stable yet.
-        command
-            .args(["--verbose", "-Ztrim-diagnostic-paths=no"])
-            .env("RUSTC_BOOTSTRAP", "1");
-    }
-    become_rustc(command, session, if check { "check" } else { "build" })
+    let task = Task {
+        session,
+        settings,
+        opt_level,
+        check,
+        recipe,
+    };
+    let run = match dependencies.contains(&settings.dependency) {
+        true => task.run(),
+        // The library is not loaded yet.
+        false => task
+            .rustc(&Shared::default())
+            .map(|rustc| task.become_rustc(rustc)),
+    };
+    run.unwrap_or_else(failed)
 }
 
-/// Makes evcxr's cell into ours, once the library is loaded.
-fn finish(
-    session: &Path,
-    settings: &Settings,
-    dependencies: &[String],
-    recipe: &Recipe,
-) -> std::io::Result<()> {
-    if !dependencies.contains(&settings.dependency) {
-        return Ok(());
+/// Statics that cells of a session have defined, in its folder.
+const STATICS: &str = "statics.json";
+
+/// One cell to compile.
+struct Task<'a> {
+    session: &'a Path,
+    settings: &'a Settings,
+    opt_level: String,
+    check: bool,
+    recipe: Recipe,
+}
+
+impl Task<'_> {
+    /// Makes evcxr's cell into ours and compiles it.
+    fn run(&self) -> std::io::Result<i32> {
+        let path = self.session.join("src/lib.rs");
+        let generated = fs::read_to_string(&path)?;
+        fs::write(self.session.join(GENERATED), &generated)?;
+        let mut surroundings = self.surroundings();
+        let mut cell = cell::finished(&generated, &surroundings);
+        fs::write(&path, &cell.cell)?;
+        if !self.check
+            && let Some(plain) = cell::not_kept(&cell.cell)
+        {
+            // It may use an old value after all, and then there is nothing to keep.
+            let output = self.run_rustc(&cell)?;
+            if output.status.success() || !says(&output, "put_back") {
+                return self.done(&output, &cell);
+            }
+            cell.cell = plain;
+            fs::write(&path, &cell.cell)?;
+        }
+        if cell.defines.is_empty() && cell.providers.is_empty() {
+            return Ok(self.become_rustc(self.rustc(&cell)?));
+        }
+        let output = self.run_rustc(&cell)?;
+        if output.status.success() || !(says(&output, "extern static") || says(&output, SYMBOL)) {
+            return self.done(&output, &cell);
+        }
+        // A constant cannot look into another cell: such a static has a copy in each.
+        surroundings.statics.clear();
+        let cell = cell::finished(&generated, &surroundings);
+        fs::write(&path, &cell.cell)?;
+        let output = self.run_rustc(&cell)?;
+        self.done(&output, &cell)
     }
-    let path = session.join("src/lib.rs");
-    let cell = fs::read_to_string(&path)?;
-    let bundle = recipe.further.bundle.as_ref();
-    let surroundings = Surroundings {
-        bundle: bundle.map(|(name, _)| name.as_str()),
-    };
-    fs::write(&path, cell::finished(&cell, surroundings))
+
+    fn surroundings(&self) -> Surroundings {
+        let bundle = self.recipe.further.bundle.as_ref();
+        let read = |name: &str| fs::read(self.session.join(name)).unwrap_or_default();
+        let fresh = read(super::FRESH);
+        Surroundings {
+            bundle: bundle.map(|(name, _)| name.clone()),
+            statics: serde_json::from_slice(&read(STATICS)).unwrap_or_default(),
+            fresh: String::from_utf8_lossy(&fresh)
+                .lines()
+                .map(str::to_string)
+                .collect(),
+        }
+    }
+
+    /// Says what rustc said; a cell that defines statics is noted.
+    fn done(&self, output: &std::process::Output, cell: &Shared) -> std::io::Result<i32> {
+        if output.status.success() && !self.check && !cell.defines.is_empty() {
+            let mut statics = self.surroundings().statics;
+            let library = provider(&statics, &self.out());
+            // evcxr gives the cell itself another name.
+            fs::hard_link(self.out().join("libctx.so"), &library)?;
+            let name = library.display().to_string();
+            statics.extend(
+                cell.defines
+                    .iter()
+                    .map(|symbol| (symbol.clone(), name.clone())),
+            );
+            let text = serde_json::to_vec(&statics).expect("plain data");
+            files::write(&self.session.join(STATICS), &text).map_err(std::io::Error::other)?;
+        }
+        Ok(pass_on(output))
+    }
+
+    fn out(&self) -> PathBuf {
+        let host = self.settings.tools.host();
+        self.session.join("target").join(host).join("debug/deps")
+    }
+
+    fn rustc(&self, cell: &Shared) -> std::io::Result<Command> {
+        let out = self.out();
+        fs::create_dir_all(&out)?;
+        if let Some(path) = std::env::var_os(SO_PATH).filter(|_| !self.check) {
+            let so = out.join("libctx.so");
+            fs::write(path, so.as_os_str().as_encoded_bytes())?;
+        }
+        let Task {
+            settings, recipe, ..
+        } = self;
+        let mut command = Command::new(&settings.tools.rustc);
+        command
+            .args(recipe.arguments(&settings.master, &out, &self.opt_level, self.check))
+            .envs(recipe.env.iter().map(|(name, value)| (name, value)));
+        for provider in &cell.providers {
+            command.args(["-C", &format!("link-arg={provider}")]);
+        }
+        if !cell.defines.is_empty() && !self.check {
+            let library = provider(&self.surroundings().statics, &out);
+            let name = library.file_name().unwrap_or_default().display();
+            command.args(["-C", &format!("link-arg=-Wl,-soname,{name}")]);
+        }
+        if self.check && self.session.join(FULL_TYPES).exists() {
+            // A shortened type cannot be written into the cell; this option is not stable yet.
+            command
+                .args(["--verbose", "-Ztrim-diagnostic-paths=no"])
+                .env("RUSTC_BOOTSTRAP", "1");
+        }
+        Ok(command)
+    }
+
+    fn what(&self) -> &'static str {
+        if self.check { "check" } else { "build" }
+    }
+
+    fn become_rustc(&self, command: Command) -> i32 {
+        become_rustc(command, self.session, self.what())
+    }
+
+    fn run_rustc(&self, cell: &Shared) -> std::io::Result<std::process::Output> {
+        run_rustc(self.rustc(cell)?, self.session, self.what())
+    }
+}
+
+/// The library by which the next cell with statics is known.
+fn provider(statics: &BTreeMap<String, String>, out: &Path) -> PathBuf {
+    let used = |name: &PathBuf| statics.values().any(|known| Path::new(known) == name);
+    (1..)
+        .map(|number| out.join(format!("librebit_statics_{number}.so")))
+        .find(|name| !used(name) && !name.exists())
+        .expect("numbers do not end")
+}
+
+fn says(output: &std::process::Output, words: &str) -> bool {
+    String::from_utf8_lossy(&output.stderr).contains(words)
+        || String::from_utf8_lossy(&output.stdout).contains(words)
 }

@@ -225,7 +225,7 @@ fn try_bundle(
             rebit: library.named(&settings.master, "librebit.so"),
         };
         if link.run(&place)? {
-            found.bundle = Some((name.clone(), file.clone()));
+            found.with_bundle(&name, &file);
             break;
         }
         if below.is_empty() {

@@ -194,7 +194,9 @@ mod tests {
         };
         let find = |source: &str, features: &[&str]| {
             let features = features.iter().map(|f| f.to_string()).collect();
-            crates.find(Path::new(source), "either", &features).is_some()
+            crates
+                .find(Path::new(source), "either", &features)
+                .is_some()
         };
         assert!(find("/r/either-1.15.0", &["std"]));
         assert!(find("/r/either-1.15.0", &[]));

@@ -45,6 +45,10 @@ const SO_PATH: &str = "EVCXR_EXECUTION_SO_PATH";
 pub const NO_CHECK: &str = "no-check";
 /// While this file is in the session folder, `check` names types in full.
 pub const FULL_TYPES: &str = "full-types";
+/// In a session's folder: the last cell as evcxr generated it.
+pub const GENERATED: &str = "generated.rs";
+/// In a session's folder: the names of the items that the next cell defines.
+pub const FRESH: &str = "fresh";
 /// Lines of the real cargo that the session shows.
 pub const BUILD_LOG: &str = "build.log";
 
@@ -88,7 +92,10 @@ pub fn install(session: &Path, prepared: &Prepared) -> Result<()> {
 
 /// Plays cargo, rustup or the wrapper around rustc when started as one; returns otherwise.
 pub fn roles() {
-    if [CAPTURE, FURTHER].iter().any(|name| std::env::var_os(name).is_some()) {
+    if [CAPTURE, FURTHER]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some())
+    {
         std::process::exit(recipe::wrap_rustc());
     }
     let name = PathBuf::from(std::env::args_os().next().unwrap_or_default());

@@ -60,6 +60,13 @@ impl Further {
         }
     }
 
+    /// Adds the library that holds them all, and those below it.
+    pub fn with_bundle(&mut self, name: &str, file: &Path) {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        self.search.push(format!("dependency={}", folder.display()));
+        self.bundle = Some((name.to_string(), file.to_path_buf()));
+    }
+
     /// The arguments that give them to another call.
     pub fn arguments(&self) -> impl Iterator<Item = String> {
         let bundle = self.bundle.iter();

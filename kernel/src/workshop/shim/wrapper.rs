@@ -32,12 +32,13 @@ impl Call {
     /// The values of an option, written `--name value` or `--name=value`.
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let next = self.args.iter().skip(1).map(Some).chain([None]);
-        self.args.iter().zip(next).filter_map(move |(arg, next)| {
-            match arg.strip_prefix(name)? {
+        self.args
+            .iter()
+            .zip(next)
+            .filter_map(move |(arg, next)| match arg.strip_prefix(name)? {
                 "" => next.map(String::as_str),
                 rest => rest.strip_prefix('='),
-            }
-        })
+            })
     }
 
     /// The first value of an option.
@@ -158,11 +159,7 @@ pub fn wrap(rustc: &str, args: &[String]) -> i32 {
 }
 
 /// Writes the stand-ins for a crate that the library has; false when it has none.
-fn stand_in_for(
-    call: &Call,
-    library: &LibraryCrates,
-    master: &Path,
-) -> crate::error::Result<bool> {
+fn stand_in_for(call: &Call, library: &LibraryCrates, master: &Path) -> crate::error::Result<bool> {
     let Some(output) = call.library_output() else {
         return Ok(false);
     };
@@ -197,7 +194,10 @@ fn stand_in_for(
         build::write(&file, text.as_bytes())?;
     }
     let told = folder.join(format!("{name}{suffix}.d"));
-    let rule = format!("{}:\n", folder.join(format!("lib{name}{suffix}.rlib")).display());
+    let rule = format!(
+        "{}:\n",
+        folder.join(format!("lib{name}{suffix}.rlib")).display()
+    );
     build::write(&told, rule.as_bytes())?;
     Ok(true)
 }

@@ -11,16 +11,17 @@ use super::items::{Definition, Items};
 /// How evcxr writes a call of the store.
 const CALL: &str = "evcxr_variable_store.";
 /// What it calls, and whether the value's definition matters.
-const FUNCTIONS: [(&str, bool); 3] = [
+const FUNCTIONS: [(&str, bool); 4] = [
     ("check_variable", true),
     ("put_variable", true),
+    ("put_back", true),
     ("take_variable", false),
 ];
 const NAME: &str = ">(stringify!(";
 /// Without one of these there is no type of the user's.
 const DEFINING: [&str; 6] = ["struct ", "enum ", "union ", "type ", "trait ", "mod "];
 
-/// The cell whose calls of the store say what the user's types are, for `check_variable` and `put_variable`.
+/// The cell whose calls of the store say what the user's types are, wherever that matters.
 pub fn with_fingerprints(cell: &str) -> String {
     if !cell.contains(CALL) {
         return cell.to_string();
@@ -38,7 +39,12 @@ pub fn with_fingerprints(cell: &str) -> String {
         let Some(parts) = Parts::of(call) else {
             continue;
         };
-        let Parts { function, of, name, rest: after } = parts;
+        let Parts {
+            function,
+            of,
+            name,
+            rest: after,
+        } = parts;
         let is_told = FUNCTIONS.contains(&(function, true));
         let print = items.as_ref().filter(|_| is_told);
         let print = print.and_then(|items| of_type(&Definition::of(of.parse().ok()?), items));
@@ -68,7 +74,12 @@ impl<'a> Parts<'a> {
         let rest = call[function.len()..].strip_prefix("::<")?;
         let (of, rest) = rest.split_once(NAME)?;
         let (name, rest) = rest.split_once(')')?;
-        Some(Parts { function, of, name, rest })
+        Some(Parts {
+            function,
+            of,
+            name,
+            rest,
+        })
     }
 }
 
@@ -84,7 +95,9 @@ fn of_type(of: &Definition, items: &Items) -> Option<u64> {
         hash.update(text);
     }
     let bytes = hash.finalize();
-    Some(u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")))
+    Some(u64::from_le_bytes(
+        bytes[..8].try_into().expect("eight bytes"),
+    ))
 }
 
 #[cfg(test)]
@@ -100,18 +113,32 @@ mod tests {
     }
 
     fn prints(text: &str) -> Vec<&str> {
-        text.match_indices("0x").map(|(at, _)| &text[at..at + 18]).collect()
+        text.match_indices("0x")
+            .map(|(at, _)| &text[at..at + 18])
+            .collect()
     }
 
     #[test]
     fn only_users_types_have_one() {
         let plain = cell("struct F(u8);", "Vec<u8>");
-        assert_eq!(with_fingerprints(&plain), plain.replace("stringify!", "::core::stringify!"));
+        assert_eq!(
+            with_fingerprints(&plain),
+            plain.replace("stringify!", "::core::stringify!")
+        );
         let of_user = with_fingerprints(&cell("struct F(u8);", "Vec<F>"));
-        assert!(of_user.contains("store.check_variable_defined::<Vec<F>>(0x"), "{of_user}");
-        assert!(of_user.contains("store.put_variable_defined::<Vec<F>>(0x"), "{of_user}");
+        assert!(
+            of_user.contains("store.check_variable_defined::<Vec<F>>(0x"),
+            "{of_user}"
+        );
+        assert!(
+            of_user.contains("store.put_variable_defined::<Vec<F>>(0x"),
+            "{of_user}"
+        );
         assert!(of_user.contains("store.take_variable::<Vec<F>>(::core::stringify!(a))"));
-        assert!(of_user.contains(", ::core::stringify!(a), a);\n}"), "{of_user}");
+        assert!(
+            of_user.contains(", ::core::stringify!(a), a);\n}"),
+            "{of_user}"
+        );
         let prints = prints(&of_user);
         assert_eq!((prints.len(), prints[0]), (2, prints[1]));
     }

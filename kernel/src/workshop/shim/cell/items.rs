@@ -270,9 +270,18 @@ mod tests {
     #[test]
     fn what_does_not_change_a_type_is_not_seen() {
         let same = [
-            ("struct A { a: u8 }", "/// A.\n#[derive(Debug)]\nstruct A {\n  a: u8 }"),
-            ("trait T { fn f(&self) { 1; } }", "trait T { fn f(&self) { 2; } }"),
-            ("mod m { fn f() -> u8 { 1 } }", "mod m { fn f() -> u8 { 2 } }"),
+            (
+                "struct A { a: u8 }",
+                "/// A.\n#[derive(Debug)]\nstruct A {\n  a: u8 }",
+            ),
+            (
+                "trait T { fn f(&self) { 1; } }",
+                "trait T { fn f(&self) { 2; } }",
+            ),
+            (
+                "mod m { fn f() -> u8 { 1 } }",
+                "mod m { fn f() -> u8 { 2 } }",
+            ),
         ];
         for (one, other) in same {
             assert_eq!(definition(one).text, definition(other).text, "{one}");
@@ -280,7 +289,10 @@ mod tests {
         let different = [
             ("struct A { a: u8 }", "struct A { a: i8 }"),
             ("struct A(u8);", "#[repr(C)] struct A(u8);"),
-            ("trait T { fn f(&self); }", "trait T { fn f(&self); fn g(&self); }"),
+            (
+                "trait T { fn f(&self); }",
+                "trait T { fn f(&self); fn g(&self); }",
+            ),
             ("const fn f() -> usize { 1 }", "const fn f() -> usize { 2 }"),
             ("const N: usize = 1;", "const N: usize = 2;"),
         ];
@@ -298,12 +310,18 @@ mod tests {
                     impl Iterator for Other { type Item = A; }";
         let names = |of: &str| -> Vec<String> {
             let found = items(code).below(&definition(of));
-            found.iter().map(|text| text.split(':').next().unwrap().to_string()).collect()
+            found
+                .iter()
+                .map(|text| text.split(':').next().unwrap().to_string())
+                .collect()
         };
         assert_eq!(names("Vec<i32>"), [""; 0]);
         assert_eq!(names("Option<A>"), ["A", "B", "N", "f"]);
         assert_eq!(names("C"), ["C", "m"]);
         assert_eq!(names("Other"), ["Other"]);
-        assert_eq!(names("D<Other>"), ["B", "D", "N", "Other", "Out", "Tr", "f"]);
+        assert_eq!(
+            names("D<Other>"),
+            ["B", "D", "N", "Other", "Out", "Tr", "f"]
+        );
     }
 }

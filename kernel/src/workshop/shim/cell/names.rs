@@ -78,6 +78,15 @@ const IN_RUNTIME: [(&str, &str); 4] = [
     ("Err(", "::core::result::Result::Err("),
 ];
 
+/// What a session imports before its first cell.
+const IMPORTS: [(&str, &str); 2] = [
+    ("\nuse rebit::prelude::*;\n", "\nuse ::rebit::prelude::*;\n"),
+    (
+        "\nuse rebit::cell::ByDebug as _;\n",
+        "\nuse ::rebit::cell::ByDebug as _;\n",
+    ),
+];
+
 /// The cell with absolute names in what evcxr generated.
 pub fn absolute(cell: &str) -> String {
     let mut cell = cell.to_string();
@@ -87,6 +96,10 @@ pub fn absolute(cell: &str) -> String {
         if let Some(at) = cell.rfind(&lines) {
             cell.replace_range(at + 1..at + 1 + words.len(), absolute);
         }
+    }
+    // evcxr takes the colons from the front of a path.
+    for (import, absolute) in IMPORTS {
+        cell = cell.replacen(import, absolute, 1);
     }
     // The end of what only `check` sees.
     if cell.contains("fn evcxr_analysis_wrapper(")

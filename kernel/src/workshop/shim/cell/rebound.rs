@@ -25,14 +25,19 @@ pub fn kept(cell: &str) -> Option<String> {
     let body = &cell[begin..end];
     // New variables are stored inside of what is caught, the others behind it.
     let caught = body.rfind("\n})) { \n")?;
-    let new: HashSet<&str> = calls(&body[..caught], STORE).map(|call| call.name).collect();
-    let mut loads = calls(body, LOAD).filter(|call| new.contains(call.name)).peekable();
+    let new: HashSet<&str> = calls(&body[..caught], STORE)
+        .map(|call| call.name)
+        .collect();
+    let loaded = &body[..body.find("AssertUnwindSafe(")?];
+    let mut loads = calls(loaded, LOAD)
+        .filter(|call| new.contains(call.name))
+        .peekable();
     loads.peek()?;
     let user = user_code(&body[..caught])?;
     let mut back = String::new();
     for Call { name, of } in loads {
         if COPY.contains(&of.trim()) || !is_moved(name, user.clone()) {
-            let call = format!("put_back::<{of}>(::core::stringify!({name}), {name}); ");
+            let call = format!("put_back::<{of}>(stringify!({name}), {name}); ");
             back += &format!("evcxr_variable_store.{call}");
         }
     }
@@ -47,14 +52,17 @@ fn user_code(caught: &str) -> Option<TokenStream> {
         "Result<(), EvcxrUserCodeError> {\n",
         ".block_on(async {\n",
     ];
-    let begin = begins.iter().filter_map(|words| Some(caught.rfind(words)? + words.len())).max()?;
+    let begin = begins
+        .iter()
+        .filter_map(|words| Some(caught.rfind(words)? + words.len()))
+        .max()?;
     let code = &caught[begin..];
     code[..code.find(STORE)?].parse().ok()
 }
 
 /// The cell without those calls, for rustc to try again.
 pub fn not_kept(cell: &str) -> Option<String> {
-    let begin = cell.find("evcxr_variable_store.put_back::<")?;
+    let begin = cell.find("evcxr_variable_store.put_back")?;
     let end = begin + cell[begin..].find(&END[1..])?;
     Some(format!("{}{}", &cell[..begin], &cell[end..]))
 }
@@ -78,8 +86,19 @@ fn calls<'a>(text: &'a str, function: &'a str) -> impl Iterator<Item = Call<'a>>
 
 /// Macros that only look at what they are given.
 const LOOKING: [&str; 13] = [
-    "println", "print", "eprintln", "eprint", "format", "write", "writeln", "assert", "assert_eq",
-    "assert_ne", "panic", "claim", "finding",
+    "println",
+    "print",
+    "eprintln",
+    "eprint",
+    "format",
+    "write",
+    "writeln",
+    "assert",
+    "assert_eq",
+    "assert_ne",
+    "panic",
+    "claim",
+    "finding",
 ];
 
 /// Whether code may use a variable by value, before it binds the name anew.
@@ -181,7 +200,7 @@ mod tests {
     #[test]
     fn the_old_value_goes_back_unless_it_is_used() {
         let with = kept(&cell("let v = 1;")).unwrap();
-        let back = "\nevcxr_variable_store.put_back::<Vec<u8>>(::core::stringify!(v), v); \
+        let back = "\nevcxr_variable_store.put_back::<Vec<u8>>(stringify!(v), v); \
                     evcxr_variable_store\n}\n";
         assert!(with.ends_with(back), "{with}");
         assert_eq!(with.lines().count(), cell("let v = 1;").lines().count());
