@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::install;
 use crate::workshop::{self, FEATURES, Features, Tools};
+use crate::{folders, install};
 
 /// What was found out about one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ fn standard_sources() -> Finding {
 }
 
 fn cache() -> Finding {
-    let folder = workshop::cache_folder();
+    let folder = folders::cache_folder();
     let probe = std::fs::create_dir_all(&folder)
         .and_then(|()| tempfile::tempfile_in(&folder))
         .and_then(|file| file.set_len(1 << 20));
@@ -170,7 +170,7 @@ fn cache() -> Finding {
 }
 
 fn library() -> Finding {
-    let folder = workshop::library_folder();
+    let folder = folders::library_folder();
     if !folder.join("Cargo.toml").is_file() {
         return Finding::Broken(
             format!("{} is not the library", folder.display()),
@@ -191,7 +191,7 @@ fn library() -> Finding {
 
 /// Kernelspecs of ours in the folders Jupyter looks into.
 fn jupyter() -> Finding {
-    let mut folders = jupyter_zmq_client::data_dirs();
+    let mut folders = install::data_folders();
     folders.extend(install::python_prefix().map(|prefix| prefix.join("share/jupyter")));
     let specs: Vec<_> = folders
         .iter()
@@ -199,7 +199,7 @@ fn jupyter() -> Finding {
         .flatten()
         .flatten()
         .filter_map(|entry| Some((entry.path(), install::read_kernelspec(&entry.path())?)))
-        .filter(|(_, spec)| spec.display_name.starts_with("Rust (rebit"))
+        .filter(|(_, spec)| install::is_ours(spec))
         .collect();
     let dead = specs.iter().find(|(_, spec)| {
         let program = spec.argv.first().map(PathBuf::from).unwrap_or_default();
@@ -241,9 +241,8 @@ fn npm() -> Finding {
 }
 
 fn data() -> Finding {
-    let folder = std::env::var_os("REBIT_DATA")
-        .filter(|value| !value.is_empty())
-        .map_or_else(|| default_cache().join("rebit/data"), PathBuf::from);
+    let folder =
+        folders::set("REBIT_DATA").unwrap_or_else(|| folders::user_cache().join("rebit/data"));
     let here = [folder.clone(), folder.join("cifar-10-batches-bin")]
         .into_iter()
         .find(|folder| folder.join("data_batch_1.bin").is_file());
@@ -254,21 +253,6 @@ fn data() -> Finding {
             "The first notebook fetches it (139 MB)".to_string(),
         ),
     }
-}
-
-/// The folder of the user's caches.
-fn default_cache() -> PathBuf {
-    let set = |name: &str| {
-        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
-        Some(PathBuf::from(value))
-    };
-    let home = set("HOME").unwrap_or_else(std::env::temp_dir);
-    set("XDG_CACHE_HOME")
-        .filter(|folder| folder.is_absolute())
-        .unwrap_or_else(|| match cfg!(target_os = "macos") {
-            true => home.join("Library/Caches"),
-            false => home.join(".cache"),
-        })
 }
 
 fn gpu() -> Finding {

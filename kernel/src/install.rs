@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jupyter_protocol::JupyterKernelspec;
 
 use crate::error::{Error, Result};
+use crate::folders::{self, set};
 use crate::workshop;
 
 const LOGOS: [(&str, &[u8]); 3] = [
@@ -26,6 +27,16 @@ const KEPT: [&str; 5] = [
     "REBIT_DATA",
     "REBIT_HISTORY",
 ];
+
+/// The command line of `rebit install`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Install {
+    #[command(flatten)]
+    place: Place,
+    /// Replace a kernelspec of this name that is another program's.
+    #[arg(long)]
+    force: bool,
+}
 
 /// Where the kernelspec goes.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -75,11 +86,6 @@ impl Place {
     }
 }
 
-fn set(name: &str) -> Option<PathBuf> {
-    let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
-    Some(PathBuf::from(value))
-}
-
 /// The user's Jupyter data folder.
 ///
 /// # Errors
@@ -88,16 +94,22 @@ pub fn user_data() -> Result<PathBuf> {
     if let Some(folder) = set("JUPYTER_DATA_DIR") {
         return Ok(folder);
     }
-    let home = set("HOME").ok_or_else(|| Error::Tool {
+    let folder = match cfg!(target_os = "macos") {
+        true => dirs::home_dir().map(|home| home.join("Library/Jupyter")),
+        false => dirs::data_dir().map(|data| data.join("jupyter")),
+    };
+    folder.ok_or_else(|| Error::Tool {
         what: "no home folder is known".to_string(),
         remedy: "Set HOME, or pass --prefix".to_string(),
-    })?;
-    Ok(match cfg!(target_os = "macos") {
-        true => home.join("Library/Jupyter"),
-        false => set("XDG_DATA_HOME")
-            .unwrap_or_else(|| home.join(".local/share"))
-            .join("jupyter"),
     })
+}
+
+/// Where Jupyter looks for kernelspecs, beside the Python environment.
+pub fn data_folders() -> Vec<PathBuf> {
+    let path = std::env::var_os("JUPYTER_PATH").unwrap_or_default();
+    let named = std::env::split_paths(&path).filter(|folder| !folder.as_os_str().is_empty());
+    let system = ["/usr/local/share/jupyter", "/usr/share/jupyter"].map(PathBuf::from);
+    named.chain(user_data().ok()).chain(system).collect()
 }
 
 /// The prefix of the active Python environment.
@@ -126,8 +138,9 @@ pub fn python_prefix() -> Result<PathBuf> {
 ///
 /// # Errors
 /// An unusable place, a folder that cannot be written, a library that cannot be compiled.
-pub fn install(place: &Place) -> Result<()> {
-    let folder = write_kernelspec(place)?;
+pub fn install(options: &Install) -> Result<()> {
+    let place = &options.place;
+    let folder = write_kernelspec(place, options.force)?;
     println!("kernelspec: {}", folder.display());
     let library = prepare_visibly()?;
     println!("library:    {}", library.master.display());
@@ -140,12 +153,18 @@ pub fn install(place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// Writes the kernelspec; an older one of this name is replaced in one step.
+/// Writes the kernelspec; an older one of ours of this name is replaced in one step, another program's by `force` only.
 ///
 /// # Errors
-/// An unusable place, a folder that cannot be written.
-pub fn write_kernelspec(place: &Place) -> Result<PathBuf> {
+/// An unusable place, a folder that cannot be written, or that is another program's.
+pub fn write_kernelspec(place: &Place, force: bool) -> Result<PathBuf> {
     let folder = place.folder()?;
+    if folder.exists() && !force && !read_kernelspec(&folder).is_some_and(|spec| is_ours(&spec)) {
+        return Err(Error::Tool {
+            what: format!("{} is there and not one of ours", folder.display()),
+            remedy: "Choose another --name, or replace it with --force".to_string(),
+        });
+    }
     let parent = folder.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
     let new = tempfile::Builder::new()
@@ -249,7 +268,7 @@ pub fn uninstall(place: &Place) -> Result<()> {
     };
     let spec = read_kernelspec(&folder)
         .ok_or_else(|| missing(format!("there is no kernelspec in {}", folder.display())))?;
-    if spec.argv.get(1).map(String::as_str) != Some("kernel") || spec.language != "rust" {
+    if !is_ours(&spec) {
         return Err(missing(format!(
             "the kernelspec in {} is not one of ours",
             folder.display()
@@ -259,9 +278,16 @@ pub fn uninstall(place: &Place) -> Result<()> {
     println!("removed {}", folder.display());
     println!(
         "the compiled library stays in {}",
-        workshop::cache_folder().display()
+        folders::cache_folder().display()
     );
     Ok(())
+}
+
+/// Whether a kernelspec was written by [`write_kernelspec`].
+pub fn is_ours(spec: &JupyterKernelspec) -> bool {
+    spec.argv.get(1).map(String::as_str) == Some("kernel")
+        && spec.language == "rust"
+        && spec.display_name.starts_with("Rust (rebit")
 }
 
 /// The kernelspec in a folder, if there is one.
@@ -278,7 +304,7 @@ mod tests {
         let prefix = tempfile::tempdir().unwrap();
         let place = Place::in_prefix(prefix.path(), "rebit-test");
         for _ in 0..2 {
-            let folder = write_kernelspec(&place).unwrap();
+            let folder = write_kernelspec(&place, false).unwrap();
             assert_eq!(
                 folder,
                 prefix.path().join("share/jupyter/kernels/rebit-test")
@@ -307,7 +333,13 @@ mod tests {
         let foreign = r#"{"argv": ["python"], "display_name": "P", "language": "python"}"#;
         fs::write(folder.join("kernel.json"), foreign).unwrap();
         assert!(uninstall(&place).is_err());
-        assert!(folder.exists());
+        assert!(write_kernelspec(&place, false).is_err());
+        assert_eq!(
+            fs::read_to_string(folder.join("kernel.json")).unwrap(),
+            foreign
+        );
+        write_kernelspec(&place, true).unwrap();
+        assert!(is_ours(&read_kernelspec(&folder).unwrap()));
         for name in ["", "../up", "Re bit"] {
             assert!(
                 Place::in_prefix("/nowhere", name).folder().is_err(),

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use rebit_kernel::jupyter::{self, evaluator};
-use rebit_kernel::session::{Options, analyser};
-use rebit_kernel::{doctor, install, notebook, repl, supervisor, workshop};
+use rebit_kernel::session::Options;
+use rebit_kernel::{analyser, doctor, install, notebook, repl, supervisor, workshop};
 
 /// Notebooks of compiled Rust cells, with the rebit library already loaded.
 #[derive(Parser)]
@@ -26,7 +26,7 @@ enum Command {
         connection_file: PathBuf,
     },
     /// Make the kernel known to Jupyter and compile the library
-    Install(install::Place),
+    Install(install::Install),
     /// Remove the kernel from Jupyter
     Uninstall(install::Place),
     /// Run cells in a terminal, or from a pipe
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
             let start = evaluator::start_session(Options::default());
             jupyter::run(&connection_file, start).map(|()| true)
         }
-        Command::Install(place) => install::install(&place).map(|()| true),
+        Command::Install(options) => install::install(&options).map(|()| true),
         Command::Uninstall(place) => install::uninstall(&place).map(|()| true),
         Command::Repl => repl::run(Options::default()),
         Command::Doctor => Ok(doctor::run()),

@@ -1,5 +1,7 @@
 //! Progress bars in the forms a front end can show.
 
+use rebit_wire::escape_html;
+
 use crate::output::{Bundle, Progress};
 
 /// Characters of a bar in plain text.
@@ -17,8 +19,8 @@ pub fn progress(progress: &Progress) -> Bundle {
     let html = format!(
         "<div style=\"font-family:monospace;white-space:pre\">{} <progress {state} \
          style=\"width:20em;vertical-align:middle\"></progress> {}</div>",
-        escape(&progress.label),
-        escape(&figures(progress)),
+        escape_html(&progress.label),
+        escape_html(&figures(progress)),
     );
     bundle(plain, html)
 }
@@ -74,21 +76,6 @@ fn bundle(plain: String, html: String) -> Bundle {
         ("text/plain".to_string(), plain.into()),
         ("text/html".to_string(), html.into()),
     ])
-}
-
-/// Text with the characters that mean something in HTML replaced.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 mod common;
 
 use common::{Bench, folder_of_crate, plain};
+use rebit_kernel::analyser::Analyser;
+use rebit_kernel::language::assist::Assistant;
 use rebit_kernel::output::{Output, StreamName};
-use rebit_kernel::session::analyser::Analyser;
 use rebit_kernel::workshop;
 
 #[test]
@@ -86,13 +87,13 @@ fn values_and_outputs() {
     let mut asked = Vec::new();
     let asked_cell = std::cell::RefCell::new(&mut asked);
     b.session.execute_with_input(
-        "println!(\"EVCXR_INPUT_REQUEST:name?\"); let mut line = String::new(); \
-         std::io::stdin().read_line(&mut line).unwrap(); print!(\"<{}>\", line.trim());",
+        "print!(\"<{}>\", show::input(\"your: name?\")?); print!(\"<{}>\", show::password(\"word?\")?);",
         &mut |output| asked_cell.borrow_mut().push(format!("{output:?}")),
         &|request| Some(format!("{}-{}", request.prompt, request.password)),
     );
     assert!(
-        asked.iter().any(|o| o.contains("<name?-false>")),
+        asked.iter().any(|o| o.contains("<your: name?-false>"))
+            && asked.iter().any(|o| o.contains("<word?-true>")),
         "{asked:?}"
     );
 
@@ -376,5 +377,27 @@ fn the_analyser_completes_and_explains() {
     );
     let help = analyser.inspect(preamble, "twice(3)", 2).unwrap().unwrap();
     assert!(help.text.contains("Doubles"), "{help:?}");
+    assert!(!help.text.contains("ctx"), "{help:?}");
     assert_eq!(analyser.inspect("", "", 0).unwrap(), None);
+    let mut texts = |preamble: &str, code: &str| -> Vec<String> {
+        let found = analyser.complete(preamble, code, code.len()).unwrap();
+        found.items.into_iter().map(|item| item.text).collect()
+    };
+    // What is defined in the same cell, what the library hides, and the crates of its interface.
+    let field = texts("", "struct P { field: u8 }\nlet p = P { field: 1 };\np.fi");
+    assert_eq!(field, ["field"]);
+    let methods = texts("let mut net: Net = todo!();\n", "net.");
+    assert!(
+        methods.iter().any(|m| m.starts_with("predict")),
+        "{methods:?}"
+    );
+    assert!(
+        !methods
+            .iter()
+            .any(|m| m == "inner" || m.starts_with("lock")),
+        "{methods:?}"
+    );
+    assert_eq!(texts("", "use dfdx::prel"), ["prelude"]);
+    let help = analyser.inspect("", "relu(x)", 4).unwrap().unwrap();
+    assert!(help.text.contains("pub fn relu"), "{help:?}");
 }

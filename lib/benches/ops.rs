@@ -7,9 +7,9 @@ use std::hint::black_box;
 use divan::counter::ItemsCount;
 use divan::{Bencher, Divan};
 use rand::Rng as _;
-use rebit::ops::batch_norm2d::{BatchNormKernel, NormShape};
+use rebit::ops::batch_norm2d::{BatchNormKernel, NormInput, NormShape};
 use rebit::ops::bound_quant::{BoundQuant, BoundQuantKernel};
-use rebit::ops::conv2d::{ActQuant, Conv2dKernel, ConvShape};
+use rebit::ops::conv2d::{ActQuant, Conv2dKernel, ConvInput, ConvShape, GradTo};
 use rebit::ops::fake_quant::FakeQuantKernel;
 use rebit::ops::lts_weight::LtsWeightKernel;
 use rebit::ops::masked_grad::{FreezeMask, MaskedGradKernel};
@@ -93,7 +93,13 @@ fn conv2d_forward(bencher: Bencher, Case(_, s): &Case) {
     );
     bencher.counter(ItemsCount::new(s.macs())).bench_local(|| {
         dev()
-            .conv2d_forward(s, &x, QUANTISER, &w, None, black_box(&mut y))
+            .conv2d_forward(
+                s,
+                ConvInput::new(&x, QUANTISER),
+                &w,
+                None,
+                black_box(&mut y),
+            )
             .expect("right sizes")
     });
 }
@@ -109,7 +115,13 @@ fn conv2d_grad_input(bencher: Bencher, Case(_, s): &Case) {
     bencher.counter(ItemsCount::new(s.macs())).bench_local(|| {
         let dx = black_box(&mut dx);
         dev()
-            .conv2d_grad_input(s, &dy, &w, &x, QUANTISER, dx, false)
+            .conv2d_grad_input(
+                s,
+                &dy,
+                &w,
+                ConvInput::new(&x, QUANTISER),
+                GradTo::Overwrite(dx),
+            )
             .expect("right sizes")
     });
 }
@@ -123,7 +135,13 @@ fn conv2d_grad_weight(bencher: Bencher, Case(_, s): &Case) {
     );
     bencher.counter(ItemsCount::new(s.macs())).bench_local(|| {
         dev()
-            .conv2d_grad_weight(s, &x, QUANTISER, &dy, black_box(&mut dw), None)
+            .conv2d_grad_weight(
+                s,
+                ConvInput::new(&x, QUANTISER),
+                &dy,
+                black_box(&mut dw),
+                None,
+            )
             .expect("right sizes")
     });
 }
@@ -145,7 +163,7 @@ fn masked_grad_percent_frozen(bencher: Bencher, percent: u32) {
     bencher.counter(ItemsCount::new(s.macs())).bench_local(|| {
         let dw = black_box(&mut dw);
         dev()
-            .conv2d_grad_weight_masked(&s, &x, QUANTISER, &dy, &mask, dw, None)
+            .conv2d_grad_weight_masked(&s, ConvInput::new(&x, QUANTISER), &dy, &mask, dw, None)
             .expect("right sizes")
     });
 }
@@ -208,12 +226,14 @@ fn batch_norm_relu_train(bencher: Bencher) {
         dev()
             .batch_norm_train(
                 s,
-                &z,
-                &gamma,
-                &beta,
-                1e-5,
-                None,
-                Activation::Relu,
+                NormInput {
+                    z: &z,
+                    gamma: &gamma,
+                    beta: &beta,
+                    eps: 1e-5,
+                    residual: None,
+                    act: Activation::Relu,
+                },
                 y,
                 &mut mean,
                 &mut var,

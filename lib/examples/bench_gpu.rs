@@ -6,8 +6,9 @@
 //!
 //! Two limits: the memory's rate, measured by a copy within the GPU, and the rate of single-precision instructions, from
 //! the number of cores and their clock. The kernels are compiled without fused multiply-adds, so that a product and a sum
-//! are two instructions. Whichever would take longer is a work's limit, and its share is that time by the measured one.
-//! Calls are timed as a network makes them, with what they copy to and from the host.
+//! are two instructions, but convolutions ask for them (`fmaf`), which makes them one. Whichever would take longer is a
+//! work's limit, and its share is that time by the measured one. Calls are timed as a network makes them, with what they
+//! copy to and from the host. Maps of a network fit a large GPU's cache: they may exceed what its memory allows.
 
 use std::time::Instant;
 
@@ -21,11 +22,7 @@ use serde_json::{Value, json};
 mod works;
 
 /// Elements of the copy that measures the memory: four times the largest cache of a GPU.
-const COPIED: usize = if cfg!(feature = "_emu") {
-    1 << 14
-} else {
-    1 << 26
-};
+const COPIED: usize = 1 << 26;
 
 /// One call of a kernel face: what it must move and compute at least.
 pub struct Work {
@@ -34,13 +31,15 @@ pub struct Work {
     bytes: usize,
     /// Products and sums.
     flops: usize,
+    /// Whether a product and its sum are one instruction.
+    fused: bool,
     call: Box<dyn FnMut() -> Result<()>>,
 }
 
 /// What the GPU can do in a second.
 struct Limits {
     bytes: f64,
-    flops: f64,
+    instructions: f64,
 }
 
 fn main() {
@@ -64,34 +63,38 @@ fn main() {
 }
 
 fn measure(found: &gpu::Gpu, wanted: f64) -> Result<Value> {
-    let x = rebit::buffer(&vec![1.0; COPIED])?;
-    let mut y = rebit::buffer(&vec![0.0; COPIED])?;
+    let emulated = found.is_emulated();
+    let copied = if emulated { 1 << 14 } else { COPIED };
+    let x = rebit::buffer(&vec![1.0; copied])?;
+    let mut y = rebit::buffer(&vec![0.0; copied])?;
     let copy = time(wanted, &mut || y.copy_from(&x))?;
     drop((x, y));
     let limits = Limits {
-        bytes: (2 * 4 * COPIED) as f64 / copy,
-        flops: instructions(found)?,
+        bytes: (2 * 4 * copied) as f64 / copy,
+        instructions: instructions(found)?,
     };
     let mut rows = Vec::new();
-    for mut work in works::all(cfg!(feature = "_emu"))? {
+    for mut work in works::all(emulated)? {
         let seconds = time(wanted, &mut work.call)?;
-        rows.push(limits.row(&work, seconds));
+        rows.push(limits.row(&work, seconds, emulated));
     }
     Ok(json!({
         "gpu": found.name,
-        "emulated": cfg!(feature = "_emu"),
+        "emulated": emulated,
         "capability": format!("{}.{}", found.capability.0, found.capability.1),
         "gigabytes_per_second": limits.bytes / 1e9,
-        "gigaflops": limits.flops / 1e9,
+        "gigaflops": limits.instructions / 1e9,
+        "gigaflops_fused": 2.0 * limits.instructions / 1e9,
         "rows": rows,
     }))
 }
 
 impl Limits {
-    fn row(&self, work: &Work, seconds: f64) -> Value {
+    fn row(&self, work: &Work, seconds: f64, emulated: bool) -> Value {
+        let instructions = work.flops as f64 / if work.fused { 2.0 } else { 1.0 };
         let (memory, arithmetic) = (
             work.bytes as f64 / self.bytes,
-            work.flops as f64 / self.flops,
+            instructions / self.instructions,
         );
         let of_memory = memory >= arithmetic;
         json!({
@@ -100,7 +103,7 @@ impl Limits {
             "limit": if of_memory { "memory" } else { "arithmetic" },
             "seconds": seconds,
             // An emulated GPU has a limit only in name.
-            "share_of_limit": (!cfg!(feature = "_emu")).then_some(memory.max(arithmetic) / seconds),
+            "share_of_limit": (!emulated).then_some(memory.max(arithmetic) / seconds),
         })
     }
 }
@@ -125,7 +128,7 @@ fn time(wanted: f64, call: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
 
 /// Single-precision instructions a second: multiprocessors x cores of each x clock.
 fn instructions(found: &gpu::Gpu) -> Result<f64> {
-    if cfg!(feature = "_emu") {
+    if found.is_emulated() {
         // An emulated GPU has no cores to count.
         return Ok(f64::INFINITY);
     }

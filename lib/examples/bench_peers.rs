@@ -22,7 +22,7 @@ use rand::Rng as _;
 use rebit::dev;
 use rebit::dfdx::tensor::AsArray as _;
 use rebit::nn::Param;
-use rebit::ops::conv2d::{Conv2dKernel, ConvShape};
+use rebit::ops::conv2d::{Conv2dKernel, ConvInput, ConvShape, GradTo};
 use rebit::prelude::*;
 use serde_json::{Value, json};
 
@@ -72,7 +72,7 @@ fn main() -> Result<()> {
 fn network(kind: &str) -> Result<Net> {
     let net = resnet20(10, rng(0));
     if kind == "quantised" {
-        net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))))?;
+        net.quantise(|_| Ok(Slots::bits(2)))?;
     }
     Ok(net)
 }
@@ -293,11 +293,17 @@ fn convs(wanted: f64) -> Result<Value> {
         let mut parts = [const { Vec::new() }; 3];
         while parts[0].len() < 6 || begin.elapsed().as_secs_f64() < wanted {
             let start = Instant::now();
-            d.conv2d_forward(&s, &x, None, &w, None, black_box(&mut y))?;
+            d.conv2d_forward(&s, ConvInput::new(&x, None), &w, None, black_box(&mut y))?;
             let forward = start.elapsed().as_secs_f64();
-            d.conv2d_grad_input(&s, &dy, &w, &x, None, black_box(&mut dx), false)?;
+            d.conv2d_grad_input(
+                &s,
+                &dy,
+                &w,
+                ConvInput::new(&x, None),
+                GradTo::Overwrite(black_box(&mut dx)),
+            )?;
             let input = start.elapsed().as_secs_f64();
-            d.conv2d_grad_weight(&s, &x, None, &dy, black_box(&mut dw), None)?;
+            d.conv2d_grad_weight(&s, ConvInput::new(&x, None), &dy, black_box(&mut dw), None)?;
             let weight = start.elapsed().as_secs_f64();
             for (part, t) in parts
                 .iter_mut()

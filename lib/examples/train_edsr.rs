@@ -6,8 +6,8 @@
 //!
 //! The recipe: EDSR x2 with 8 blocks of 32 channels, mean absolute error on grey levels, Adam, batch 8 of 24x24
 //! low-resolution pixels, learning rate rising to 1e-3 over the first 2 % of the run and falling to 0 along half a
-//! cosine, flips and transposes; 31 photographs from Debian packages, measured on the middles of 6 others. The
-//! network is written at each measurement. The last lines train the control without a body: the same head, tail
+//! cosine, flips and transposes; 31 photographs from Debian packages, measured on the middles of 6 others. The run
+//! is kept at each measurement and continues where it was stopped. The last lines train the control without a body: the same head, tail
 //! and long skip, all residual blocks left out.
 
 use std::path::PathBuf;
@@ -47,8 +47,7 @@ fn main() -> Result<()> {
         lr: 1e-3,
         schedule: Schedule::Cosine { warmup: 0.02 },
         eval_every: 250,
-        checkpoint: Some(out.clone()),
-        log: true,
+        checkpoint: Some(out.with_extension("run")),
         ..SrConfig::default()
     };
     let history = train_sr(&net, &patches, &test, &run)?;

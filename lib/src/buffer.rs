@@ -94,7 +94,7 @@ impl HostAccess for Buffer {
 #[cfg(feature = "cuda")]
 mod cuda {
     use super::{Cow, HostAccess, Result, expect};
-    use crate::ops::cuda::{CudaBuffer, driver_error};
+    use crate::ops::cuda::{CudaBuffer, copy_to, driver_error};
     use cudarc::driver::DeviceSlice;
 
     impl HostAccess for CudaBuffer {
@@ -115,8 +115,7 @@ mod cuda {
             if values.is_empty() {
                 return Ok(());
             }
-            let copy = self.device().htod_sync_copy_into(values, &mut **self);
-            copy.map_err(driver_error)
+            copy_to(&self.device(), values, &mut **self)
         }
 
         fn copy_from(&mut self, other: &Self) -> Result<()> {

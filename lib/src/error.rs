@@ -71,6 +71,19 @@ impl Error {
         }
     }
 
+    /// The same error, with the layer in which it came up.
+    pub(crate) fn in_layer(self, layer: &str) -> Self {
+        match self {
+            Error::Invalid { what, why } => Error::invalid(format!("layer {layer}: {what}"), why),
+            Error::Shape {
+                op,
+                expected,
+                found,
+            } => Error::shape(op, format!("{layer}: {expected}"), found),
+            other => other,
+        }
+    }
+
     /// An input/output error that names its file.
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Error::Io {

@@ -2,26 +2,37 @@
 
 pub use dfdx::prelude::*;
 
-pub use crate::data::{self, Augment, Batches, Dataset, Normalize};
+pub use crate::data::{self, Augment, Batches, Dataset, FloatImages, Normalize};
 pub use crate::error::{Error, Result};
 pub use crate::nn::{
-    Conv, Mode, Net, NetBuilder, QuantSpec, UniformWeight, pretrained_resnet20, resnet20,
+    Activations, BackwardPass, Conv, Extent, ForwardPass, Layer, Mode, Net, NetBuilder, NodeId,
+    Param, ParamId, Place, Quantise, QuantiseGrad, Quantiser, Role, Slots, Uniform, Wants,
+    pretrained_resnet20, resnet20,
 };
+pub use crate::ops::affine_quant::{affine_quant, try_affine_quant};
+pub use crate::ops::avg_pool::{avg_pool2d, try_avg_pool2d};
 pub use crate::ops::batch_norm2d::{BatchNormState, batch_norm2d, try_batch_norm2d};
 pub use crate::ops::bound_quant::{
     BoundQuant, bound_quant, symmetric_quant, try_bound_quant, try_symmetric_quant,
 };
 pub use crate::ops::conv2d::{Conv2dOptions, conv2d, try_conv2d};
 pub use crate::ops::cross_entropy::{cross_entropy, try_cross_entropy};
+pub use crate::ops::elementwise::{
+    leaky_relu, product, sigmoid, tanh, try_leaky_relu, try_product, try_sigmoid, try_tanh,
+};
 pub use crate::ops::fake_quant::{
     Bounds, FakeQuant, fake_quant, quantise_weight, try_fake_quant, try_quantise_weight,
 };
+pub use crate::ops::host::{host_op, try_host_op};
 pub use crate::ops::linear::{linear, try_linear};
 pub use crate::ops::lts_weight::{LtsState, LtsStep, lts_weight, try_lts_weight};
 pub use crate::ops::matmul::{matmul, try_matmul};
+pub use crate::ops::moments::{moments, try_moments};
 pub use crate::ops::pixel_shuffle::{pixel_shuffle, try_pixel_shuffle};
 pub use crate::ops::pool::{global_avg_pool, max_pool2d, try_global_avg_pool, try_max_pool2d};
 pub use crate::ops::relu::{Activation, relu, relu6, try_relu, try_relu6};
+pub use crate::ops::sample::{Border, Sampling, sample, try_sample};
+pub use crate::ops::upsample::{Upsample, try_upsample, upsample};
 pub use crate::papers;
 pub use crate::plot::{self, Figure, LiveFigure};
 pub use crate::quant::{self, Quantised, Range};
@@ -31,7 +42,7 @@ pub use crate::show::{
 };
 pub use crate::tensors::*;
 pub use crate::train::{
-    History, Observer, Schedule, Step, TrainConfig, accuracy, train, train_with, try_accuracy,
-    try_train,
+    Adam, Groups, History, Leaf, Loss, Observer, Optimiser, Schedule, Sgd, Step, Task, TrainConfig,
+    Trainer, accuracy, train, train_with, try_accuracy, try_train,
 };
 pub use crate::{claim, finding};

@@ -1,9 +1,10 @@
 //! A few training steps of whole networks, LTS and DDTB, on the device of this build against those on the CPU.
 //!
 //! `Dev` is one device a build, so two builds take part: that for the CPU writes what it computed to
-//! `$REBIT_CPU_RESULTS`, that for a GPU reads it there (`tests/cuda/run` runs both). With the feature `_emu` the GPU is
-//! emulated, in three orders of its threads: they must give the same bits, launch no kernel but the library's, and
-//! free every buffer. One test, for the count of buffers is the process's.
+//! `$REBIT_CPU_RESULTS`, that for a GPU reads it there (`tests/cuda/run` runs both) and writes its own to
+//! `$REBIT_GPU_RESULTS`. With the feature `_emu` the GPU is emulated, in three orders of its threads: they must give the
+//! same bits, launch no kernel but the library's, and free every buffer. One test, for the count of buffers is the
+//! process's.
 
 use std::path::PathBuf;
 
@@ -23,7 +24,7 @@ const TOLERANCE: f32 = 1e-3;
 
 #[test]
 fn networks_learn_the_same_on_every_device() -> Result<()> {
-    let file = std::env::var_os("REBIT_CPU_RESULTS").map(PathBuf::from);
+    let file = named("REBIT_CPU_RESULTS");
     if cfg!(feature = "cuda") {
         let Some(file) = file else {
             eprintln!("not compared with the CPU: REBIT_CPU_RESULTS names no file");
@@ -37,15 +38,28 @@ fn networks_learn_the_same_on_every_device() -> Result<()> {
     let results = compute()?;
     assert_learning(&results);
     if let Some(file) = file {
-        let text = serde_json::to_string(&results).expect("numbers");
-        std::fs::write(file, text).expect("a file that can be written");
+        write(&results, file);
     }
     Ok(())
 }
 
+/// The file that an environment variable names.
+fn named(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from)
+}
+
+fn write(results: &Results, file: PathBuf) {
+    let text = serde_json::to_string(results).expect("numbers");
+    std::fs::write(file, text).expect("a file that can be written");
+}
+
 #[cfg(not(feature = "_emu"))]
 fn on_a_gpu(expected: &Results) -> Result<()> {
-    assert_same("on the GPU", &compute()?, expected);
+    let found = compute()?;
+    if let Some(file) = named("REBIT_GPU_RESULTS") {
+        write(&found, file);
+    }
+    assert_same("on the GPU", &found, expected);
     Ok(())
 }
 
@@ -69,6 +83,7 @@ fn on_a_gpu(expected: &Results) -> Result<()> {
         let first = first.get_or_insert_with(|| found.clone());
         assert_eq!(bits(&found), bits(first), "{order:?} against Ascending");
         device.empty_cache();
+        rebit::gpu::free_scratch();
         assert_eq!(live_allocations(), before, "buffers left over, {order:?}");
     }
     assert_eq!(foreign_launches(), 0, "networks need no kernel of dfdx's");

@@ -54,11 +54,11 @@ impl Observer for Waiting {
         self.0.after_epoch(record, net)
     }
 
-    fn save(&self) -> Vec<(String, Vec<f32>)> {
+    fn save(&self) -> Result<Vec<u8>> {
         self.0.save()
     }
 
-    fn restore(&mut self, state: &std::collections::HashMap<String, Vec<f32>>) -> Result<()> {
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
         self.0.restore(state)
     }
 }

@@ -21,16 +21,20 @@ using Handle = void *;
 
 std::recursive_mutex one_at_a_time;
 using Lock = std::lock_guard<std::recursive_mutex>;
-unsigned long long launched, foreign;
+unsigned long long launched, foreign, waited, allocated;
 int devices = 1;
 int version = 12000;
 int capability = 7;
+// A GPU reports what a kernel did wrong to whoever waits for it next, and from then on to everybody.
+bool late = false;
+Result fault = OK;
 // Each host thread chooses its own order and is told its own mistakes.
 thread_local emulator::Order order;
 thread_local std::string mistake;
 
 Result copy(Pointer to, const void *from, size_t bytes, bool to_device, bool from_device) {
     Lock lock(one_at_a_time);
+    if (fault != OK) return fault;
     if (bytes == 0) return OK;
     if (to_device && !emulator::holds(to, bytes)) {
         mistake = "a copy of " + std::to_string(bytes) + " bytes to the device leaves its buffer";
@@ -43,6 +47,8 @@ Result copy(Pointer to, const void *from, size_t bytes, bool to_device, bool fro
     memmove((void *)to, from, bytes);
     return OK;
 }
+
+void count_wait() { Lock lock(one_at_a_time); waited++; }
 
 Result fill(Pointer at, unsigned char value, size_t bytes) {
     Lock lock(one_at_a_time);
@@ -62,7 +68,14 @@ size_t cuda_emulator_mistake(char *text, size_t room) {
     mistake.clear();
     return length;
 }
+void cuda_emulator_late(bool wanted) {
+    Lock lock(one_at_a_time);
+    late = wanted;
+    fault = OK;
+}
 unsigned long long cuda_emulator_launches() { Lock lock(one_at_a_time); return launched; }
+unsigned long long cuda_emulator_waited() { Lock lock(one_at_a_time); return waited; }
+unsigned long long cuda_emulator_allocated() { Lock lock(one_at_a_time); return allocated; }
 unsigned long long cuda_emulator_foreign() { Lock lock(one_at_a_time); return foreign; }
 size_t cuda_emulator_allocations() { Lock lock(one_at_a_time); return emulator::live_allocations(); }
 size_t cuda_emulator_spoilt() { Lock lock(one_at_a_time); return emulator::spoilt; }
@@ -120,11 +133,12 @@ Result cuEventRecord(Handle, Handle) { return OK; }
 Result cuEventDestroy_v2(Handle) { return OK; }
 Result cuStreamCreate(Handle *s, unsigned) { *s = (Handle)0x3000; return OK; }
 Result cuStreamDestroy_v2(Handle) { return OK; }
-Result cuStreamSynchronize(Handle) { return OK; }
+Result cuStreamSynchronize(Handle) { Lock lock(one_at_a_time); waited++; return fault; }
 Result cuStreamWaitEvent(Handle, Handle, unsigned) { return OK; }
 
 Result cuMemAlloc_v2(Pointer *at, size_t bytes) {
     Lock lock(one_at_a_time);
+    allocated += bytes > 0;
     *at = bytes ? emulator::allocate(bytes) : 0;
     return !bytes ? INVALID_VALUE : *at ? OK : OUT_OF_MEMORY;
 }
@@ -137,10 +151,13 @@ Result cuMemFree_v2(Pointer at) {
     return !at || emulator::release(at) ? OK : INVALID_VALUE;
 }
 Result cuMemFreeAsync(Pointer at, Handle) { return cuMemFree_v2(at); }
+Result cuDeviceGetDefaultMemPool(Handle *pool, int) { *pool = (Handle)0x7000; return OK; }
+Result cuMemPoolSetAttribute(Handle, int, void *) { return OK; }
 Result cuMemGetInfo_v2(size_t *free, size_t *total) { *free = *total = emulator::limit; return OK; }
-Result cuMemcpyHtoD_v2(Pointer to, const void *from, size_t n) { return copy(to, from, n, true, false); }
+// Whoever copies without a stream waits for the copy.
+Result cuMemcpyHtoD_v2(Pointer to, const void *from, size_t n) { count_wait(); return copy(to, from, n, true, false); }
 Result cuMemcpyHtoDAsync_v2(Pointer to, const void *from, size_t n, Handle) { return copy(to, from, n, true, false); }
-Result cuMemcpyDtoH_v2(void *to, Pointer from, size_t n) { return copy((Pointer)to, (void *)from, n, false, true); }
+Result cuMemcpyDtoH_v2(void *to, Pointer from, size_t n) { count_wait(); return copy((Pointer)to, (void *)from, n, false, true); }
 Result cuMemcpyDtoHAsync_v2(void *to, Pointer from, size_t n, Handle) { return copy((Pointer)to, (void *)from, n, false, true); }
 Result cuMemcpyDtoD_v2(Pointer to, Pointer from, size_t n) { return copy(to, (void *)from, n, true, true); }
 Result cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t n, Handle) { return copy(to, (void *)from, n, true, true); }
@@ -166,6 +183,9 @@ Result cuLaunchKernel(Handle function, unsigned bx, unsigned by, unsigned bz, un
     std::string wrong = emulator::launch(kernel, {bx, by, bz}, {tx, ty, tz}, shared_bytes, arguments, order);
     if (wrong.empty()) return OK;
     mistake = wrong;
-    return wrong.find("out of bounds") != std::string::npos ? ILLEGAL_ADDRESS : LAUNCH_FAILED;
+    Result kind = wrong.find("out of bounds") != std::string::npos ? ILLEGAL_ADDRESS : LAUNCH_FAILED;
+    if (!late) return kind;
+    fault = kind;
+    return OK;
 }
 } // extern "C"

@@ -38,8 +38,8 @@ class Answer:
 
 
 class Kernel:
-    def __init__(self, env=None, name="rebit"):
-        self.manager = KernelManager(kernel_name=name)
+    def __init__(self, env=None, name="rebit", **settings):
+        self.manager = KernelManager(kernel_name=name, **settings)
         self.closed = False
         self.manager.start_kernel(env={**os.environ, **(env or {})})
         self.client = self.manager.client()

@@ -310,6 +310,22 @@ fn missing_tools_are_named_with_the_remedy() {
 
 #[test]
 fn ctrl_c_ends_the_cell_and_the_run_and_keeps_what_was_done() {
+    signal_ends_the_run("INT");
+}
+
+#[test]
+fn a_request_to_end_keeps_what_was_done() {
+    signal_ends_the_run("TERM");
+}
+
+#[test]
+fn a_terminal_that_is_closed_keeps_what_was_done() {
+    signal_ends_the_run("HUP");
+}
+
+/// The executed notebook holds the cells before the signal; the notebook is a link to a file of a mode of its own.
+fn signal_ends_the_run(signal: &str) {
+    use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("long.ipynb");
     write_notebook(
@@ -320,6 +336,9 @@ fn ctrl_c_ends_the_cell_and_the_run_and_keeps_what_was_done() {
             "3",
         ],
     );
+    std::fs::rename(&path, folder.path().join("file")).unwrap();
+    std::os::unix::fs::symlink("file", &path).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
     let child = Command::new(rebit())
         .args(["run", "long.ipynb", "--in-place", "--report", "r.json"])
         .current_dir(folder.path())
@@ -336,12 +355,15 @@ fn ctrl_c_ends_the_cell_and_the_run_and_keeps_what_was_done() {
     }
     assert!(begun.exists(), "the second cell did not begin");
     let interrupted = Command::new("kill")
-        .args(["-INT", "--", &format!("-{}", child.id())])
+        .args([&format!("-{signal}"), "--", &format!("-{}", child.id())])
         .status()
         .unwrap();
     assert!(interrupted.success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(path.is_symlink());
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
     let notebook = json_file(&path);
     assert_eq!(
         notebook["cells"][0]["outputs"][0]["data"]["text/plain"],
@@ -353,4 +375,24 @@ fn ctrl_c_ends_the_cell_and_the_run_and_keeps_what_was_done() {
         json_file(&folder.path().join("r.json"))["cells"][2]["status"],
         "not run"
     );
+}
+
+#[test]
+fn escape_sequences_of_a_notebook_do_not_reach_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = "a\u{1b}]0;title\u{7}.ipynb";
+    write_notebook(
+        &folder.path().join(name),
+        &[
+            "claim!(\"\u{1b}]52;c;Zm9v\u{7}is a claim\", true, paper: \"\u{9b}2J\", ours: 1);",
+            "for _ in show::progress(0..2).label(\"\u{1b}[2J\") {}",
+            "let \u{1b}]0;title\u{7} = 1;",
+        ],
+    );
+    let output = run(folder.path(), &[name]);
+    let all = [&output.stdout[..], &output.stderr].concat();
+    let said = String::from_utf8_lossy(&all);
+    assert!(said.contains("is a claim"), "{said}");
+    let control = |c: &char| c.is_control() && *c != '\n' && *c != '\t';
+    assert_eq!(said.chars().find(control), None, "{said:?}");
 }

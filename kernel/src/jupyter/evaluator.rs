@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
+use crate::analyser::Analyser;
 use crate::error::Result;
+use crate::language::assist::Answers;
 use crate::output::{Output, Reply};
-use crate::session::analyser::{Analyser, Completions, Help};
 use crate::session::{Options, Reader, Session};
 use crate::workshop;
 
@@ -14,20 +15,12 @@ use crate::workshop;
 pub trait Evaluator {
     /// Runs a cell; `sink` gets what it says while it runs, `reader` answers its questions.
     fn execute(&mut self, code: &str, sink: &mut dyn FnMut(Output), reader: Reader<'_>) -> Reply;
+    /// The number by which messages call the next cell.
+    fn number_next(&mut self, _number: usize) {}
     /// The variables with their types.
     fn variables(&self) -> Vec<(String, String)>;
-    /// The session so far, as source text for an [`Assistant`].
+    /// The session so far, as source text for an [`Assistant`](crate::language::assist::Assistant).
     fn preamble(&self) -> String;
-}
-
-/// Answers questions about code, also while a cell runs.
-pub trait Assistant: Send {
-    /// Whether it can answer at once.
-    fn ready(&self) -> bool;
-    /// Completions at a byte of the cell.
-    fn complete(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Completions>;
-    /// Help for the name at a byte of the cell.
-    fn inspect(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Option<Help>>;
 }
 
 /// Interrupts the running cell; does nothing while none runs.
@@ -42,12 +35,9 @@ pub struct Started {
     pub evaluator: Box<dyn Evaluator>,
     /// Interrupts them.
     pub interrupt: Interrupt,
-    /// Starts the assistant, when somebody first asks for one.
-    pub assistant: StartAssistant,
+    /// Completion and help.
+    pub answers: Answers,
 }
-
-/// Starts an assistant in the background.
-pub type StartAssistant = Box<dyn Fn() -> Result<Box<dyn Assistant>> + Send>;
 
 /// Starts an evaluator on the thread that will own it.
 pub type Start = Box<dyn FnOnce(IdleSink) -> Result<Started> + Send>;
@@ -55,6 +45,10 @@ pub type Start = Box<dyn FnOnce(IdleSink) -> Result<Started> + Send>;
 impl Evaluator for Session {
     fn execute(&mut self, code: &str, sink: &mut dyn FnMut(Output), reader: Reader<'_>) -> Reply {
         self.execute_with_input(code, sink, reader)
+    }
+
+    fn number_next(&mut self, number: usize) {
+        Session::number_next(self, number);
     }
 
     fn variables(&self) -> Vec<(String, String)> {
@@ -66,33 +60,23 @@ impl Evaluator for Session {
     }
 }
 
-impl Assistant for Analyser {
-    fn ready(&self) -> bool {
-        Analyser::ready(self)
-    }
-
-    fn complete(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Completions> {
-        Analyser::complete(self, preamble, code, cursor)
-    }
-
-    fn inspect(&mut self, preamble: &str, code: &str, cursor: usize) -> Result<Option<Help>> {
-        Analyser::inspect(self, preamble, code, cursor)
-    }
-}
-
 /// Starts a real session on the prepared library.
 pub fn start_session(options: Options) -> Start {
     Box::new(move |idle_sink| {
         let library = workshop::prepare(&mut |step| {
             log::info!("compiling {} ({} of {})", step.name, step.done, step.total);
         })?;
+        let of_analyser = library.clone();
+        let answers = Answers::new(Box::new(move || {
+            Ok(Box::new(Analyser::start(&of_analyser)?))
+        }));
         let mut session = Session::start(&library, options)?;
         session.on_idle_output(idle_sink);
         let handle = session.interrupt_handle();
         Ok(Started {
             evaluator: Box::new(session),
             interrupt: Arc::new(move || handle.interrupt()),
-            assistant: Box::new(move || Ok(Box::new(Analyser::start(&library)?))),
+            answers,
         })
     })
 }

@@ -11,12 +11,14 @@ use jupyter_protocol::messaging::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::commands::{self, Answer};
 use super::evaluator::{Evaluator, Start};
-use super::kernel::{Kernel, Known, locked};
+use super::kernel::Kernel;
 use super::say::{Voice, map, media};
 use super::wire::child_of;
 use crate::error::Error;
+use crate::language::commands::{self, Answer};
+use crate::language::known::Known;
+use crate::locked;
 use crate::output::{Bundle, Failure, Output, Reply};
 use crate::session::InputRequest;
 
@@ -51,7 +53,7 @@ impl Executor {
             Ok(started) => {
                 // This thread alone sets it, once.
                 let _ = executor.kernel.interrupt.set(started.interrupt);
-                *locked(&executor.kernel.assistant) = Some(started.assistant);
+                *locked(&executor.kernel.answers) = started.answers;
                 started.evaluator
             }
             Err(error) => {
@@ -137,7 +139,7 @@ impl Executor {
         let mut voice = Voice::new(iopub.clone(), cell.clone(), self.count);
         let (reply, page) = self.evaluate(evaluator, &cell, request, &mut voice);
         let (expressions, value) = match &reply {
-            Reply::Ok { value } => (self.expressions(evaluator, request), value.clone()),
+            Reply::Ok { value } => (self.expressions(evaluator, request), value.as_ref()),
             Reply::Error(failure) => {
                 if !request.silent {
                     voice.fail(failure);
@@ -146,7 +148,7 @@ impl Executor {
             }
         };
         if store {
-            let plain = value.and_then(|v| Some(v.get("text/plain")?.as_str()?.to_string()));
+            let plain = value.and_then(|v| v.get("text/plain")?.as_str());
             locked(&self.kernel.history).add(self.count.value(), &request.code, plain);
         }
         self.remember(evaluator);
@@ -176,7 +178,8 @@ impl Executor {
         if request.code.trim().is_empty() {
             return (Reply::Ok { value: None }, Vec::new());
         }
-        match commands::answer(&request.code, &locked(&self.kernel.known)) {
+        let known = locked(&self.kernel.known).clone();
+        match commands::answer(&request.code, &known, &self.kernel.answers) {
             Some(Answer::Page(data)) => {
                 let page = Payload::Page {
                     data: media(data),
@@ -198,6 +201,7 @@ impl Executor {
                 voice.say(output);
             }
         };
+        evaluator.number_next(self.count.value());
         (
             evaluator.execute(&request.code, &mut sink, &reader),
             Vec::new(),

@@ -3,14 +3,21 @@
 //! The file is one JSON object a line, appended to under a lock, so that kernels which run side by side
 //! share it; a half-written last line (a killed kernel) is skipped when reading.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 
 use jupyter_protocol::messaging::{HistoryEntry, HistoryReply, HistoryRequest};
+use regex::Regex;
+
+use crate::files;
 
 /// Files over this many bytes are cut to their younger half when a session starts.
 const LARGEST_FILE: u64 = 16 << 20;
+
+/// Longer values are kept by their beginning.
+const LONGEST_OUTPUT: usize = 64 << 10;
 
 /// One cell that was run, or (line 0) the start of a session.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -28,19 +35,6 @@ pub struct History {
     file: Option<File>,
     session: usize,
     lines: Vec<Line>,
-}
-
-/// Where the history is kept: `REBIT_HISTORY`, else `$XDG_DATA_HOME/rebit/history.jsonl`, else the same
-/// under `~/.local/share`.
-pub fn default_file() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(file) = set("REBIT_HISTORY") {
-        return Some(PathBuf::from(file));
-    }
-    let data = set("XDG_DATA_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(set("HOME")?).join(".local/share")))?;
-    Some(data.join("rebit/history.jsonl"))
 }
 
 impl History {
@@ -61,7 +55,9 @@ impl History {
     }
 
     /// Remembers a cell and the text of its value.
-    pub fn add(&mut self, line: usize, input: &str, output: Option<String>) {
+    pub fn add(&mut self, line: usize, input: &str, output: Option<&str>) {
+        let output =
+            output.map(|text| text[..text.floor_char_boundary(LONGEST_OUTPUT)].to_string());
         let entry = Line {
             session: self.session,
             line,
@@ -133,11 +129,14 @@ impl History {
     }
 
     fn search(&self, pattern: &str, unique: bool, n: i32) -> Vec<&Line> {
+        let Some(pattern) = glob(pattern) else {
+            return Vec::new();
+        };
         let mut seen = std::collections::HashSet::new();
         let mut found: Vec<_> = self
             .cells()
             .rev()
-            .filter(|line| glob(pattern, &line.input))
+            .filter(|line| pattern.is_match(&line.input))
             .filter(|line| !unique || seen.insert(line.input.as_str()))
             .take(n.max(0) as usize)
             .collect();
@@ -147,14 +146,7 @@ impl History {
 }
 
 fn open_session(path: &Path) -> std::io::Result<History> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(path)?;
+    let mut file = private_file(path)?;
     file.lock()?;
     if file.metadata()?.len() > LARGEST_FILE {
         halve(path)?;
@@ -191,6 +183,24 @@ fn append(file: &mut File, line: &Line) -> std::io::Result<()> {
     written
 }
 
+/// Opens (or makes) a file that only its owner can read: cells hold passwords now and then.
+pub fn private_file(path: &Path) -> std::io::Result<File> {
+    if let Some(folder) = path.parent() {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(folder)?;
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
 /// One write call a line; it starts with a line break in case the last writer was killed in the middle.
 fn write_line(file: &mut File, line: &Line) -> std::io::Result<()> {
     let json = serde_json::to_string(line)?;
@@ -204,39 +214,16 @@ fn halve(path: &Path) -> std::io::Result<()> {
         .iter()
         .position(|&b| b == b'\n')
         .map_or(text.len(), |i| middle + i);
-    let new = path.with_extension("jsonl.new");
-    std::fs::write(&new, &text[cut..])?;
-    std::fs::rename(&new, path)
+    files::write_private(path, &text[cut..]).map_err(std::io::Error::other)
 }
 
-/// Whether `text` matches a pattern of `*` (anything) and `?` (one character), from end to end.
-fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t) = (0, 0);
-    // Where to go back to: after the last star, and the text position it covers up to.
-    let mut star = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p + 1, t));
-                p += 1;
-            }
-            Some(&c) if c == '?' || c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((after, covered)) => {
-                    p = after;
-                    t = covered + 1;
-                    star = Some((after, covered + 1));
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|&c| c == '*')
+/// A pattern of `*` (anything) and `?` (one character), from end to end.
+fn glob(pattern: &str) -> Option<Regex> {
+    let pattern = regex::escape(pattern)
+        .replace(r"\*", ".*")
+        .replace(r"\?", ".");
+    // Only a pattern of megabytes is refused.
+    Regex::new(&format!("(?s)^{pattern}$")).ok()
 }
 
 #[cfg(test)]
@@ -253,7 +240,7 @@ mod tests {
         let file = folder.path().join("deep/history.jsonl");
         let mut first = History::open(Some(&file));
         first.add(1, "let a = 1;", None);
-        first.add(2, "a\n+ 1", Some("2".into()));
+        first.add(2, "a\n+ 1", Some("2"));
         drop(first);
         // A kernel was killed while it wrote.
         let mut broken = OpenOptions::new().append(true).open(&file).unwrap();
@@ -266,7 +253,9 @@ mod tests {
         assert_eq!(inputs(second.range(0, 1, 2)), ["let b = 2;"]);
         assert_eq!(inputs(second.range(-1, 2, 99)), ["a\n+ 1"]);
         assert_eq!(inputs(second.range(1, 1, 2)), ["let a = 1;"]);
+        std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
         let third = History::open(Some(&file));
+        assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
         assert_eq!(third.session, 3);
         assert_eq!(third.cells().count(), 3);
     }
@@ -281,13 +270,15 @@ mod tests {
         assert_eq!(inputs(history.search("a*", true, 99)), ["a1", "a2"]);
         assert_eq!(inputs(history.search("a?", false, 2)), ["a1", "a2"]);
         assert!(history.search("2", false, 99).is_empty());
-        assert!(glob("*1*\n*", "x1y\nz") && !glob("?", "") && glob("**", ""));
+        let matches = |pattern, text| glob(pattern).unwrap().is_match(text);
+        assert!(matches("*1*\n*", "x1y\nz") && !matches("?", "") && matches("**", ""));
+        assert!(matches("fn f() {?[*", "fn f() {é[0]") && !matches("a.", "ab"));
     }
 
     #[test]
     fn answers_carry_outputs_when_asked() {
         let mut history = History::open(None);
-        history.add(1, "1 + 1", Some("2".into()));
+        history.add(1, "1 + 1", Some("2"));
         let tail = |output| HistoryRequest::Tail {
             n: 5,
             output,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use jupyter_protocol::messaging::{
     HelpLink, JupyterMessage, JupyterMessageContent, KernelInfoReply, LanguageInfo, ReplyStatus,
@@ -11,11 +11,14 @@ use jupyter_protocol::messaging::{
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::evaluator::{Interrupt, StartAssistant};
+use super::evaluator::Interrupt;
 use super::history::History;
 use super::iopub::IoPub;
 use super::stdin::Prompt;
 use super::wire::PROTOCOL;
+use crate::language::assist::Answers;
+use crate::language::known::Known;
+use crate::locked;
 
 /// State shared by all channels.
 pub struct Kernel {
@@ -29,22 +32,13 @@ pub struct Kernel {
     pub known: Mutex<Known>,
     /// Interrupts the running cell; absent while the session starts.
     pub interrupt: OnceLock<Interrupt>,
-    /// Starts the assistant; absent while the session starts.
-    pub assistant: Mutex<Option<StartAssistant>>,
+    /// Completion and help; without an analyser while the session starts.
+    pub answers: Mutex<Answers>,
     /// The ports, for `connect_request`.
     pub ports: Value,
     cells: Cells,
     ending: AtomicBool,
     end: Notify,
-}
-
-/// What is known about the session between two cells.
-#[derive(Clone, Debug, Default)]
-pub struct Known {
-    /// Variables with their types.
-    pub variables: Vec<(String, String)>,
-    /// The session as source text.
-    pub preamble: String,
 }
 
 /// Requests that wait for their turn.
@@ -62,11 +56,6 @@ struct Current {
     running: bool,
 }
 
-/// The value inside a lock; a panic elsewhere never spoils it, since every change is a single step.
-pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Kernel {
     /// A kernel in which nothing runs yet.
     pub fn new(iopub: IoPub, prompt: Prompt, history: History, ports: Value) -> Kernel {
@@ -76,7 +65,7 @@ impl Kernel {
             history: Mutex::new(history),
             known: Mutex::default(),
             interrupt: OnceLock::new(),
-            assistant: Mutex::default(),
+            answers: Mutex::default(),
             ports,
             cells: Cells::default(),
             ending: AtomicBool::new(false),
@@ -218,13 +207,14 @@ impl Kernel {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::Wire;
     use super::*;
 
     #[test]
     fn kernel_info_is_typed_and_extended() {
         let (outgoing, _) = tokio::sync::mpsc::unbounded_channel();
         let kernel = Kernel::new(
-            IoPub::default(),
+            IoPub::new(Arc::new(Wire::new("", String::new()))),
             Prompt::new(outgoing),
             History::open(None),
             json!({}),

@@ -2,60 +2,60 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | [`wire`] | messages in and out, with every doubt checked |
+//! | [`transport`] | ZeroMQ's sockets, with bounds on all that a peer can make them hold |
+//! | [`wire`], [`signature`] | messages in and out, with every doubt checked |
 //! | [`iopub`], [`say`] | what cells say, queued, merged and published |
 //! | [`shell`] | requests, sent where they are answered; also serves the control channel |
-//! | [`stdin`], [`heartbeat`] | the two small channels |
+//! | [`stdin`] | answers to a cell's questions |
 //! | [`kernel`] | what the channels share |
 //! | [`evaluator`], [`execute`] | the session's thread: the queue of cells |
-//! | [`assist`], [`known`], [`index`], [`place`] | completion and help |
-//! | [`commands`], [`history`], [`is_complete`] | what their names say |
+//! | [`assist`] | completion and help, by [`crate::language`] |
+//! | [`history`] | what was run |
 //!
 //! The sockets are bound before anything else, so the kernel answers within milliseconds of its start
 //! while the session warms up behind it.
 
 pub mod assist;
-pub mod commands;
 pub mod evaluator;
 pub mod execute;
-pub mod heartbeat;
 pub mod history;
-pub mod index;
 pub mod iopub;
-pub mod is_complete;
 pub mod kernel;
-pub mod known;
-pub mod place;
 pub mod queue;
 pub mod say;
 pub mod shell;
+pub mod signature;
 pub mod stdin;
+pub mod transport;
 pub mod wire;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jupyter_zmq_client::{
-    ConnectionInfo, RuntimeError, create_kernel_control_connection,
-    create_kernel_heartbeat_connection, create_kernel_iopub_xpub_connection,
-    create_kernel_shell_connection, create_kernel_stdin_connection,
-};
+use jupyter_protocol::ConnectionInfo;
 use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::error::{Error, Result};
+use crate::terminal::harmless;
 use evaluator::Start;
 use history::History;
 use iopub::IoPub;
 use kernel::Kernel;
 use shell::Shell;
 use stdin::Prompt;
+use transport::{Echo, Listener, Router, Unfinished};
+use wire::{Ear, Wire};
 
+/// Room for parsers, which recurse; it is reserved and not used.
+const STACK: usize = 64 << 20;
 /// How long the session may take to clean up when the kernel ends.
 const GOODBYE: Duration = Duration::from_millis(1500);
-/// How long the last messages get to leave; the sockets have no way to say that they are empty.
-const LINGER: Duration = Duration::from_millis(80);
+/// How long the last messages get to leave.
+const LINGER: Duration = Duration::from_millis(500);
+/// How long a message that has left our hands takes through the system's.
+const TRANSIT: Duration = Duration::from_millis(20);
 
 /// Serves the front end that wrote `connection_file`, until it asks the kernel to end.
 ///
@@ -77,6 +77,8 @@ pub fn run(connection_file: &Path, start: Start) -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        // Cells are parsed on them, by recursion.
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
         .map_err(|e| Error::Session(format!("no threads: {e}")))?;
@@ -86,39 +88,50 @@ pub fn run(connection_file: &Path, start: Start) -> Result<()> {
 }
 
 async fn serve(connection: ConnectionInfo, start: Start) -> Result<()> {
-    let id = uuid::Uuid::new_v4().to_string();
-    let network = |e: RuntimeError| Error::Tool {
-        what: format!("the address {} cannot be used: {e}", connection.ip),
-        remedy: "Restart the kernel: its front end will choose other ports".to_string(),
+    let wire = Arc::new(Wire::new(&connection.key, uuid::Uuid::new_v4().to_string()));
+    let bind = |url: String| async move {
+        Listener::bind(&url).await.map_err(|e| Error::Tool {
+            what: format!("the address {url} cannot be used: {e}"),
+            remedy: "Restart the kernel: its front end will choose other ports".to_string(),
+        })
     };
-    let heartbeat = create_kernel_heartbeat_connection(&connection)
-        .await
-        .map_err(network)?;
-    let iopub_socket = create_kernel_iopub_xpub_connection(&connection, &id)
-        .await
-        .map_err(network)?;
-    let stdin_socket = create_kernel_stdin_connection(&connection, &id)
-        .await
-        .map_err(network)?;
-    let control_socket = create_kernel_control_connection(&connection, &id)
-        .await
-        .map_err(network)?;
-    let shell_socket = create_kernel_shell_connection(&connection, &id)
-        .await
-        .map_err(network)?;
+    let unfinished = Arc::new(Unfinished::default());
+    let heartbeat = bind(connection.hb_url()).await?;
+    tokio::spawn(transport::serve(
+        heartbeat,
+        Arc::new(Echo),
+        unfinished.clone(),
+    ));
 
-    let iopub = IoPub::default();
-    tokio::spawn(heartbeat::run(heartbeat));
-    tokio::spawn(iopub.clone().run(iopub_socket));
+    let iopub = IoPub::new(wire.clone());
+    let publisher = Arc::new(iopub::port(wire.clone()));
+    let listener = bind(connection.iopub_url()).await?;
+    tokio::spawn(transport::serve(
+        listener,
+        publisher.clone(),
+        unfinished.clone(),
+    ));
+    tokio::spawn(iopub.clone().run(wire.clone(), publisher.clone()));
 
-    let (stdin_out, stdin_in) = stdin_socket.split();
-    let (asks, asked) = unbounded_channel();
-    tokio::spawn(shell::send_replies("stdin", stdin_out, asked));
+    let router = |name: &'static str, url: String| {
+        let (bound, wire, unfinished) = (bind(url), wire.clone(), unfinished.clone());
+        async move {
+            let (heard, incoming) = unbounded_channel();
+            let port = Arc::new(Router::new(Ear::new(name, wire.clone(), heard)));
+            tokio::spawn(transport::serve(bound.await?, port.clone(), unfinished));
+            let (replies, replied) = unbounded_channel();
+            tokio::spawn(shell::send_replies(name, wire, port.clone(), replied));
+            Ok::<_, Error>((port, replies, incoming))
+        }
+    };
+    let (_, asks, answers) = router("stdin", connection.stdin_url()).await?;
+    let control = router("control", connection.control_url()).await?;
+    let shell = router("shell", connection.shell_url()).await?;
 
     let kernel = Arc::new(Kernel::new(
         iopub,
         Prompt::new(asks),
-        History::open(history::default_file().as_deref()),
+        History::open(crate::folders::history_file().as_deref()),
         json!({
             "status": "ok",
             "shell_port": connection.shell_port, "iopub_port": connection.iopub_port,
@@ -128,27 +141,23 @@ async fn serve(connection: ConnectionInfo, start: Start) -> Result<()> {
     ));
     tokio::spawn({
         let kernel = kernel.clone();
-        async move { kernel.prompt.listen(stdin_in).await }
+        async move { kernel.prompt.listen(answers).await }
     });
 
-    let (replies, replied) = unbounded_channel();
-    let (control_replies, control_replied) = unbounded_channel();
     let threads = |e: std::io::Error| Error::Session(format!("no threads: {e}"));
+    let replies = shell.1.clone();
     let assist = assist::Assist::spawn(kernel.clone(), replies.clone()).map_err(threads)?;
     let executor = std::thread::Builder::new()
         .name("cells".to_string())
+        .stack_size(STACK)
         .spawn({
-            let (kernel, replies) = (kernel.clone(), replies.clone());
+            let kernel = kernel.clone();
             move || execute::Executor::run(kernel, replies, start)
         })
         .map_err(threads)?;
 
-    for (name, socket, replies, replied) in [
-        ("shell", shell_socket, replies, replied),
-        ("control", control_socket, control_replies, control_replied),
-    ] {
-        let (outgoing, incoming) = socket.split();
-        tokio::spawn(shell::send_replies(name, outgoing, replied));
+    let mut ports = Vec::new();
+    for (name, (port, replies, incoming)) in [("shell", shell), ("control", control)] {
         let shell = Shell {
             kernel: kernel.clone(),
             replies,
@@ -156,6 +165,7 @@ async fn serve(connection: ConnectionInfo, start: Start) -> Result<()> {
             name,
         };
         tokio::spawn(shell.listen(incoming));
+        ports.push(port);
     }
 
     tokio::spawn(signals(kernel.clone()));
@@ -163,8 +173,24 @@ async fn serve(connection: ConnectionInfo, start: Start) -> Result<()> {
     kernel.ended().await;
     log::info!("the kernel ends");
     say_goodbye(&kernel, &executor).await;
-    tokio::time::sleep(LINGER).await;
+    linger(&kernel, &ports).await;
     Ok(())
+}
+
+/// Waits until the last messages have left.
+async fn linger(kernel: &Kernel, ports: &[Arc<Router<Ear>>]) {
+    let flushed = kernel.iopub.flushed();
+    let until = tokio::time::Instant::now() + LINGER;
+    let left = || flushed.try_recv().is_ok();
+    let mut outputs_left = false;
+    while tokio::time::Instant::now() < until {
+        outputs_left |= left();
+        if outputs_left && ports.iter().all(|port| port.is_drained()) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(TRANSIT).await;
 }
 
 /// Gives the session's thread a moment to end its child and remove its folder.
@@ -225,23 +251,16 @@ async fn orphaned(kernel: Arc<Kernel>) {
 
 /// Log lines go to standard error, where front ends collect them; `REBIT_LOG=info` shows more.
 fn install_log() {
-    struct Stderr;
-    impl log::Log for Stderr {
-        fn enabled(&self, _: &log::Metadata) -> bool {
-            true
-        }
-        fn log(&self, record: &log::Record) {
-            eprintln!("[rebit] {}: {}", record.level(), record.args());
-        }
-        fn flush(&self) {}
-    }
-    let level = match std::env::var("REBIT_LOG").as_deref() {
-        Ok("debug") => log::LevelFilter::Debug,
-        Ok("info") => log::LevelFilter::Info,
-        _ => log::LevelFilter::Warn,
-    };
+    use std::io::Write as _;
+    let logger = env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Warn)
+        .parse_env("REBIT_LOG")
+        // What a peer sent may be part of it.
+        .format(|out, record| {
+            let line = format!("[rebit] {}: {}", record.level(), record.args());
+            writeln!(out, "{}", harmless(&line, false))
+        })
+        .try_init();
     // A logger that is already there is as good.
-    if log::set_logger(&Stderr).is_ok() {
-        log::set_max_level(level);
-    }
+    drop(logger);
 }

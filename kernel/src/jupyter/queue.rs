@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use jupyter_protocol::messaging::{JupyterMessage, JupyterMessageContent, Status};
 use tokio::sync::Notify;
 
-use super::wire::{child_of, unasked};
+use super::transport::Frames;
+use super::wire::{Wire, child_of, unasked};
 use crate::output::StreamName;
 
 /// How long text may wait for more text to travel with.
@@ -19,13 +20,12 @@ const BATCH: Duration = Duration::from_millis(30);
 const LARGEST_TEXT: usize = 1 << 20;
 /// With this many bytes waiting, the running cell waits as well.
 const FULL: usize = 8 << 20;
-/// A front end which takes no byte for so long is not waited for any more.
-pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The sending end: cheap to clone, usable from any thread.
 #[derive(Clone)]
 pub struct IoPub {
     queue: Arc<Queue>,
+    wire: Arc<Wire>,
 }
 
 struct Queue {
@@ -38,9 +38,6 @@ struct Queue {
 struct State {
     items: VecDeque<Item>,
     bytes: usize,
-    /// A front end is stuck: text beyond the limit is left out instead of waited for.
-    stuck: bool,
-    left_out: usize,
 }
 
 /// One message, or what will be one.
@@ -56,15 +53,24 @@ pub enum Item {
         /// When the first of it was written.
         since: Instant,
     },
-    /// Any other message, and its weight in bytes.
-    Message(Box<JupyterMessage>, usize),
+    /// Any other message, sealed.
+    Message {
+        /// What is sent.
+        frames: Frames,
+        /// Their weight, if the cell has to wait for it.
+        bytes: usize,
+        /// The display that it updates.
+        updates: Option<String>,
+    },
     /// Somebody waits until everything before this has left.
     Flushed(mpsc::Sender<()>),
 }
 
-impl Default for IoPub {
-    fn default() -> Self {
+impl IoPub {
+    /// An empty queue of messages that `wire` seals.
+    pub fn new(wire: Arc<Wire>) -> Self {
         IoPub {
+            wire,
             queue: Arc::new(Queue {
                 state: Mutex::default(),
                 filled: Notify::new(),
@@ -72,9 +78,7 @@ impl Default for IoPub {
             }),
         }
     }
-}
 
-impl IoPub {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change of the state is complete before anything that can panic.
         self.queue
@@ -101,24 +105,34 @@ impl IoPub {
     fn push(&self, mut message: JupyterMessage) {
         // The first frame is the topic; an identity copied from the parent would be a wrong one.
         message.zmq_identities = vec![format!("kernel.{}", message.message_type()).into()];
-        let bytes = weight(&message.content);
-        // Small messages come from the channels' own tasks, which must never wait.
-        let mut state = match bytes {
-            0 => self.state(),
-            _ => self.wait_for_room(),
-        };
-        if let Some(Item::Message(last, old_bytes)) = state.items.back_mut()
-            && supersedes(&message, last)
-        {
-            let freed = std::mem::replace(old_bytes, bytes);
-            **last = message;
-            state.bytes = state.bytes + bytes - freed;
+        let (heavy, updates) = nature(&message.content);
+        let Some(frames) = self.wire.seal(message) else {
             return;
-        }
+        };
+        let bytes = match heavy {
+            true => frames.iter().map(|frame| frame.len()).sum(),
+            false => 0,
+        };
+        // Small messages come from the channels' own tasks, which must never wait.
+        let mut state = match heavy {
+            false => self.state(),
+            true => self.wait_for_room(),
+        };
+        let item = Item::Message {
+            frames,
+            bytes,
+            updates,
+        };
         state.bytes += bytes;
-        state
-            .items
-            .push_back(Item::Message(Box::new(message), bytes));
+        match state.items.back_mut() {
+            Some(last) if supersedes(&item, last) => {
+                if let Item::Message { bytes: freed, .. } = std::mem::replace(last, item) {
+                    state.bytes -= freed;
+                }
+                return;
+            }
+            _ => state.items.push_back(item),
+        }
         drop(state);
         self.queue.filled.notify_one();
     }
@@ -126,10 +140,6 @@ impl IoPub {
     /// Queues text of the cell `parent`; waits while too much of it is on its way.
     pub fn text(&self, parent: &Arc<JupyterMessage>, name: StreamName, text: &str) {
         let mut state = self.wait_for_room();
-        if state.stuck && state.bytes >= FULL {
-            state.left_out += text.len();
-            return;
-        }
         state.bytes += text.len();
         match state.items.back_mut() {
             Some(Item::Text {
@@ -153,19 +163,13 @@ impl IoPub {
         self.queue.filled.notify_one();
     }
 
+    /// The channel goes on whatever its readers do, so there will be room.
     fn wait_for_room(&self) -> MutexGuard<'_, State> {
-        let mut state = self.state();
-        while state.bytes >= FULL && !state.stuck {
-            let before = state.bytes;
-            let (next, timeout) = self
-                .queue
-                .emptied
-                .wait_timeout(state, 2 * PATIENCE)
-                .unwrap_or_else(PoisonError::into_inner);
-            state = next;
-            state.stuck |= timeout.timed_out() && state.bytes >= before;
-        }
-        state
+        let full = |state: &mut State| state.bytes >= FULL;
+        self.queue
+            .emptied
+            .wait_while(self.state(), full)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hears from the socket's task when everything queued before has been handed to the network.
@@ -210,42 +214,34 @@ impl IoPub {
         }
     }
 
-    /// Takes `bytes` off the account; returns how much text was left out while a front end was stuck.
-    pub fn sent(&self, bytes: usize, stuck: bool) -> usize {
+    /// Takes `bytes` off the account.
+    pub fn sent(&self, bytes: usize) {
         let mut state = self.state();
         state.bytes = state.bytes.saturating_sub(bytes);
-        state.stuck = stuck;
         self.queue.emptied.notify_all();
-        match stuck {
-            true => 0,
-            false => std::mem::take(&mut state.left_out),
-        }
     }
 }
 
 /// Whether `next` makes `last` pointless: two updates of one display right behind each other.
-fn supersedes(next: &JupyterMessage, last: &JupyterMessage) -> bool {
-    match (&next.content, &last.content) {
-        (
-            JupyterMessageContent::UpdateDisplayData(next),
-            JupyterMessageContent::UpdateDisplayData(last),
-        ) => {
-            next.transient.display_id.is_some()
-                && next.transient.display_id == last.transient.display_id
+fn supersedes(next: &Item, last: &Item) -> bool {
+    match (next, last) {
+        (Item::Message { updates: next, .. }, Item::Message { updates: last, .. }) => {
+            next.is_some() && next == last
         }
         _ => false,
     }
 }
 
-/// Roughly how many bytes a message holds; only what can be large counts.
-fn weight(content: &JupyterMessageContent) -> usize {
+/// Whether a message can be large, and the display that it updates.
+fn nature(content: &JupyterMessageContent) -> (bool, Option<String>) {
     match content {
-        JupyterMessageContent::DisplayData(_)
-        | JupyterMessageContent::UpdateDisplayData(_)
-        | JupyterMessageContent::ExecuteResult(_) => {
-            serde_json::to_vec(content).map_or(0, |json| json.len())
+        JupyterMessageContent::DisplayData(_) | JupyterMessageContent::ExecuteResult(_) => {
+            (true, None)
         }
-        _ => 0,
+        JupyterMessageContent::UpdateDisplayData(update) => {
+            (true, update.transient.display_id.clone())
+        }
+        _ => (false, None),
     }
 }
 
@@ -254,13 +250,17 @@ mod tests {
     use super::*;
     use jupyter_protocol::messaging::ExecuteRequest;
 
+    fn queue() -> IoPub {
+        IoPub::new(Arc::new(Wire::new("", String::new())))
+    }
+
     fn request() -> Arc<JupyterMessage> {
         Arc::new(ExecuteRequest::new("1".into()).into())
     }
 
     #[test]
     fn pieces_of_one_stream_travel_together_and_in_order() {
-        let (iopub, cell) = (IoPub::default(), request());
+        let (iopub, cell) = (queue(), request());
         for i in 0..20_000 {
             iopub.text(&cell, StreamName::Stdout, &format!("{i}\n"));
         }
@@ -282,29 +282,68 @@ mod tests {
     }
 
     #[test]
+    fn the_last_of_neighbouring_updates_is_sent() {
+        use jupyter_protocol::messaging::{Media, Transient, UpdateDisplayData};
+        let (iopub, cell) = (queue(), request());
+        for id in ["a", "a", "b", "a"] {
+            let transient = Transient {
+                display_id: Some(id.into()),
+            };
+            let (data, metadata) = (Media::default(), Default::default());
+            let update = UpdateDisplayData {
+                data,
+                metadata,
+                transient,
+            };
+            iopub.publish(&cell, update);
+        }
+        let state = iopub.state();
+        assert_eq!(state.items.len(), 3);
+        let weight = |item: &Item| match item {
+            Item::Message { bytes, .. } => *bytes,
+            _ => 0,
+        };
+        let weights: usize = state.items.iter().map(weight).sum();
+        assert_eq!(state.bytes, weights);
+    }
+
+    #[test]
     fn cells_are_not_mixed() {
-        let (iopub, a, b) = (IoPub::default(), request(), request());
+        let (iopub, a, b) = (queue(), request(), request());
         iopub.text(&a, StreamName::Stdout, "a");
         iopub.text(&b, StreamName::Stdout, "b");
         assert_eq!(iopub.state().items.len(), 2);
     }
 
     #[test]
-    fn a_stuck_reader_bounds_the_memory() {
-        let (iopub, cell) = (IoPub::default(), request());
-        iopub.state().stuck = true;
+    fn a_full_queue_makes_the_cell_wait() {
+        let (iopub, cell) = (queue(), request());
         let line = "x".repeat(1 << 16);
-        for _ in 0..1000 {
-            iopub.text(&cell, StreamName::Stdout, &line);
+        let (waiting, lines) = (iopub.clone(), 2 * FULL / line.len());
+        let cell_thread = std::thread::spawn(move || {
+            for _ in 0..lines {
+                waiting.text(&cell, StreamName::Stdout, &line);
+            }
+        });
+        let mut sent = 0;
+        while sent < 2 * FULL {
+            let mut state = iopub.state();
+            assert!(state.bytes <= FULL + (1 << 16), "{}", state.bytes);
+            let texts = state.items.drain(..).map(|item| match item {
+                Item::Text { text, .. } => text.len(),
+                _ => panic!("only text was queued"),
+            });
+            let bytes = texts.sum();
+            drop(state);
+            sent += bytes;
+            iopub.sent(bytes);
         }
-        let state = iopub.state();
-        assert!(state.bytes <= FULL + line.len(), "{}", state.bytes);
-        assert!(state.left_out > 0);
+        cell_thread.join().unwrap();
     }
 
     #[tokio::test]
     async fn a_flush_comes_after_what_was_queued() {
-        let (iopub, cell) = (IoPub::default(), request());
+        let (iopub, cell) = (queue(), request());
         iopub.text(&cell, StreamName::Stdout, "first");
         let _flushed = iopub.flushed();
         assert!(matches!(iopub.next().await, Item::Text { .. }));

@@ -4,17 +4,17 @@
 //! else is answered here at once, so a long cell never keeps a front end waiting for anything but cells.
 
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
 
 use jupyter_protocol::messaging::{
     CommClose, CommInfoReply, IsCompleteReply, JupyterMessage, JupyterMessageContent, Status,
 };
-use jupyter_zmq_client::{RouterRecvConnection, RouterSendConnection};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::is_complete;
-use super::kernel::{Kernel, locked};
-use super::wire::{self, Fault, child_of};
+use super::kernel::Kernel;
+use super::transport::Router;
+use super::wire::{Ear, Wire, child_of};
+use crate::language::is_complete::{Completeness, judge};
+use crate::locked;
 
 /// Serves the channel.
 pub struct Shell {
@@ -29,17 +29,10 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// Reads requests for ever.
-    pub async fn listen(self, mut incoming: RouterRecvConnection) {
-        loop {
-            match wire::receive(&mut incoming).await {
-                Ok(message) => self.dispatch(message),
-                Err(Fault::Dropped(why)) => log::warn!("{}: message dropped: {why}", self.name),
-                Err(Fault::Socket(why)) => {
-                    log::warn!("{}: {why}", self.name);
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
+    /// Takes requests for ever.
+    pub async fn listen(self, mut incoming: UnboundedReceiver<JupyterMessage>) {
+        while let Some(message) = incoming.recv().await {
+            self.dispatch(message);
         }
     }
 
@@ -84,7 +77,12 @@ impl Shell {
         Ok(match &request.content {
             Content::KernelInfoRequest(_) => Some(self.kernel.info()),
             Content::IsCompleteRequest(r) => {
-                Some(IsCompleteReply::from(is_complete::judge(&r.code)).into())
+                let reply = match judge(&r.code) {
+                    Completeness::Complete => IsCompleteReply::complete(),
+                    Completeness::Incomplete(n) => IsCompleteReply::incomplete(" ".repeat(n)),
+                    Completeness::Invalid => IsCompleteReply::invalid(),
+                };
+                Some(reply.into())
             }
             Content::HistoryRequest(r) => Some(locked(&self.kernel.history).answer(r).into()),
             // No comm is ever open on this side.
@@ -122,13 +120,15 @@ impl Shell {
 /// Sends what the others hand over, for ever.
 pub async fn send_replies(
     name: &'static str,
-    mut outgoing: RouterSendConnection,
+    wire: Arc<Wire>,
+    port: Arc<Router<Ear>>,
     mut replies: UnboundedReceiver<JupyterMessage>,
 ) {
     while let Some(reply) = replies.recv().await {
-        if let Err(e) = outgoing.send(reply).await {
-            // The front end that asked has left.
-            log::info!("{name}: a reply could not be delivered: {e}");
+        if let Some(frames) = wire.seal(reply)
+            && !port.send(&frames)
+        {
+            log::info!("{name}: a reply could not be delivered: the front end that asked has left");
         }
     }
 }

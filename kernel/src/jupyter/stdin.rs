@@ -1,13 +1,11 @@
 //! The stdin channel: a cell asks, the front end that started it answers.
 
 use std::sync::{Mutex, PoisonError, mpsc};
-use std::time::Duration;
 
 use jupyter_protocol::messaging::{InputRequest, JupyterMessage, JupyterMessageContent};
-use jupyter_zmq_client::RouterRecvConnection;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::wire::{self, Fault, child_of};
+use super::wire::child_of;
 
 /// Asks front ends for input; shared by all threads.
 pub struct Prompt {
@@ -51,19 +49,12 @@ impl Prompt {
         }
     }
 
-    /// Reads answers for ever.
-    pub async fn listen(&self, mut incoming: RouterRecvConnection) {
-        loop {
-            match wire::receive(&mut incoming).await {
-                Ok(message) => match message.content {
-                    JupyterMessageContent::InputReply(reply) => self.answer(reply.value),
-                    other => log::warn!("stdin: {} dropped: not an answer", other.message_type()),
-                },
-                Err(Fault::Dropped(why)) => log::warn!("stdin: message dropped: {why}"),
-                Err(Fault::Socket(why)) => {
-                    log::warn!("stdin: {why}");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
+    /// Takes answers for ever.
+    pub async fn listen(&self, mut incoming: UnboundedReceiver<JupyterMessage>) {
+        while let Some(message) = incoming.recv().await {
+            match message.content {
+                JupyterMessageContent::InputReply(reply) => self.answer(reply.value),
+                other => log::warn!("stdin: {} dropped: not an answer", other.message_type()),
             }
         }
     }

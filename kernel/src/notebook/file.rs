@@ -29,8 +29,12 @@ impl Notebook {
             std::io::ErrorKind::NotFound => wrong("there is no such file".to_string()),
             _ => wrong(e.to_string()),
         })?;
-        let json: Value =
+        let mut json: Value =
             serde_json::from_str(&text).map_err(|e| wrong(format!("this is not JSON: {e}")))?;
+        let text = match repair_ids(&mut json) {
+            true => json.to_string(),
+            false => text,
+        };
         let parsed = nbformat::parse_notebook(&text)
             .map_err(|e| wrong(format!("this is not a notebook: {e}")))?;
         let upgraded = match parsed {
@@ -51,6 +55,8 @@ impl Notebook {
                 })?,
         };
         let mut notebook = Notebook { json };
+        // What was brought to 4.5 may lack them.
+        repair_ids(&mut notebook.json);
         notebook.normalise();
         Ok(notebook)
     }
@@ -70,16 +76,7 @@ impl Notebook {
             "name": "rust", "mimetype": "text/rust", "file_extension": ".rs",
             "codemirror_mode": "rust", "pygments_lexer": "rust",
         });
-        let mut seen = HashSet::new();
-        for (number, cell) in self.cells_mut().iter_mut().enumerate() {
-            let id = cell["id"].as_str().unwrap_or_default().to_string();
-            if id.is_empty() || !seen.insert(id) {
-                let mut id = format!("cell-{number}");
-                while !seen.insert(id.clone()) {
-                    id.push('x');
-                }
-                cell["id"] = json!(id);
-            }
+        for cell in self.cells_mut() {
             if cell["cell_type"] == "code" && !Tags::of(cell).is_skipped {
                 cell["outputs"] = json!([]);
                 cell["execution_count"] = Value::Null;
@@ -139,6 +136,49 @@ impl Notebook {
     }
 }
 
+/// Gives cells of format 4 an id of their own where they have none, one that is malformed, or that of an earlier cell.
+/// Whether anything was changed.
+fn repair_ids(notebook: &mut Value) -> bool {
+    if notebook["nbformat"] != 4 {
+        return false;
+    }
+    let Some(cells) = notebook.get_mut("cells").and_then(Value::as_array_mut) else {
+        return false;
+    };
+    let valid = |id: &str| {
+        (1..=64).contains(&id.len())
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    let id_of = |cell: &Value| {
+        cell["id"]
+            .as_str()
+            .filter(|id| valid(id))
+            .map(str::to_string)
+    };
+    let mut taken: HashSet<String> = cells.iter().filter_map(id_of).collect();
+    let mut seen = HashSet::new();
+    let mut changed = false;
+    for (number, cell) in cells
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, cell)| cell.is_object())
+    {
+        if id_of(cell).is_some_and(|id| seen.insert(id)) {
+            continue;
+        }
+        let mut id = format!("cell-{number}");
+        while !taken.insert(id.clone()) {
+            id.push('x');
+        }
+        seen.insert(id.clone());
+        cell["id"] = json!(id);
+        changed = true;
+    }
+    changed
+}
+
 /// A multi-line string: one string, or a list of lines.
 fn joined(value: &Value) -> String {
     match value {
@@ -194,6 +234,28 @@ mod tests {
         assert!(!notebook.json["cells"][0]["id"].as_str().unwrap().is_empty());
         assert_eq!(notebook.json["nbformat_minor"], 5);
         assert_eq!(notebook.code(), [(0, "1".to_string())]);
+    }
+
+    #[test]
+    fn ids_are_repaired_and_good_ones_stay() {
+        let ids = ["a", "a", "cell-4", "", "x y", "b", "\u{1b}[2J", "a"];
+        for minor in [2, 5] {
+            let cells = ids.map(|id| {
+                json!({"cell_type": "code", "id": id, "metadata": {}, "execution_count": null,
+                       "outputs": [], "source": "1"})
+            });
+            let text =
+                json!({"nbformat": 4, "nbformat_minor": minor, "metadata": {}, "cells": cells});
+            let (_folder, path) = write(&text.to_string());
+            let notebook = Notebook::read(&path).unwrap();
+            let found: Vec<&str> = (0..ids.len())
+                .map(|n| notebook.json["cells"][n]["id"].as_str().unwrap())
+                .collect();
+            let wanted = [
+                "a", "cell-1", "cell-4", "cell-3", "cell-4x", "b", "cell-6", "cell-7",
+            ];
+            assert_eq!(found, wanted, "4.{minor}");
+        }
     }
 
     #[test]

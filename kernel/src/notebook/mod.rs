@@ -6,12 +6,15 @@ mod report;
 mod screen;
 mod tags;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use file::Notebook;
+use rebit_wire::Budget;
 use recorder::Recorder;
 pub use report::{CellReport, Report};
 use screen::Screen;
@@ -21,30 +24,8 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::output::{Failure, Output, Reply};
 use crate::session::{InterruptHandle, Options, Session};
+use crate::terminal::harmless;
 use crate::workshop::{self, Prepared};
-
-/// How much a notebook may take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Budget {
-    /// About three minutes.
-    Quick,
-    /// About twenty minutes: the committed outputs.
-    #[default]
-    Standard,
-    /// The paper's own sizes.
-    Full,
-}
-
-impl Budget {
-    /// The word that notebooks see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Budget::Quick => "quick",
-            Budget::Standard => "standard",
-            Budget::Full => "full",
-        }
-    }
-}
 
 /// The command line of `rebit run`.
 #[derive(Clone, Debug, clap::Args)]
@@ -53,7 +34,7 @@ pub struct Run {
     #[arg(required = true)]
     pub notebooks: Vec<PathBuf>,
     /// How much the notebooks may take
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = budget_words(), default_value_t)]
     pub budget: Budget,
     /// Set a variable of the notebooks: a cell behind the one tagged `parameters` gives it this value
     #[arg(short, long = "parameter", num_args = 2, value_names = ["NAME", "VALUE"], allow_hyphen_values = true)]
@@ -70,6 +51,12 @@ pub struct Run {
     /// Seconds that one cell may take
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
+}
+
+/// The words for budgets, so that the help and a refusal can name them.
+fn budget_words() -> impl TypedValueParser<Value = Budget> {
+    let words = PossibleValuesParser::new(Budget::ALL.map(Budget::as_str));
+    words.try_map(|word| word.parse::<Budget>())
 }
 
 /// Runs all notebooks; true when every cell ran and every claim holds.
@@ -105,12 +92,11 @@ pub fn run(options: &Run) -> Result<bool> {
             &mut screen,
             &interrupts,
         )?;
-        let holds = report.holds();
         reports.push(report);
         if let Some(file) = &options.report {
             files::write(file, &report::json(&reports))?;
         }
-        if interrupts.count() > 0 && !holds {
+        if interrupts.count() > 0 {
             break;
         }
     }
@@ -119,7 +105,9 @@ pub fn run(options: &Run) -> Result<bool> {
     for report in &reports {
         let table = report.table();
         if !table.is_empty() {
-            println!("\n{}\n{table}", report.notebook);
+            let table = harmless(&format!("\n{}\n{table}", report.notebook), false);
+            // A reader that is gone changes nothing about the claims.
+            let _ = writeln!(std::io::stdout(), "{table}");
         }
         holds &= report.holds();
     }
@@ -191,7 +179,8 @@ fn execute(
     let mut failed = false;
     for (number, (place, source)) in code.iter().enumerate() {
         let index = number + 1;
-        if failed {
+        // A cell that was asked to end may have ended well all the same.
+        if failed || interrupts.count() > 0 {
             report.cells.push(CellReport {
                 index,
                 seconds: 0.0,
@@ -216,6 +205,7 @@ fn execute(
         let count = index as u32;
         let start = Instant::now();
         let watchdog = Watchdog::start(options.timeout, session.interrupt_handle());
+        session.number_next(index);
         let reply = session.execute(source, &mut |output| {
             match &output {
                 Output::Progress(progress) => screen.progress(progress),
@@ -260,6 +250,10 @@ fn execute(
         let count = (!source.trim().is_empty()).then_some(number);
         notebook.set_outputs(*place, count, outputs);
     }
+    if report.cells.iter().all(|cell| cell.status == "not run") && interrupts.count() > 0 {
+        screen.say(&format!("{name}: nothing was run, nothing is written"));
+        return Ok(report);
+    }
     notebook.write(target)?;
     report.seconds = begin.elapsed().as_secs_f64();
     screen.say(&format!("{name}: written to {}", target.display()));
@@ -300,7 +294,8 @@ impl Watchdog {
     }
 }
 
-/// Ctrl-C: the first ends the running cell, the second ends us.
+/// Ctrl-C, a request to end, a terminal that is closed: the first ends the running cell, so that what was run is
+/// written; the second ends us.
 struct Interrupts {
     state: Arc<Mutex<(usize, Option<InterruptHandle>)>>,
 }
@@ -309,12 +304,14 @@ impl Interrupts {
     fn listen() -> Interrupts {
         let state = Arc::new(Mutex::new((0, None::<InterruptHandle>)));
         let shared = state.clone();
-        // SAFETY: the set is initialised by sigemptyset before it is used; blocking SIGINT in this thread
-        // (and those it starts from now on) leaves it to the one that waits for it.
+        // SAFETY: the set is initialised by sigemptyset before it is used; blocking signals in this thread
+        // (and those it starts from now on) leaves them to the one that waits for them.
         let set = unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&mut set);
-            libc::sigaddset(&mut set, libc::SIGINT);
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+                libc::sigaddset(&mut set, signal);
+            }
             libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
             set
         };
@@ -327,7 +324,7 @@ impl Interrupts {
                 match &state.1 {
                     Some(handle) if state.0 == 1 => handle.interrupt(),
                     // The child notices that we are gone and ends as well.
-                    _ => std::process::exit(130),
+                    _ => std::process::exit(128 + signal),
                 }
             }
         });
@@ -345,7 +342,8 @@ impl Interrupts {
 
 /// Says an error on standard error, in one message.
 pub fn say_error(error: &Error) {
-    eprintln!("rebit: {error}");
+    let text = harmless(&format!("rebit: {error}"), false);
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

@@ -1,12 +1,18 @@
 //! What `rebit run` shows while it works: one moving line on a terminal, plain lines elsewhere.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::Progress;
+use crate::terminal::harmless;
 use crate::workshop::BuildProgress;
+
+/// A line on standard error, as long as there is one: a terminal that was closed ends no run.
+fn say_plainly(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
 
 /// The place where progress is shown (standard error).
 pub struct Screen {
@@ -42,13 +48,14 @@ impl Screen {
     /// A line that stays.
     pub fn say(&self, text: &str) {
         match &self.line {
-            Some(line) => line.println(text),
-            None => eprintln!("{text}"),
+            Some(line) => line.println(harmless(text, true)),
+            None => say_plainly(&harmless(text, false)),
         }
     }
 
     /// Something begins; its time counts from now.
     pub fn begin(&mut self, title: String) {
+        let title = harmless(&title, false);
         if let Some(line) = &self.line {
             line.reset_elapsed();
             line.set_message(title.clone());
@@ -66,7 +73,7 @@ impl Screen {
             Some(line) => line.set_message(text),
             None => {
                 if self.plain_is_due(Duration::from_secs(5)) {
-                    eprintln!("{text}");
+                    say_plainly(&text);
                 }
             }
         }
@@ -84,9 +91,13 @@ impl Screen {
             .eta_seconds
             .map(|s| format!(", {s:.0} s left"))
             .unwrap_or_default();
+        let (label, note) = (
+            harmless(&progress.label, false),
+            harmless(&progress.note, false),
+        );
         line.set_message(format!(
-            "{} | {} {}{total} {}{left}",
-            self.title, progress.label, progress.done, progress.note
+            "{} | {label} {}{total} {note}{left}",
+            self.title, progress.done
         ));
     }
 

@@ -12,9 +12,10 @@ use reedline::{
 };
 
 use super::highlight::Colours;
-use crate::jupyter::assist::Answers;
-use crate::jupyter::is_complete::{Completeness, judge};
-use crate::jupyter::kernel::{Known, locked};
+use crate::language::assist::Answers;
+use crate::language::is_complete::{Completeness, judge};
+use crate::language::known::Known;
+use crate::locked;
 
 /// Lines of history that are kept.
 const HISTORY: usize = 10_000;
@@ -25,7 +26,7 @@ pub struct Knowledge {
     /// What the last cell left behind.
     pub known: Known,
     /// Answers from it, and from the assistant.
-    pub answers: Answers,
+    pub answers: Arc<Mutex<Answers>>,
 }
 
 /// Completes what is being typed.
@@ -33,9 +34,11 @@ struct Tab(Arc<Mutex<Knowledge>>);
 
 impl Completer for Tab {
     fn complete(&mut self, line: &str, cursor: usize) -> Vec<Suggestion> {
-        let mut knowledge = locked(&self.0);
-        let known = knowledge.known.clone();
-        let found = knowledge.answers.complete(&known, line, cursor);
+        let (known, answers) = {
+            let knowledge = locked(&self.0);
+            (knowledge.known.clone(), knowledge.answers.clone())
+        };
+        let found = locked(&answers).complete(&known, line, cursor);
         let span = Span::new(
             found.start.min(cursor),
             found.end.max(cursor).min(line.len()),
@@ -100,10 +103,10 @@ impl Prompt for CellPrompt {
 
 /// Where the typed cells are kept: beside the kernel's history.
 fn history_file() -> Option<PathBuf> {
-    let file = crate::jupyter::history::default_file()?;
-    let folder = file.parent()?;
-    std::fs::create_dir_all(folder).ok()?;
-    Some(folder.join("repl_history.txt"))
+    let file = crate::folders::history_file()?.with_file_name("repl_history.txt");
+    // As private as the kernel's.
+    crate::jupyter::history::private_file(&file).ok()?;
+    Some(file)
 }
 
 /// An editor that completes from `knowledge`.

@@ -10,15 +10,15 @@ use std::sync::{Arc, Mutex};
 
 use reedline::Signal;
 
+use crate::analyser::Analyser;
 use crate::error::{Error, Result};
 use crate::install::prepare_visibly;
-use crate::jupyter::assist::Answers;
-use crate::jupyter::commands::{self, Answer};
-use crate::jupyter::evaluator::{Evaluator, StartAssistant};
-use crate::jupyter::is_complete::{Completeness, judge};
-use crate::jupyter::kernel::{Known, locked};
+use crate::language::assist::{Answers, Assistant};
+use crate::language::commands::{self, Answer};
+use crate::language::is_complete::{Completeness, judge};
+use crate::language::known::Known;
+use crate::locked;
 use crate::output::Reply;
-use crate::session::analyser::Analyser;
 use crate::session::{InputRequest, InterruptHandle, Options, Session};
 use editor::{CellPrompt, Knowledge};
 use printer::Printer;
@@ -30,16 +30,19 @@ use printer::Printer;
 pub fn run(options: Options) -> Result<bool> {
     let library = prepare_visibly()?;
     let session = Session::start(&library, options)?;
-    let assistant: StartAssistant = Box::new(move || Ok(Box::new(Analyser::start(&library)?)));
     interrupt_with_ctrl_c(session.interrupt_handle())?;
     let mut repl = Repl {
         session,
         printer: Printer::new(),
-        known: Known::default(),
+        knowledge: Arc::default(),
     };
     repl.learn();
     match std::io::stdin().is_terminal() {
-        true => repl.converse(assistant),
+        true => {
+            let start = move || Ok(Box::new(Analyser::start(&library)?) as Box<dyn Assistant>);
+            locked(&repl.knowledge).answers = Arc::new(Mutex::new(Answers::new(Box::new(start))));
+            repl.converse()
+        }
         false => repl.read_all(),
     }
 }
@@ -47,8 +50,11 @@ pub fn run(options: Options) -> Result<bool> {
 struct Repl {
     session: Session,
     printer: Printer,
-    known: Known,
+    knowledge: Arc<Mutex<Knowledge>>,
 }
+
+/// A cell of a pipe that is judged after each of its lines.
+const SHORT: usize = 64 << 10;
 
 /// What follows a cell.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,12 +66,8 @@ enum Next {
 
 impl Repl {
     /// The conversation at a terminal; Ctrl-D or `:quit` ends it.
-    fn converse(mut self, assistant: StartAssistant) -> Result<bool> {
-        let knowledge = Arc::new(Mutex::new(Knowledge {
-            known: self.known.clone(),
-            answers: Answers::new(Some(assistant)),
-        }));
-        let mut editor = editor::editor(knowledge.clone());
+    fn converse(mut self) -> Result<bool> {
+        let mut editor = editor::editor(self.knowledge.clone());
         println!(
             "rebit {} · :help · Ctrl-D leaves",
             env!("CARGO_PKG_VERSION")
@@ -83,7 +85,6 @@ impl Repl {
                         break;
                     }
                     number += 1;
-                    locked(&knowledge).known = self.known.clone();
                 }
                 // The line is dropped, as in a shell.
                 Ok(Signal::CtrlC) => {}
@@ -100,15 +101,23 @@ impl Repl {
         let mut sound = true;
         let mut lines = std::io::stdin().lock().lines().peekable();
         let mut cell = String::new();
+        let mut judged = 0;
         while let Some(line) = lines.next() {
             let line = line.map_err(|e| Error::Session(format!("standard input: {e}")))?;
             cell.push_str(&line);
             cell.push('\n');
+            // Judging reads all of it: a long cell is judged when it has grown by a quarter, so that the time for all
+            // of it grows as its length does.
+            if cell.len() > SHORT && cell.len() < judged + judged / 4 && lines.peek().is_some() {
+                continue;
+            }
+            judged = cell.len();
             let continues = matches!(lines.peek(), Some(Ok(next)) if continues(next));
             let open = matches!(judge(&cell), Completeness::Incomplete(_));
             if (open || continues) && lines.peek().is_some() {
                 continue;
             }
+            judged = 0;
             match self.cell(&std::mem::take(&mut cell)) {
                 Next::Continue => {}
                 Next::Failed => sound = false,
@@ -124,7 +133,11 @@ impl Repl {
         if matches!(trimmed, ":quit" | ":q" | ":exit") {
             return Next::Leave;
         }
-        match commands::answer(trimmed, &self.known) {
+        let (known, answers) = {
+            let knowledge = locked(&self.knowledge);
+            (knowledge.known.clone(), knowledge.answers.clone())
+        };
+        match commands::answer(trimmed, &known, &answers) {
             Some(Answer::Page(data)) => {
                 self.printer.page(&data);
                 return Next::Continue;
@@ -151,9 +164,9 @@ impl Repl {
     }
 
     fn learn(&mut self) {
-        self.known = Known {
-            variables: Evaluator::variables(&self.session),
-            preamble: Evaluator::preamble(&self.session),
+        locked(&self.knowledge).known = Known {
+            variables: self.session.variables(),
+            preamble: self.session.preamble(),
         };
     }
 }

@@ -8,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::figure::{self, Protocol};
 use crate::output::{Bundle, Failure, Output, Progress, StreamName};
 use crate::render;
+use crate::terminal::harmless;
 
 /// Prints the outputs of cells.
 pub struct Printer {
@@ -133,7 +134,7 @@ impl Printer {
     fn progress(&mut self, progress: &Progress) {
         if !std::io::stderr().is_terminal() {
             if progress.finished {
-                eprintln!("{}", render::progress_line(progress));
+                eprintln!("{}", harmless(&render::progress_line(progress), false));
             }
             return;
         }
@@ -142,7 +143,7 @@ impl Printer {
             .entry(progress.id.clone())
             .or_insert_with(|| self.bars.add(bar(progress)));
         bar.set_position(progress.done);
-        bar.set_message(progress.note.clone());
+        bar.set_message(harmless(&progress.note, false));
         if progress.finished {
             // It may have ended before its last step: the bar stays where it is.
             bar.abandon();
@@ -151,10 +152,7 @@ impl Printer {
     }
 
     fn coloured(&self, text: &str) -> String {
-        match self.colours {
-            true => text.to_string(),
-            false => without_escapes(text),
-        }
+        harmless(text, self.colours)
     }
 }
 
@@ -176,7 +174,8 @@ fn bar(progress: &Progress) -> ProgressBar {
         Some(total) => ProgressBar::new(total),
         None => ProgressBar::new_spinner(),
     };
-    bar.with_style(style).with_prefix(progress.label.clone())
+    bar.with_style(style)
+        .with_prefix(harmless(&progress.label, false))
 }
 
 /// A bundle as text: its plain form, else its HTML without the tags, else the names of its forms.
@@ -225,27 +224,6 @@ fn without_tags(html: &str) -> String {
     lines.join("\n").trim().to_string()
 }
 
-/// Text without colours and other escape sequences.
-fn without_escapes(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c != '\x1b' {
-            out.push(c);
-            continue;
-        }
-        if chars.next() == Some('[') {
-            // Parameters end with the first letter.
-            for c in chars.by_ref() {
-                if c.is_ascii_alphabetic() {
-                    break;
-                }
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,10 +246,5 @@ mod tests {
             "[image/svg+xml]"
         );
         assert_eq!(plain(&Bundle::new()), "");
-    }
-
-    #[test]
-    fn escapes_are_removed() {
-        assert_eq!(without_escapes("\x1b[1;31merror\x1b[0m: x"), "error: x");
     }
 }

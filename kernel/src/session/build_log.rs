@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::output::Output;
-use crate::workshop::shim;
+use crate::workshop::session_files::BUILD_LOG;
 
 /// Shows what the real cargo does for `:dep` lines.
 pub struct BuildLog {
@@ -16,7 +16,7 @@ pub struct BuildLog {
 impl BuildLog {
     /// A log that nothing of is shown yet.
     pub fn new(folder: &Path) -> BuildLog {
-        let path = folder.join(shim::BUILD_LOG);
+        let path = folder.join(BUILD_LOG);
         let _ = fs::remove_file(&path);
         BuildLog { path, shown: 0 }
     }

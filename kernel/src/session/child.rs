@@ -1,8 +1,8 @@
 //! The kernel's end of the supervisor: its frames come in here, and interrupts go out.
 
 use std::io::Write;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
 use std::sync::{Arc, Mutex};
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::InputRequest;
 use crate::error::{Error, Result};
-use crate::supervisor::command;
 use crate::supervisor::frame::Frame;
+use crate::supervisor::{command, socket};
 
 /// How long a cell may take to notice an interrupt.
 const GRACE: Duration = Duration::from_secs(5);
@@ -62,12 +62,9 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Listens for supervisors under `name` and accepts those that know `secret`.
-    pub fn listen(name: &str, secret: &str) -> Result<Arc<Shared>> {
-        let address = SocketAddr::from_abstract_name(name)
-            .map_err(|e| Error::Session(format!("socket: {e}")))?;
-        let listener = UnixListener::bind_addr(&address)
-            .map_err(|e| Error::Session(format!("socket: {e}")))?;
+    /// Listens in `folder` for supervisors, and tells them `secret`.
+    pub fn listen(folder: &Path, secret: &str) -> Result<Arc<Shared>> {
+        let listener = socket::listen(folder).map_err(|e| Error::io(folder, e))?;
         let shared = Arc::new(Shared {
             connection: Mutex::new(None),
             route: Mutex::new(Route::Idle(None, Vec::new())),
@@ -89,12 +86,13 @@ impl Shared {
         Ok(shared)
     }
 
-    fn serve(&self, stream: UnixStream, secret: &str) {
-        let Ok(mut reader) = stream.try_clone() else {
+    fn serve(&self, mut stream: UnixStream, secret: &str) {
+        let welcomed = socket::welcome(&mut stream, secret);
+        let Ok(mut reader) = welcomed.and_then(|()| stream.try_clone()) else {
             return;
         };
         match Frame::read(&mut reader) {
-            Ok(Some(Frame::Hello { secret: s, runtime })) if s == secret => {
+            Ok(Some(Frame::Hello { runtime })) => {
                 self.runtime.store(runtime.into(), Ordering::SeqCst);
             }
             _ => return,

@@ -1,23 +1,23 @@
 //! Compile errors as coloured reports that point into the cell.
 
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level, Message, Renderer, Snippet, Title};
 use evcxr::CompilationError;
 
 use super::history::{History, Place};
 use super::rewrite::Cell;
-use super::text::Text;
+use super::text::{Text, byte_of};
 use crate::output::Failure;
 
-const RED: &str = "\x1b[1;31m";
-const BLUE: &str = "\x1b[1;34m";
-const CYAN: &str = "\x1b[1;36m";
+const RED: &str = "\x1b[1;91m";
 const BOLD: &str = "\x1b[1m";
 const RESET: &str = "\x1b[0m";
 
 /// One marked piece of the cell.
 struct Label {
-    line: usize,
-    from: usize,
-    to: usize,
+    /// Its bytes.
+    span: Range<usize>,
     text: String,
     primary: bool,
 }
@@ -55,79 +55,147 @@ pub fn failure(errors: &[CompilationError], sources: &Sources<'_>) -> Failure {
             .filter(|code| code.starts_with('E'))
             .unwrap_or("error")
             .to_string(),
-        evalue: first.map(|e| e.message()).unwrap_or_default(),
+        evalue: first.map(|e| evalue(&e.message())).unwrap_or_default(),
         traceback,
         lost: Vec::new(),
     }
 }
 
 fn report(error: &CompilationError, sources: &Sources<'_>) -> Vec<String> {
-    let code = error.code().map(|c| format!("[{c}]")).unwrap_or_default();
     let message = error.message();
-    let mut lines = vec![format!("{RED}error{code}{RESET}{BOLD}: {message}{RESET}")];
-    lines.extend(snippet(
-        &labels(error, sources.text),
-        &sources.cell.user,
-        "cell",
-    ));
-    for (place, label) in earlier(error, sources) {
-        let name = format!("cell {}", place.number);
-        lines.extend(snippet(&[label], &place.user, &name));
+    if let Some(of) = without_display(&message) {
+        return not_shown(error, &of, sources);
+    }
+    let mut title = Level::ERROR.primary_title(&message);
+    if let Some(code) = error.code() {
+        title = title.id(code);
     }
     let mut helps = error.help();
     helps.dedup();
-    for help in helps {
-        lines.push(format!(
-            "{CYAN}help{RESET}: {}",
-            help.replace('\n', "\n      ")
-        ));
-    }
-    for note in notes(error) {
-        lines.push(format!("{BLUE}note{RESET}: {note}"));
-    }
-    if let Some(mover) = moved(error, sources.history) {
-        lines.push(format!("{CYAN}hint{RESET}: {mover}"));
-    }
+    let mut below: Vec<_> = helps
+        .into_iter()
+        .filter(|help| !speaks_of_us(help))
+        .map(|help| Level::HELP.message(help))
+        .chain(notes(error).map(|note| Level::NOTE.message(note)))
+        .collect();
     let hint = error.evcxr_extra_hint().or(match error.code() {
         Some("E0384" | "E0596") => {
             Some("a variable of an earlier cell becomes mutable with `let mut x = x;`")
         }
         _ => None,
     });
-    if let Some(hint) = hint {
-        lines.push(format!("{CYAN}hint{RESET}: {hint}"));
-    }
-    lines
+    let hints = hint.map(str::to_string).into_iter().chain(moved(error, sources.history));
+    below.extend(hints.map(|hint| Level::HELP.with_name("hint").message(hint)));
+    let user = sources.cell.user.as_str();
+    let mut pieces = vec![Piece {
+        name: "cell".to_string(),
+        user: user.to_string(),
+        labels: labels(error, user, sources.text),
+    }];
+    pieces.extend(earlier(error, sources));
+    render(title, &pieces, below)
 }
 
-fn labels(error: &CompilationError, text: &Text) -> Vec<Label> {
-    let mut labels: Vec<Label> = error
-        .spanned_messages()
-        .iter()
-        .filter_map(|message| {
-            let span = message.span?;
-            let (line, from) = text.original(span.start_line, span.start_column);
-            let (end_line, to) = text.original(span.end_line, span.end_column);
-            Some(Label {
-                line,
-                from,
-                to: if end_line == line { to } else { usize::MAX },
-                text: message.label.clone(),
-                primary: message.is_primary,
-            })
+/// Whether a text of rustc's is about what the user has not written.
+fn speaks_of_us(text: &str) -> bool {
+    let ours = ["evcxr", "ByDebug", "VariableStore", "src/lib.rs", "rebit_value", "REBIT_BLOCK"];
+    ours.iter().any(|word| text.contains(word))
+}
+
+/// The type that a message says cannot be shown.
+fn without_display(message: &str) -> Option<String> {
+    if !message.contains("`evcxr_display`") {
+        return None;
+    }
+    let named = message.split('`').skip(1).step_by(2);
+    let of = named.filter(|name| *name != "evcxr_display").last()?;
+    Some(of.trim_start_matches('&').to_string())
+}
+
+fn evalue(message: &str) -> String {
+    match without_display(message) {
+        Some(of) => format!("a value of type `{of}` cannot be shown: it has no `Debug`"),
+        None => message.to_string(),
+    }
+}
+
+/// The last value of a cell has no form in which it could be shown.
+fn not_shown(error: &CompilationError, of: &str, sources: &Sources<'_>) -> Vec<String> {
+    let message = evalue(&error.message());
+    let own = sources.history.defines(of) || sources.cell.defined_names().iter().any(|n| n == of);
+    let help = match own {
+        true => format!(
+            "write `#[derive(Debug)]` in front of `{of}`, or a semicolon behind the value"
+        ),
+        false => "write a semicolon behind the value, or show a part of it that has `Debug`".into(),
+    };
+    let user = sources.cell.user.clone();
+    let last = sources.cell.statements.last();
+    let span = last.map_or(0..0, |part| part.at..part.at + part.text.len());
+    let label = Label {
+        span,
+        text: "this value".to_string(),
+        primary: true,
+    };
+    let piece = Piece {
+        name: "cell".to_string(),
+        user,
+        labels: vec![label],
+    };
+    let title = Level::ERROR.primary_title(&message).id(error.code().unwrap_or("E0599"));
+    render(title, &[piece], vec![Level::HELP.message(help)])
+}
+
+/// A cell with marked pieces.
+struct Piece {
+    name: String,
+    user: String,
+    labels: Vec<Label>,
+}
+
+/// A report with the marked lines of cells and what there is to say below them.
+fn render(title: Title<'_>, pieces: &[Piece], below: Vec<Message<'_>>) -> Vec<String> {
+    let pieces = pieces.iter().filter(|piece| !piece.labels.is_empty());
+    let snippets = pieces.map(|piece| {
+        let marks = piece.labels.iter().map(|label| {
+            let kind = match label.primary {
+                true => AnnotationKind::Primary,
+                false => AnnotationKind::Context,
+            };
+            let text = Some(label.text.as_str()).filter(|text| !text.is_empty());
+            kind.span(label.span.clone()).label(text)
+        });
+        Snippet::source(piece.user.as_str())
+            .path(piece.name.as_str())
+            .annotations(marks)
+    });
+    let report = [title.elements(snippets).elements(below)];
+    let text = Renderer::styled().render(&report);
+    text.lines().map(str::to_string).collect()
+}
+
+fn labels(error: &CompilationError, user: &str, text: &Text) -> Vec<Label> {
+    let place = |line, column| {
+        let (line, column) = text.original(line, column);
+        byte_of(user, line, column)
+    };
+    let spans = error.spanned_messages().iter().filter_map(|message| {
+        let span = message.span?;
+        let start = place(span.start_line, span.start_column);
+        let end = place(span.end_line, span.end_column);
+        Some(Label {
+            span: start..end.max(start),
+            text: message.label.clone(),
+            primary: message.is_primary,
         })
-        .collect();
-    labels.sort_by_key(|l| (l.line, !l.primary, l.from));
-    labels
+    });
+    spans.collect()
 }
 
 /// Says which cell took the variable that is missed.
 fn moved(error: &CompilationError, history: &History) -> Option<String> {
     let message = error.message();
-    let name = message
-        .strip_prefix("cannot find value `")?
-        .split('`')
-        .next()?;
+    let name = message.strip_prefix("cannot find value `")?.split('`').next()?;
     let number = history.mover(name)?;
     Some(format!(
         "`{name}` was moved by cell {number}: run the cell again that made it, or clone it there"
@@ -135,36 +203,42 @@ fn moved(error: &CompilationError, history: &History) -> Option<String> {
 }
 
 /// The places of an error in earlier cells.
-fn earlier(error: &CompilationError, sources: &Sources<'_>) -> Vec<(Place, Label)> {
+fn earlier(error: &CompilationError, sources: &Sources<'_>) -> Vec<Piece> {
     let spans = error.json["spans"].as_array().into_iter().flatten();
-    let mut found: Vec<(Place, Label)> = Vec::new();
+    let mut found: Vec<(usize, Piece)> = Vec::new();
     for span in spans {
         let Some(span) = local(span) else { continue };
         let number = |name: &str| span[name].as_u64().unwrap_or(0) as usize;
-        let (line, column) = (number("line_start"), number("column_start"));
-        let place = sources
-            .history
-            .place(&sources.generated, (line, column), sources.cell);
-        let Some(place) = place else { continue };
-        let width = match number("line_end") == line {
-            true => number("column_end").saturating_sub(column),
-            false => usize::MAX - place.column,
+        let place = |line, column| {
+            let place = (number(line), number(column));
+            sources.history.place(&sources.generated, place, sources.cell)
         };
+        let Some(start) = place("line_start", "column_start") else {
+            continue;
+        };
+        let from = byte_of(&start.user, start.line, start.column);
+        let to = place("line_end", "column_end")
+            .filter(|end| end.number == start.number)
+            .map_or(from, |end| byte_of(&end.user, end.line, end.column));
         let label = Label {
-            line: place.line,
-            from: place.column,
-            to: place.column + width,
+            span: from..to.max(from),
             text: span["label"].as_str().unwrap_or("").to_string(),
             primary: span["is_primary"] == true,
         };
-        let known = found
-            .iter()
-            .any(|(old, _)| (old.number, old.line) == (place.number, place.line));
-        if !known {
-            found.push((place, label));
+        match found.iter_mut().find(|(number, _)| *number == start.number) {
+            Some((_, piece)) => piece.labels.push(label),
+            None => {
+                let name = format!("cell {}", start.number);
+                let piece = Piece {
+                    name,
+                    user: start.user,
+                    labels: vec![label],
+                };
+                found.push((start.number, piece));
+            }
         }
     }
-    found
+    found.into_iter().map(|(_, piece)| piece).collect()
 }
 
 /// A span in the generated source: itself, or where the macro was called that it is in.
@@ -176,64 +250,14 @@ fn local(span: &serde_json::Value) -> Option<&serde_json::Value> {
     outer.is_object().then(|| local(outer)).flatten()
 }
 
-fn notes(error: &CompilationError) -> Vec<String> {
+fn notes(error: &CompilationError) -> impl Iterator<Item = &str> {
     error.json["children"]
         .as_array()
         .into_iter()
         .flatten()
         .filter(|child| child["level"] == "note")
         .filter_map(|child| child["message"].as_str())
-        .filter(|text| !text.contains("evcxr") && !text.contains("#[warn("))
-        .map(str::to_string)
-        .collect()
-}
-
-/// The marked lines with their marks below them.
-fn snippet(labels: &[Label], user: &str, name: &str) -> Vec<String> {
-    let Some(primary) = labels.iter().find(|l| l.primary).or(labels.first()) else {
-        return Vec::new();
-    };
-    let source: Vec<&str> = user.lines().collect();
-    let width = labels
-        .iter()
-        .map(|l| l.line.to_string().len())
-        .max()
-        .unwrap_or(1);
-    let bar = format!("{BLUE}{:width$} |{RESET}", "");
-    let mut lines = vec![
-        format!(
-            "{BLUE}{:width$}-->{RESET} {name}:{}:{}",
-            "", primary.line, primary.from
-        ),
-        bar.clone(),
-    ];
-    let mut last = 0;
-    for label in labels {
-        let text = source.get(label.line - 1).copied().unwrap_or("");
-        if label.line != last {
-            if last != 0 && label.line > last + 1 {
-                lines.push(format!("{BLUE}...{RESET}"));
-            }
-            lines.push(format!("{BLUE}{:>width$} |{RESET} {text}", label.line));
-            last = label.line;
-        }
-        let length = text.chars().count();
-        let from = label.from.min(length + 1);
-        let to = label.to.min(length + 1).max(from + 1);
-        let (colour, mark) = if label.primary {
-            (RED, "^")
-        } else {
-            (BLUE, "-")
-        };
-        lines.push(format!(
-            "{bar} {:skip$}{colour}{} {}{RESET}",
-            "",
-            mark.repeat(to - from),
-            label.text,
-            skip = from - 1,
-        ));
-    }
-    lines
+        .filter(|text| !speaks_of_us(text) && !text.contains("#[warn("))
 }
 
 /// A message of evcxr or of ours as a failure.
@@ -250,37 +274,40 @@ pub fn plain(ename: &str, message: &str) -> Failure {
     }
 }
 
+/// A panic: its message, and the place in the cell where it happened.
+pub fn panic(message: &str, place: Option<(usize, usize)>, user: &str) -> Failure {
+    match place {
+        Some(place) => panic_at(message, place, user, "cell"),
+        None => plain("panic", message),
+    }
+}
+
 /// A panic in a function of an earlier cell.
 pub fn panic_in(message: &str, place: &Place) -> Failure {
-    let mut failure = plain("panic", message);
+    let name = format!("cell {}", place.number);
+    panic_at(message, (place.line, place.column), &place.user, &name)
+}
+
+fn panic_at(message: &str, place: (usize, usize), user: &str, name: &str) -> Failure {
+    let start = byte_of(user, place.0, place.1);
+    let length = user[start..].chars().next().map_or(0, char::len_utf8);
     let label = Label {
-        line: place.line,
-        from: place.column,
-        to: place.column + 1,
+        span: start..start + length,
         text: "panicked here".to_string(),
         primary: true,
     };
-    let name = format!("cell {}", place.number);
-    failure
-        .traceback
-        .extend(snippet(&[label], &place.user, &name));
-    failure
-}
-
-/// A panic: its message, and the line of the cell where it happened.
-pub fn panic(message: &str, place: Option<(usize, usize)>, user: &str) -> Failure {
-    let mut failure = plain("panic", message);
-    if let Some((line, column)) = place {
-        let label = Label {
-            line,
-            from: column,
-            to: column + 1,
-            text: "panicked here".to_string(),
-            primary: true,
-        };
-        failure.traceback.extend(snippet(&[label], user, "cell"));
+    let title = Level::ERROR
+        .with_name("panic")
+        .primary_title(message.trim());
+    let piece = Piece {
+        name: name.to_string(),
+        user: user.to_string(),
+        labels: vec![label],
+    };
+    Failure {
+        traceback: render(title, &[piece], Vec::new()),
+        ..plain("panic", message)
     }
-    failure
 }
 
 /// Adds what was lost to a failure.
@@ -298,26 +325,16 @@ pub fn with_lost(mut failure: Failure, lost: Vec<String>) -> Failure {
 mod tests {
     use super::*;
 
-    fn bare(text: &str) -> String {
-        let mut out = String::new();
-        let mut escape = false;
-        for c in text.chars() {
-            match c {
-                '\x1b' => escape = true,
-                'm' if escape => escape = false,
-                c if !escape => out.push(c),
-                _ => {}
-            }
-        }
-        out
+    fn bare(lines: &[String]) -> Vec<String> {
+        let bare = |line: &String| anstream::adapter::strip_str(line).to_string();
+        lines.iter().map(bare).collect()
     }
 
     #[test]
     fn a_panic_points_at_its_line() {
         let failure = panic("boom", Some((2, 3)), "let a = 1;\n  f();");
-        let lines: Vec<String> = failure.traceback.iter().map(|l| bare(l)).collect();
         assert_eq!(
-            lines,
+            bare(&failure.traceback),
             [
                 "panic: boom",
                 " --> cell:2:3",
@@ -329,31 +346,34 @@ mod tests {
     }
 
     #[test]
-    fn marks_stay_inside_their_line() {
+    fn marks_stay_inside_their_line_and_stand_below_what_they_mark() {
+        let user = "let \u{e4} = 1;\n\n\u{65e5}\u{672c} + f()\r\n";
         let label = |line, from, to, primary| Label {
-            line,
-            from,
-            to,
+            span: byte_of(user, line, from)..byte_of(user, line, to),
             text: "x".into(),
             primary,
         };
-        let labels = [label(1, 5, usize::MAX, true), label(3, 90, 91, false)];
-        let lines: Vec<String> = snippet(&labels, "let ä = 1;\n\nf()", "cell")
-            .iter()
-            .map(|l| bare(l))
-            .collect();
+        let labels = [label(1, 5, usize::MAX, true), label(3, 6, 90, false)];
+        let piece = Piece {
+            name: "cell".to_string(),
+            user: user.to_string(),
+            labels: labels.into(),
+        };
+        let lines = render(Level::ERROR.primary_title("e"), &[piece], Vec::new());
         assert_eq!(
-            lines,
+            bare(&lines),
             [
+                "error: e",
                 " --> cell:1:5",
                 "  |",
-                "1 | let ä = 1;",
+                "1 | let \u{e4} = 1;",
                 "  |     ^^^^^^ x",
-                "...",
-                "3 | f()",
-                "  |    - x",
+                "2 |",
+                "3 | \u{65e5}\u{672c} + f()",
+                "  |        --- x",
             ]
         );
+        assert_eq!(byte_of(user, 99, 1), user.len());
     }
 
     #[test]
@@ -362,7 +382,7 @@ mod tests {
             plain("crashed", "exit status 3"),
             vec!["a".into(), "b".into()],
         );
-        assert_eq!(bare(failure.traceback.last().unwrap()), "lost: a, b");
+        assert_eq!(bare(&failure.traceback).last().unwrap(), "lost: a, b");
         assert_eq!(failure.evalue, "exit status 3");
     }
 }

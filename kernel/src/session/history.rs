@@ -12,6 +12,7 @@ struct Past {
     number: usize,
     user: String,
     items: Vec<Part>,
+    names: Vec<String>,
 }
 
 /// A place in an earlier cell.
@@ -42,6 +43,7 @@ impl History {
                 number,
                 user: cell.user.clone(),
                 items: cell.items.clone(),
+                names: cell.defined_names().to_vec(),
             });
         }
     }
@@ -70,6 +72,12 @@ impl History {
                 module.is_some_and(|rest| rest.starts_with(name))
             })
         })
+    }
+
+    /// Whether a cell has defined a type of this name.
+    pub fn defines(&self, name: &str) -> bool {
+        let mut cells = self.cells.iter();
+        cells.any(|cell| cell.names.iter().any(|own| own == name))
     }
 
     /// The items of all cells, oldest first.

@@ -4,7 +4,6 @@
 //! hands over everything they say while they run. It is used by Jupyter, the REPL and `rebit run`
 //! alike.
 
-pub mod analyser;
 mod build_log;
 mod child;
 mod commands;
@@ -129,7 +128,7 @@ impl Session {
         self.variables.clone()
     }
 
-    /// The session so far as source text for [`analyser::Analyser`]: extra dependencies, imports and
+    /// The session so far as source text for [`crate::analyser`]: extra dependencies, imports and
     /// items of earlier cells, and one typed `let` for each variable.
     pub fn preamble(&self) -> String {
         // evcxr skips comments in front of the first statement, and with them documentation.

@@ -14,6 +14,7 @@ use super::history::inside;
 use super::statement::{Binder, Variable, is_value};
 use super::text::{Edit, Text, byte_of, place_of};
 use super::unnamed::{Block, Blocks};
+use crate::language::commands::code_start;
 
 /// A cell, ready for evcxr.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -282,23 +283,6 @@ impl Cell {
         let end = Edit::insert(self.user.len(), "\n}");
         Some(Text::new(&self.user, &[head, end]))
     }
-}
-
-/// Where the Rust code begins, behind evcxr's commands (`:dep`, `!ls`), comments and empty lines.
-fn code_start(cell: &str) -> usize {
-    let mut at = 0;
-    for line in cell.split_inclusive('\n') {
-        let word = line.trim_start_matches(' ');
-        let skipped = line.starts_with('!')
-            || (word.starts_with(':') && !word.starts_with("::"))
-            || line.starts_with("//")
-            || line.trim().is_empty();
-        if !skipped {
-            return at;
-        }
-        at += line.len();
-    }
-    cell.len()
 }
 
 #[cfg(test)]

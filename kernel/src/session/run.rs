@@ -12,6 +12,7 @@ use super::unnamed::Blocks;
 use super::verdict::Ending;
 use super::worker::{Job, Outcome};
 use super::{Reader, Session, errors};
+use crate::depth;
 use crate::output::{Output, Reply};
 use crate::supervisor::{command, frame::Frame};
 
@@ -34,6 +35,9 @@ impl Session {
     ) -> Reply {
         if code.trim().is_empty() {
             return Reply::Ok { value: None };
+        }
+        if let Err(deep) = depth::check(code) {
+            return Reply::Error(errors::plain("error", &deep.to_string()));
         }
         self.number = self.next_number.take().unwrap_or(self.number + 1);
         let mut times = Times::begin(&self.folder.path);

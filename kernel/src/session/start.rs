@@ -1,10 +1,8 @@
 //! The start of a session: its folder, its child, and the environment in which evcxr finds our tools.
 
 use std::collections::HashSet;
-use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::child::Shared;
@@ -14,7 +12,8 @@ use super::worker::{self, Setup};
 use super::{Options, Session};
 use crate::error::{Error, Result};
 use crate::supervisor;
-use crate::workshop::{self, Prepared, SessionFolder, build, shim};
+use crate::workshop::session_files::SESSION;
+use crate::workshop::{self, Prepared, SessionFolder, cargo};
 
 impl Session {
     /// Starts a session with the prepared library loaded (about two seconds).
@@ -22,33 +21,23 @@ impl Session {
     /// # Errors
     /// A missing compiler or linker, a full disk, a child that does not start.
     pub fn start(prepared: &Prepared, options: Options) -> Result<Session> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
         let home = workshop::home(prepared)?;
         let folder = SessionFolder::new(prepared)?;
-        let number = COUNT.fetch_add(1, Ordering::SeqCst);
-        let id = format!("{}-{number}", std::process::id());
-        let secret = format!("\u{1}rebit-{}\u{1}", random());
-        let socket = format!("rebit-{id}-{}", random());
-        let shared = Shared::listen(&socket, &secret)?;
+        let secret = format!("\u{1}rebit-{}\u{1}", uuid::Uuid::new_v4().simple());
+        let shared = Shared::listen(&folder.path, &secret)?;
         let exe = crate::executable()?;
         let mut supervisor = Command::new(exe);
         let search = prepared.search_path(&folder.path)?;
         supervisor
             .arg(supervisor::SUPERVISOR)
-            .env(supervisor::WIRE, &secret)
-            .env(supervisor::SOCKET, &socket)
+            .env(supervisor::SOCKET, &folder.path)
             .env("LD_LIBRARY_PATH", search)
             .envs(options.env.iter().map(|(name, value)| (name, value)))
             .process_group(0);
         if let Some(workdir) = &options.workdir {
             supervisor.current_dir(workdir);
         }
-        for name in [
-            "EVCXR_TMPDIR",
-            "EVCXR_CONFIG_DIR",
-            "RUST_SRC_PATH",
-            shim::SESSION,
-        ] {
+        for name in ["EVCXR_TMPDIR", "EVCXR_CONFIG_DIR", "RUST_SRC_PATH", SESSION] {
             supervisor.env_remove(name);
         }
         let jobs = {
@@ -61,16 +50,16 @@ impl Session {
                 std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)))
                     .map_err(|e| Error::Session(format!("PATH: {e}")))?;
             // Of two sessions in one process the second finds the first one's settings.
-            if std::env::var_os(build::HOME).is_none() {
+            if std::env::var_os(cargo::HOME).is_none() {
                 let home = std::env::var_os("CARGO_HOME").unwrap_or_default();
                 // SAFETY: as below.
-                unsafe { std::env::set_var(build::HOME, home) };
+                unsafe { std::env::set_var(cargo::HOME, home) };
             }
-            build::own_home(&mut supervisor);
+            cargo::own_home(&mut supervisor);
             // SAFETY: Rust's own readers of the environment are synchronised with these writers, and no
             // other thread of ours reads it through C while a session starts.
             unsafe {
-                std::env::set_var(shim::SESSION, &home.path);
+                std::env::set_var(SESSION, &home.path);
                 // The analyser looks for cargo there before anywhere else.
                 std::env::set_var("CARGO_HOME", &home.path);
                 std::env::set_var("EVCXR_TMPDIR", &folder.path);
@@ -107,18 +96,4 @@ impl Session {
             _home: home,
         })
     }
-}
-
-/// 128 random bits as text.
-fn random() -> String {
-    use std::io::Read;
-    let mut bytes = [0u8; 16];
-    let read = fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes));
-    if read.is_err() {
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
-        bytes = now.as_nanos().to_le_bytes();
-    }
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -8,7 +8,7 @@ use super::stream::{PanicReport, Translator};
 use super::worker::{Ended, Outcome};
 use super::{Session, errors};
 use crate::output::{Failure, Output, Reply, StreamName};
-use crate::workshop::shim;
+use crate::workshop::session_files;
 
 /// What the frames of a cell said about its end.
 #[derive(Default)]
@@ -131,7 +131,7 @@ impl Session {
                 false => errors::plain("panic", "the cell panicked"),
             };
         };
-        let generated = fs::read_to_string(self.folder.path.join(shim::GENERATED));
+        let generated = fs::read_to_string(self.folder.path.join(session_files::GENERATED));
         let generated = generated.unwrap_or_default();
         let place = (panic.line, panic.column);
         let is_ours = panic.file == "src/lib.rs";
@@ -162,16 +162,19 @@ impl Session {
         let (code, signal, note) = ending.exited.clone().unwrap_or_default();
         let what = match (code, signal) {
             (_, Some(libc::SIGSEGV)) => {
-                "signal 11 (SIGSEGV): stack overflow, usually a recursion without end".to_string()
+                "signal 11 (SIGSEGV): memory was used that is not the cell's".to_string()
+            }
+            (_, Some(libc::SIGBUS)) => {
+                "signal 7 (SIGBUS): memory was used that is not there".to_string()
+            }
+            (_, Some(libc::SIGILL)) => {
+                "signal 4 (SIGILL): an instruction that this processor does not have".to_string()
             }
             (_, Some(libc::SIGABRT)) if note.starts_with("memory") => {
                 format!("out of memory: {note}")
             }
             (_, Some(libc::SIGABRT)) if !note.is_empty() => {
-                format!(
-                    "{} (signal 11, SIGSEGV)",
-                    note.trim_end_matches('.').to_lowercase()
-                )
+                "stack overflow (signal 6, SIGABRT): usually a recursion without end".to_string()
             }
             (_, Some(libc::SIGABRT)) => "aborted (signal 6, SIGABRT)".to_string(),
             (_, Some(libc::SIGKILL)) => {

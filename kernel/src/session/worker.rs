@@ -18,7 +18,7 @@ use super::{InputRequest, errors, types};
 use crate::error::{Error, Result};
 use crate::output::{Bundle, Failure};
 use crate::supervisor::COLON;
-use crate::workshop::{Prepared, shim};
+use crate::workshop::{Prepared, session_files};
 
 /// One cell to run.
 pub struct Job {
@@ -72,7 +72,7 @@ pub fn start(setup: Setup) -> Result<Sender<Job>> {
     std::thread::Builder::new()
         .name("evcxr".to_string())
         // rust-analyzer recurses deeply.
-        .stack_size(64 << 20)
+        .stack_size(256 << 20)
         .spawn(move || match Worker::begin(setup) {
             Ok(worker) => {
                 let _ = ready.send(Ok(()));
@@ -166,7 +166,7 @@ impl Worker {
         }
         // What it defines begins anew, its statics too.
         let names = job.cell.defined_names().join("\n");
-        let _ = std::fs::write(self.folder.join(shim::FRESH), names);
+        let _ = std::fs::write(self.folder.join(session_files::FRESH), names);
         let mut text = job.cell.source();
         let mut shown = Vec::new();
         for (before, reset) in &job.cell.resets {
@@ -240,7 +240,7 @@ impl Worker {
     }
 
     fn sources<'a>(&self, job: &'a Job, text: &'a Text) -> Sources<'a> {
-        let generated = std::fs::read_to_string(self.folder.join(shim::GENERATED));
+        let generated = std::fs::read_to_string(self.folder.join(session_files::GENERATED));
         Sources {
             cell: &job.cell,
             text,
@@ -256,7 +256,7 @@ impl Worker {
         job: &Job,
     ) -> Result<evcxr::EvalOutputs, evcxr::Error> {
         let quick = !job.cell.bound.is_empty();
-        let mark = self.folder.join(shim::NO_CHECK);
+        let mark = self.folder.join(session_files::NO_CHECK);
         if quick {
             std::fs::write(&mark, b"")?;
         }
@@ -287,7 +287,7 @@ impl Worker {
         job: &Job,
         text: &mut Text,
     ) -> Result<evcxr::EvalOutputs, evcxr::Error> {
-        let mark = self.folder.join(shim::FULL_TYPES);
+        let mark = self.folder.join(session_files::FULL_TYPES);
         std::fs::write(&mark, b"")?;
         let answers = self.context.check(&job.cell.type_question().source);
         let _ = std::fs::remove_file(&mark);

@@ -7,22 +7,30 @@ use std::time::Instant;
 use super::descriptors::{read_fd, readable};
 use super::frame::Frame;
 use super::relay::{LOOK, Supervisor};
-use super::splitter::{COMPLETE, INPUT, Piece};
+use super::splitter::Piece;
 use super::waiting::reads_stdin;
 use super::{COLON, command};
 
-/// What evcxr's crash handler writes before its backtrace, and Rust before it aborts without memory.
-const CRASH_WORDS: [&str; 4] = [
-    "Segmentation fault.",
-    "Illegal instruction.",
-    "Bus error.",
-    "memory allocation of ",
-];
+/// evcxr's words, as it wants to hear them. The runtime says the same to us behind the session's secret.
+mod word {
+    /// The cell has run.
+    pub const COMPLETE: &[u8] = b"EVCXR_EXECUTION_COMPLETE";
+    pub const PANIC: &[u8] = b"EVCXR_PANIC_NOTIFICATION";
+    pub const USER_ERROR: &[u8] = b"EVCXR_ERROR_OCCURRED";
+    /// A variable's name follows.
+    pub const LOST: &[u8] = b"EVCXR_VARIABLE_CHANGED_TYPE:";
+    /// A prompt follows.
+    pub const ASK: &[u8] = b"EVCXR_INPUT_REQUEST:";
+    pub const ASK_PASSWORD: &[u8] = b"EVCXR_INPUT_REQUEST_PASSWORD:";
+}
+
+/// So much of the end of standard error is remembered.
+const LAST_WORDS: usize = 1 << 10;
 
 /// How a cell asks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Question {
-    /// In evcxr's words, which take a line.
+    /// By the library, which takes a line.
     Line,
     /// It waits in a read of its standard input, of which an empty answer is the end.
     Read,
@@ -49,7 +57,7 @@ impl Supervisor {
             }
             self.release_stderr();
             self.asked = Some(Question::Read);
-            tell_evcxr(&[INPUT, b":"].concat());
+            tell_evcxr(word::ASK);
         }
         Ok(())
     }
@@ -156,23 +164,27 @@ impl Supervisor {
             Piece::Complete => {
                 self.running = false;
                 self.say(Frame::Complete);
-                tell_evcxr(COMPLETE);
+                tell_evcxr(word::COMPLETE);
             }
             Piece::Panic => {
                 self.say(Frame::Panic);
-                tell_evcxr(b"EVCXR_PANIC_NOTIFICATION");
+                tell_evcxr(word::PANIC);
             }
             Piece::UserError => {
                 let text = std::mem::take(&mut self.stderr);
                 let text = String::from_utf8_lossy(&text).trim_end().to_string();
                 self.say(Frame::UserError(text));
-                tell_evcxr(b"EVCXR_ERROR_OCCURRED");
+                tell_evcxr(word::USER_ERROR);
             }
-            Piece::Protocol(line) if line.starts_with(INPUT) => {
+            Piece::Lost(name) => tell_evcxr(&[word::LOST, &name].concat()),
+            Piece::Question { prompt, password } => {
                 self.asked = Some(Question::Line);
-                tell_evcxr(&with_one_colon(line));
+                let ask = match password {
+                    true => word::ASK_PASSWORD,
+                    false => word::ASK,
+                };
+                tell_evcxr(&[ask, &in_one_field(prompt)].concat());
             }
-            Piece::Protocol(line) => tell_evcxr(&line),
         }
     }
 
@@ -186,17 +198,13 @@ impl Supervisor {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(true),
             Err(e) => return Err(e),
         };
-        if let Some(note) = &mut self.crash_note {
-            note.extend_from_slice(&buffer[..n]);
-            return Ok(true);
-        }
+        self.last_words.extend(&buffer[..n]);
+        let surplus = self.last_words.len().saturating_sub(LAST_WORDS);
+        self.last_words.drain(..surplus);
         if self.stderr.is_empty() {
             self.stderr_since = Instant::now();
         }
         self.stderr.extend_from_slice(&buffer[..n]);
-        if let Some(at) = crash_word(&self.stderr) {
-            self.crash_note = Some(self.stderr.split_off(at));
-        }
         Ok(true)
     }
 }
@@ -210,20 +218,10 @@ fn tell_evcxr(line: &[u8]) {
         .and_then(|()| out.flush());
 }
 
-/// Where a crash handler's message begins in `text`.
-fn crash_word(text: &[u8]) -> Option<usize> {
-    let text = std::str::from_utf8(text).ok()?;
-    CRASH_WORDS
-        .iter()
-        .filter_map(|word| text.find(word))
-        .find(|&at| at == 0 || text.as_bytes()[at - 1] == b'\n')
-}
-
-/// evcxr cuts a prompt at its second colon: the later ones travel as [`COLON`].
-fn with_one_colon(mut question: Vec<u8>) -> Vec<u8> {
-    let is_colon = |b: &&mut u8| **b == b':';
-    for colon in question.iter_mut().filter(is_colon).skip(1) {
+/// evcxr cuts a prompt at its first colon: there they travel as [`COLON`].
+fn in_one_field(mut prompt: Vec<u8>) -> Vec<u8> {
+    for colon in prompt.iter_mut().filter(|b| **b == b':') {
         *colon = COLON;
     }
-    question
+    prompt
 }

@@ -2,7 +2,8 @@
 //!
 //! evcxr starts this process in place of its runtime. It starts the real runtime behind pipes of its
 //! own, gives evcxr only evcxr's protocol, and sends everything else to the kernel at once. It also
-//! passes signals on, and takes the runtime with it when the kernel is gone.
+//! passes signals on, and takes the runtime with it when the kernel is gone. All that is meant for the kernel stands
+//! behind a secret of the session on the runtime's standard output, so that nothing a cell prints is taken for it.
 //!
 //! ```text
 //! kernel --stdin--> supervisor ==stdin==> runtime (cells, library)
@@ -15,18 +16,22 @@ pub mod frame;
 mod heard;
 mod input;
 mod relay;
-pub mod splitter;
+mod runtime;
+pub mod socket;
+mod splitter;
 mod waiting;
 
 use relay::Supervisor;
 
+use crate::orphans;
+
 /// First argument of our own binary that makes it a supervisor.
 pub const SUPERVISOR: &str = "__supervisor";
 /// First argument of our own binary that makes it the runtime.
-pub const RUNTIME: &str = "__runtime";
-/// Environment: prefix of the library's messages.
-pub const WIRE: &str = "REBIT_WIRE";
-/// Environment: name of the abstract socket of the kernel.
+const RUNTIME: &str = "__runtime";
+/// Environment of the runtime until the library has read it: what stands before its messages.
+const WIRE: &str = "REBIT_WIRE";
+/// Environment of the supervisor: the folder of the kernel's socket, which is the session's own.
 pub const SOCKET: &str = "REBIT_SOCKET";
 
 /// Stands for a colon inside a prompt.
@@ -56,19 +61,28 @@ pub fn roles() {
             }
         }
         Some(RUNTIME) => {
-            // SAFETY: plain system calls without pointers into Rust memory; the handler does nothing.
-            unsafe {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                // An interrupt must not end the process before the library has its own handler.
-                libc::signal(libc::SIGINT, ignore as *const () as libc::sighandler_t);
+            begin_runtime();
+            match runtime::run() {
+                Ok(()) => std::process::exit(0),
+                Err(error) => {
+                    eprintln!("runtime: {error}");
+                    std::process::exit(99)
+                }
             }
-            // When memory runs out, the cells go and the kernel stays. Without it chance decides.
-            let _ = std::fs::write("/proc/self/oom_score_adj", "500");
-            evcxr::runtime_hook();
-            std::process::exit(97)
         }
         _ => {}
     }
+}
+
+fn begin_runtime() {
+    orphans::die_with_parent();
+    // SAFETY: the handler does nothing.
+    unsafe {
+        // An interrupt must not end the process before the library has its own handler.
+        libc::signal(libc::SIGINT, ignore as *const () as libc::sighandler_t);
+    }
+    // When memory runs out, the cells go and the kernel stays. Without it chance decides.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
 }
 
 extern "C" fn ignore(_: libc::c_int) {}

@@ -1,9 +1,9 @@
 //! The supervisor's loop: evcxr, the kernel and the runtime, each heard as soon as it speaks.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::frame::Frame;
 use super::heard::Question;
 use super::input::Input;
 use super::splitter::Splitter;
-use super::{RUNTIME, SOCKET, WIRE};
+use super::{RUNTIME, SOCKET, socket};
 
 /// Standard error waits this long for the mark that makes it an error's text.
 const ERROR_TEXT_WAIT: Duration = Duration::from_millis(3);
@@ -29,8 +29,11 @@ pub struct Supervisor {
     pub(super) input: Input,
     pub(super) kernel: UnixStream,
     pub(super) splitter: Splitter,
-    /// Bytes on their way to the kernel.
-    pub(super) outgoing: Vec<u8>,
+    /// Frames on their way to the kernel.
+    outgoing: VecDeque<Vec<u8>>,
+    /// Bytes of the first of them that have left, and bytes of all that have not.
+    sent: usize,
+    pub(super) backlog: usize,
     /// Bytes of a command that is not complete yet.
     pub(super) incoming: Vec<u8>,
     /// A line of evcxr that is not complete yet.
@@ -38,7 +41,8 @@ pub struct Supervisor {
     pub(super) stderr: Vec<u8>,
     pub(super) stderr_since: Instant,
     pub(super) text_since: Instant,
-    pub(super) crash_note: Option<Vec<u8>>,
+    /// The end of what was written to standard error: perhaps last words.
+    pub(super) last_words: VecDeque<u8>,
     /// A cell runs.
     pub(super) running: bool,
     /// The cell has asked for a line that has not come yet.
@@ -49,10 +53,9 @@ pub struct Supervisor {
 impl Supervisor {
     /// Starts the runtime and says hello to the kernel.
     pub fn start() -> io::Result<Self> {
-        let secret = std::env::var(WIRE).unwrap_or_default();
-        let name = std::env::var(SOCKET).map_err(io::Error::other)?;
-        let kernel = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?;
-        let (input, theirs) = Input::new()?;
+        let folder = std::env::var_os(SOCKET).ok_or(io::ErrorKind::NotFound)?;
+        let (kernel, secret) = socket::connect(folder.as_ref())?;
+        let (mut input, theirs) = Input::new()?;
         let runtime = Command::new(std::env::current_exe()?)
             .arg(RUNTIME)
             .args(std::env::args_os().skip(2))
@@ -63,17 +66,20 @@ impl Supervisor {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()?;
+        input.line(format!("{secret}\n").as_bytes());
         let mut supervisor = Supervisor {
             splitter: Splitter::new(&secret),
             kernel,
             input,
-            outgoing: Vec::new(),
+            outgoing: VecDeque::new(),
+            sent: 0,
+            backlog: 0,
             incoming: Vec::new(),
             request: Vec::new(),
             stderr: Vec::new(),
             stderr_since: Instant::now(),
             text_since: Instant::now(),
-            crash_note: None,
+            last_words: VecDeque::new(),
             running: false,
             asked: None,
             looked: Instant::now(),
@@ -81,7 +87,6 @@ impl Supervisor {
         };
         supervisor.kernel.set_nonblocking(true)?;
         supervisor.say(Frame::Hello {
-            secret,
             runtime: supervisor.runtime.id(),
         });
         Ok(supervisor)
@@ -98,7 +103,7 @@ impl Supervisor {
         }
         let (mut output_open, mut errors_open) = (true, true);
         loop {
-            let room = self.outgoing.len() < BACKLOG;
+            let room = self.backlog < BACKLOG;
             let kernel_events = libc::POLLIN
                 | if self.outgoing.is_empty() {
                     0
@@ -195,14 +200,21 @@ impl Supervisor {
     }
 
     pub(super) fn say(&mut self, frame: Frame) {
-        frame.encode(&mut self.outgoing);
+        let bytes = frame.encode();
+        self.backlog += bytes.len();
+        self.outgoing.push_back(bytes);
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        while !self.outgoing.is_empty() {
-            match self.kernel.write(&self.outgoing) {
+        while let Some(frame) = self.outgoing.front() {
+            match self.kernel.write(&frame[self.sent..]) {
                 Ok(n) => {
-                    self.outgoing.drain(..n);
+                    self.sent += n;
+                    self.backlog -= n;
+                    if self.sent == frame.len() {
+                        self.sent = 0;
+                        self.outgoing.pop_front();
+                    }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -223,12 +235,11 @@ impl Supervisor {
         // Whatever the cells started ends with them.
         self.kill();
         let status = self.runtime.wait()?;
-        let note = self.crash_note.take().unwrap_or_default();
-        let note = String::from_utf8_lossy(&note);
+        let note = crash_note(self.last_words.make_contiguous());
         self.say(Frame::Exited {
             code: status.code(),
             signal: status.signal(),
-            note: note.lines().next().unwrap_or_default().to_string(),
+            note,
         });
         self.kernel.set_nonblocking(false)?;
         self.flush()?;
@@ -236,4 +247,18 @@ impl Supervisor {
             .code()
             .unwrap_or(128 + status.signal().unwrap_or_default()))
     }
+}
+
+/// What Rust says before it aborts, from the end of standard error.
+fn crash_note(last_words: &[u8]) -> String {
+    let text = String::from_utf8_lossy(last_words);
+    let is_note = |line: &&str| {
+        line.starts_with("memory allocation of ") || line.ends_with("has overflowed its stack")
+    };
+    text.lines()
+        .rev()
+        .take(4)
+        .find(is_note)
+        .unwrap_or_default()
+        .to_string()
 }

@@ -4,55 +4,40 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use super::shim::{CAPTURE, Capture, LibraryCrates, Recipe};
+use super::cargo::{cargo, manifest, write_profile};
+use super::crates::LibraryCrates;
+use super::link::link_tree;
+use super::recipe::{CAPTURE, Capture, Recipe};
+use super::seal::{Seal, State};
 use super::{BuildProgress, Prepared};
 use crate::error::{Error, Result};
-pub use crate::files::write;
-
-/// A crate's manifest with the settings that evcxr gives the cell crate: same settings, same artefacts.
-pub fn manifest(name: &str, kind: &str, dependencies: &str) -> String {
-    format!(
-        "\n[package]\nname = {name:?}\nversion = \"1.0.0\"\nedition = \"2024\"\n\n\
-         [lib]\ncrate-type = [{kind:?}]\npath = \"src/lib.rs\"\n\n\
-         [profile.dev]\nopt-level = 0\ndebug = false\nstrip = \"debuginfo\"\nrpath = true\n\
-         lto = false\ndebug-assertions = true\ncodegen-units = 16\npanic = 'unwind'\n\
-         incremental = true\noverflow-checks = true\n\n[dependencies]\n{dependencies}\n"
-    )
-}
-
-/// Cells are compiled quickly, what they depend on is compiled well.
-const PROFILE: &str = "\
-[profile.dev.package.\"*\"]
-opt-level = 3
-debug = false
-debug-assertions = false
-overflow-checks = false
-codegen-units = 16
-incremental = false
-";
-
-/// Writes the profile where cargo finds it from every session folder.
-pub fn write_profile(folder: &Path) -> Result<()> {
-    let path = folder.join(".cargo/config.toml");
-    if fs::read_to_string(&path).is_ok_and(|text| text == PROFILE) {
-        return Ok(());
-    }
-    fs::create_dir_all(folder.join(".cargo")).map_err(|e| Error::io(&path, e))?;
-    write(&path, PROFILE.as_bytes())
-}
+use crate::files::write;
 
 /// Builds `prepared.master`; the caller holds the lock of the cache.
 ///
-/// Begins from what an earlier build left (or from the newest finished one), so that a change of the
-/// library compiles the library and not its hundred dependencies.
+/// Begins from what an earlier build left (or from the `newest` finished one), so that a change of the
+/// library compiles the library and not its hundred dependencies. A build that is there and damaged is mended where it
+/// lies: cargo makes anew what is missing.
 pub fn build(
     prepared: &Prepared,
     key: &str,
+    newest: Option<&Path>,
     progress: &mut dyn FnMut(BuildProgress),
 ) -> Result<()> {
     let master = &prepared.master;
+    if let State::Damaged(files) = Seal::check(master, key) {
+        log::warn!("the compiled library is damaged and is mended: {files:?}");
+        for file in files {
+            // What cannot be removed shows when it is built.
+            let _ = fs::remove_file(master.join(file));
+        }
+        match build_in(master, prepared, key, progress) {
+            Err(Error::Session(_) | Error::Io { .. }) => {}
+            done => return done,
+        }
+    }
     let cache = master.parent().unwrap_or(Path::new("/"));
     let place = cache.join("building");
     if master.exists() {
@@ -60,10 +45,19 @@ pub fn build(
     }
     let target = place.join("base/target");
     if !target.exists()
-        && let Some(newest) = super::cache::finished(cache).first()
-        && super::shim::link_tree(&newest.join("base/target"), &target).is_err()
+        && let Some(newest) = newest
+        && link_tree(&newest.join("base/target"), &target).is_err()
     {
         fs::remove_dir_all(&place).map_err(|e| Error::io(&place, e))?;
+    }
+    if let Some(newest) = newest
+        && let Some(sealed_as) = newest.file_name().and_then(|name| name.to_str())
+        && let State::Damaged(files) = Seal::check(newest, sealed_as)
+    {
+        // They may be linked.
+        for file in files {
+            let _ = fs::remove_file(place.join(file));
+        }
     }
     match build_in(&place, prepared, key, progress) {
         // Its dependencies are compiled; the next attempt needs them.
@@ -115,6 +109,7 @@ fn build_in(
     let recipe = Recipe::new(captured, &dependency, place);
     recipe.write(&place.join("recipe.json"))?;
     LibraryCrates::record(place, prepared)?;
+    Seal::put(place, key)?;
     write(&place.join("ready"), key.as_bytes())
 }
 
@@ -224,34 +219,5 @@ fn explain(lines: &[String], prepared: &Prepared) -> Error {
             library: prepared.library.clone(),
             report: lines[lines.len().saturating_sub(40)..].join("\n"),
         }
-    }
-}
-
-/// The real cargo in `folder` with the settings that evcxr gives it.
-pub fn cargo(tools: &super::Tools, folder: &Path) -> Command {
-    let mut command = Command::new(&tools.cargo);
-    command
-        .current_dir(folder)
-        .env("CARGO_TARGET_DIR", "target")
-        .env("CARGO_BUILD_BUILD_DIR", "target")
-        .env("RUSTC", &tools.rustc)
-        .env("RUSTFLAGS", "-Cprefer-dynamic")
-        .env_remove("CARGO")
-        .stdin(Stdio::null());
-    own_home(&mut command);
-    command
-}
-
-/// Environment: the user's CARGO_HOME while a session's folder stands in its place; empty for none.
-pub const HOME: &str = "REBIT_CARGO_HOME";
-
-/// Gives a command the user's own CARGO_HOME.
-pub fn own_home(command: &mut Command) {
-    if let Some(home) = std::env::var_os(HOME) {
-        match home.is_empty() {
-            true => command.env_remove("CARGO_HOME"),
-            false => command.env("CARGO_HOME", home),
-        };
-        command.env_remove(HOME);
     }
 }

@@ -3,27 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::folder::session_folders;
+use super::build::build;
 use super::key::key;
-use super::{BuildProgress, Features, Prepared, Tools, build, library_folder, shim};
+use super::recipe::Recipe;
+use super::seal::{Seal, State};
+use super::session_files::{SETTINGS, session_folders};
+use super::{BuildProgress, Features, Prepared, Tools};
 use crate::error::{Error, Result};
+use crate::files;
+use crate::folders::{cache_folder, library_folder};
 
 /// How many finished builds are kept.
 const KEEP: usize = 2;
-
-/// The cache folder: `REBIT_CACHE`, else `$XDG_CACHE_HOME/rebit`, else `~/.cache/rebit`.
-pub fn cache_folder() -> PathBuf {
-    let under = |name: &str, rest: &str| {
-        std::env::var_os(name)
-            .filter(|v| !v.is_empty())
-            .map(|v| PathBuf::from(v).join(rest))
-    };
-    let folder = under("REBIT_CACHE", "")
-        .or_else(|| under("XDG_CACHE_HOME", "rebit"))
-        .or_else(|| under("HOME", ".cache/rebit"))
-        .unwrap_or_else(|| std::env::temp_dir().join("rebit"));
-    std::path::absolute(&folder).unwrap_or(folder)
-}
 
 /// The library, compiled for sessions if it is not yet; `progress` is called for each crate.
 ///
@@ -40,9 +31,14 @@ pub fn prepare(progress: &mut dyn FnMut(BuildProgress)) -> Result<Prepared> {
     let features = Features::wanted()?;
     let tools = Tools::find()?;
     let cache = cache_folder();
-    fs::create_dir_all(&cache).map_err(|e| Error::io(&cache, e))?;
     let key = key(&library, &features, &tools)?;
     let master = cache.join(&key);
+    files::own_folder(&cache)?;
+    for inner in [&master, &cache.join("building")] {
+        if inner.exists() {
+            files::own_folder(inner)?;
+        }
+    }
     let prepared = Prepared {
         library,
         features,
@@ -57,8 +53,13 @@ pub fn prepare(progress: &mut dyn FnMut(BuildProgress)) -> Result<Prepared> {
     let lock_path = cache.join("build.lock");
     let lock = fs::File::create(&lock_path).map_err(|e| Error::io(&lock_path, e))?;
     lock.lock().map_err(|e| Error::io(&lock_path, e))?;
+    if Seal::check(&master, &key) == State::Whole {
+        // Only the mark was missing or wrong.
+        files::write(&master.join("ready"), key.as_bytes())?;
+    }
     if !is_ready(&master, &key) {
-        build::build(&prepared, &key, progress)?;
+        let newest = finished(&cache).into_iter().next();
+        build(&prepared, &key, newest.as_deref(), progress)?;
         prune(&cache, &key);
     }
     Ok(prepared)
@@ -71,10 +72,11 @@ pub fn is_prepared() -> bool {
     key().is_ok_and(|key| is_ready(&cache_folder().join(&key), &key))
 }
 
-/// A build is finished when its last file says so and what it names is there.
+/// A build is finished when its last file says so and what it names is there, as it was.
 fn is_ready(master: &Path, key: &str) -> bool {
     fs::read_to_string(master.join("ready")).is_ok_and(|text| text == key)
-        && shim::Recipe::read(&master.join("recipe.json"))
+        && Seal::check(master, key) == State::Whole
+        && Recipe::read(&master.join("recipe.json"))
             .is_some_and(|recipe| recipe.externs_exist(master))
 }
 
@@ -86,7 +88,7 @@ fn touch(master: &Path) {
 }
 
 /// Finished builds, newest first.
-pub fn finished(cache: &Path) -> Vec<PathBuf> {
+fn finished(cache: &Path) -> Vec<PathBuf> {
     let mut found: Vec<(std::time::SystemTime, PathBuf)> = fs::read_dir(cache)
         .into_iter()
         .flatten()
@@ -109,7 +111,7 @@ fn prune(cache: &Path, current: &str) {
     for path in others.skip(KEEP - 1) {
         let name = format!("{:?}", path.display().to_string());
         let in_use = session_folders(cache).iter().any(|session| {
-            fs::read_to_string(session.join(shim::SETTINGS)).is_ok_and(|text| text.contains(&name))
+            fs::read_to_string(session.join(SETTINGS)).is_ok_and(|text| text.contains(&name))
         });
         if !in_use {
             let _ = fs::remove_dir_all(&path);

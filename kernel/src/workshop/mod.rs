@@ -4,87 +4,41 @@
 //! folder. Beside it stands the *recipe*: the arguments with which cargo called rustc for the cell
 //! crate. A session compiles its cells by that recipe against the finished library where it lies, so it
 //! neither copies nor compiles anything, and cargo runs only for further dependencies ([`shim`]).
+//!
+//! | file | what is in it | stands on |
+//! |---|---|---|
+//! | `tools`, `features`, `key` | what a build depends on | |
+//! | [`cargo`] | the real cargo with evcxr's settings | |
+//! | `prepared` | a compiled library | `tools`, `features` |
+//! | `interface` | what cells can see of the library's dependencies | |
+//! | `crates` | which crates the library consists of | `cargo`, `prepared` |
+//! | `link` | folders of artefacts, by links | |
+//! | `recipe` | how cargo calls rustc for a cell | |
+//! | `seal` | whether a finished build is still as it was made | |
+//! | [`session_files`] | what lies in a session's folder | `prepared` |
+//! | `build`, `cache` | compiling the library, finding it again | all of these |
+//! | `folder` | the folder of a session | `cargo`, `session_files` |
+//! | [`shim`] | our cargo and rustup, which sessions call | all but `build`, `cache`, `folder` |
 
-mod answers;
-pub mod build;
+mod build;
 mod cache;
+pub mod cargo;
+mod crates;
 mod features;
 mod folder;
+mod interface;
 mod key;
+mod link;
+mod prepared;
+mod recipe;
+mod seal;
+pub mod session_files;
 pub mod shim;
 mod tools;
 
-use std::path::{Path, PathBuf};
-
-pub use cache::{cache_folder, is_prepared, prepare};
+pub use cache::{is_prepared, prepare};
 pub use features::{FEATURES, Features};
 pub use folder::{SessionFolder, home};
+pub use interface::{NAMED_BY_CELLS, cut_down};
+pub use prepared::{BuildProgress, Prepared};
 pub use tools::{Tools, environment};
-
-use crate::error::{Error, Result};
-
-/// How far a build of the library is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuildProgress {
-    /// Crates compiled so far.
-    pub done: usize,
-    /// Crates in all.
-    pub total: usize,
-    /// The crate that was started last.
-    pub name: String,
-}
-
-/// A compiled library, ready for sessions.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    /// The library's source folder.
-    pub library: PathBuf,
-    /// The features it was built with.
-    pub features: Features,
-    /// The finished build that sessions start from; never written to.
-    pub master: PathBuf,
-    /// The tools it was built with.
-    pub tools: Tools,
-}
-
-impl Prepared {
-    /// Where the cells of a session find their shared libraries, whatever their relative paths say.
-    ///
-    /// # Errors
-    /// When a folder's name contains a colon, or the session's folder cannot be written.
-    pub fn search_path(&self, session: &Path) -> Result<std::ffi::OsString> {
-        let artefacts = Path::new("target")
-            .join(self.tools.host())
-            .join("debug/deps");
-        // The loader never again looks into a folder that was not there at first.
-        let own = session.join(&artefacts);
-        std::fs::create_dir_all(&own).map_err(|e| Error::io(&own, e))?;
-        let ours = [
-            own,
-            self.master.join("base").join(&artefacts),
-            self.tools.library_path(),
-        ];
-        let inherited = std::env::var_os("LD_LIBRARY_PATH");
-        let inherited = inherited.iter().flat_map(std::env::split_paths);
-        std::env::join_paths(ours.into_iter().chain(inherited))
-            .map_err(|e| Error::Session(format!("LD_LIBRARY_PATH: {e}")))
-    }
-
-    /// The line that makes the library a dependency of the cells.
-    pub fn dependency(&self) -> String {
-        let path = self.library.display().to_string();
-        match self.features.names() {
-            [] => format!("rebit = {{ path = {path:?} }}"),
-            names => format!("rebit = {{ path = {path:?}, features = {names:?} }}"),
-        }
-    }
-}
-
-/// The source folder of the library: `REBIT_LIBRARY`, else the one this binary was built beside.
-pub fn library_folder() -> PathBuf {
-    let folder = match std::env::var_os("REBIT_LIBRARY") {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../lib"),
-    };
-    folder.canonicalize().unwrap_or(folder)
-}

@@ -2,10 +2,10 @@
 
 use dfdx::prelude::{AdamConfig, Momentum, SgdConfig};
 use rebit::ops::affine::AffineKernel;
-use rebit::ops::batch_norm2d::{BatchNormKernel, NormShape};
+use rebit::ops::batch_norm2d::{BatchNormKernel, NormGrads, NormInput, NormSaved, NormShape};
 use rebit::ops::bound_quant::{BoundQuant, BoundQuantKernel};
 use rebit::ops::channels::{ChannelsKernel, Part};
-use rebit::ops::conv2d::{ActQuant, Conv2dKernel, ConvShape};
+use rebit::ops::conv2d::{ActQuant, Conv2dKernel, ConvInput, ConvShape, GradTo};
 use rebit::ops::cross_entropy::CrossEntropyKernel;
 use rebit::ops::fake_quant::{Bounds, FakeQuant, FakeQuantKernel};
 use rebit::ops::l1_loss::L1LossKernel;
@@ -39,8 +39,21 @@ impl Works {
             name: name.into(),
             bytes: 4 * numbers,
             flops,
+            fused: false,
             call: Box::new(call),
         });
+    }
+
+    /// [`add`](Self::add) for a kernel whose products and sums are fused.
+    fn add_fused(
+        &mut self,
+        name: impl Into<String>,
+        numbers: usize,
+        flops: usize,
+        call: impl FnMut() -> Result<()> + 'static,
+    ) {
+        self.add(name, numbers, flops, call);
+        self.0.last_mut().expect("just added").fused = true;
     }
 }
 
@@ -202,19 +215,60 @@ fn norms(works: &mut Works, s: NormShape) -> Result<()> {
     let (mut m, mut v) = (of_channels()?, of_channels()?);
     // The statistics are read first: no cache holds a large map until it is normalised.
     works.add("batch norm, training", 3 * n, 7 * n, move || {
-        dev().batch_norm_train(s, &z, &g, &b, 1e-5, None, act, &mut y, &mut m, &mut v)
+        dev().batch_norm_train(
+            s,
+            NormInput {
+                z: &z,
+                gamma: &g,
+                beta: &b,
+                eps: 1e-5,
+                residual: None,
+                act,
+            },
+            &mut y,
+            &mut m,
+            &mut v,
+        )
     });
     let (z, mut y, g, b) = (map()?, map()?, of_channels()?, of_channels()?);
     let (m, v) = (of_channels()?, of_channels()?);
     works.add("batch norm, inference", 2 * n, 3 * n, move || {
-        dev().batch_norm_infer(s, &z, &g, &b, &m, &v, 1e-5, None, act, &mut y)
+        dev().batch_norm_infer(
+            s,
+            NormInput {
+                z: &z,
+                gamma: &g,
+                beta: &b,
+                eps: 1e-5,
+                residual: None,
+                act,
+            },
+            &m,
+            &v,
+            &mut y,
+        )
     });
     let (z, y, mut dy, mut dz) = (map()?, map()?, map()?, map()?);
     let (g, m, v) = (of_channels()?, of_channels()?, of_channels()?);
     let (mut dg, mut db) = (of_channels()?, of_channels()?);
     works.add("batch norm, gradient", 7 * n, 10 * n, move || {
         dev().batch_norm_grad(
-            s, &z, &y, &g, &m, &v, 1e-5, act, &mut dy, &mut dz, &mut dg, &mut db,
+            s,
+            NormSaved {
+                z: &z,
+                y: &y,
+                gamma: &g,
+                mean: &m,
+                var: &v,
+                eps: 1e-5,
+                act,
+            },
+            NormGrads {
+                dy: &mut dy,
+                dz: &mut dz,
+                dgamma: &mut dg,
+                dbeta: &mut db,
+            },
         )
     });
     Ok(())
@@ -339,31 +393,37 @@ fn convolutions(
     let make = || -> Result<[Buffer; 3]> { Ok([filled(inputs)?, filled(len)?, filled(outputs)?]) };
     for (how, quant) in [("", None), (", quantised input", quant)] {
         let [x, w, mut y] = make()?;
-        works.add(
+        works.add_fused(
             format!("convolution{how}: {name}"),
             numbers,
             flops,
-            move || dev().conv2d_forward(&s, &x, quant, &w, None, &mut y),
+            move || dev().conv2d_forward(&s, ConvInput::new(&x, quant), &w, None, &mut y),
         );
         let ([x, w, dy], mut dx) = (make()?, filled(inputs)?);
         // The input's own values are read for its quantiser alone.
         let numbers_here = numbers + if quant.is_some() { inputs } else { 0 };
-        works.add(
+        works.add_fused(
             format!("gradient of the input{how}: {name}"),
             numbers_here,
             flops,
             move || {
                 dev()
-                    .conv2d_grad_input(&s, &dy, &w, &x, quant, &mut dx, false)
+                    .conv2d_grad_input(
+                        &s,
+                        &dy,
+                        &w,
+                        ConvInput::new(&x, quant),
+                        GradTo::Overwrite(&mut dx),
+                    )
                     .map(drop)
             },
         );
         let [x, mut dw, dy] = make()?;
-        works.add(
+        works.add_fused(
             format!("gradient of the weight{how}: {name}"),
             numbers,
             flops,
-            move || dev().conv2d_grad_weight(&s, &x, quant, &dy, &mut dw, None),
+            move || dev().conv2d_grad_weight(&s, ConvInput::new(&x, quant), &dy, &mut dw, None),
         );
     }
     if groups == 1 {
@@ -372,11 +432,20 @@ fn convolutions(
         let mask = FreezeMask::from_bools(&frozen);
         let free = frozen.iter().filter(|f| !**f).count();
         let left = flops * free / len;
-        works.add(
+        works.add_fused(
             format!("gradient of the weight, 90 % frozen: {name}"),
             numbers,
             left,
-            move || dev().conv2d_grad_weight_masked(&s, &x, None, &dy, &mask, &mut dw, None),
+            move || {
+                dev().conv2d_grad_weight_masked(
+                    &s,
+                    ConvInput::new(&x, None),
+                    &dy,
+                    &mask,
+                    &mut dw,
+                    None,
+                )
+            },
         );
     }
     Ok(())

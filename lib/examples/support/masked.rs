@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rand::Rng as _;
 use rebit::dev;
-use rebit::ops::conv2d::{ActQuant, Conv2dKernel, ConvShape};
+use rebit::ops::conv2d::{ActQuant, Conv2dKernel, ConvInput, ConvShape};
 use rebit::ops::masked_grad::{FreezeMask, MaskedGradKernel};
 use rebit::papers::lts::{self, LtsConfig};
 use rebit::prelude::*;
@@ -61,11 +61,11 @@ fn layer(s: &ConvShape, wanted: f64) -> Result<(f64, Vec<f64>)> {
     let begin = Instant::now();
     while seconds[0].len() < 6 || begin.elapsed().as_secs_f64() < wanted {
         let start = Instant::now();
-        d.conv2d_grad_weight(s, &x, quant, &dy, &mut dw, None)?;
+        d.conv2d_grad_weight(s, ConvInput::new(&x, quant), &dy, &mut dw, None)?;
         seconds[0].push(start.elapsed().as_secs_f64());
         for (mask, seconds) in masks.iter().zip(&mut seconds[1..]) {
             let start = Instant::now();
-            d.conv2d_grad_weight_masked(s, &x, quant, &dy, mask, &mut dw, None)?;
+            d.conv2d_grad_weight_masked(s, ConvInput::new(&x, quant), &dy, mask, &mut dw, None)?;
             seconds.push(start.elapsed().as_secs_f64());
         }
     }

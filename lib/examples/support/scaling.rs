@@ -33,15 +33,15 @@ pub fn measure(steps: usize) -> Result<Value> {
 /// Forward, backward and update, the median of `steps` after three.
 fn step(batch: usize, width: usize, steps: usize) -> Result<f64> {
     let net = cifar_resnet(3, 32, [width, 2 * width, 4 * width], 3, 10, rng(0))?;
-    net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))))?;
-    let mut optimiser = rebit::train::Optimiser::new(&net, &TrainConfig::default());
+    net.quantise(|_| Ok(Slots::bits(2)))?;
+    let mut optimiser = rebit::train::optimiser(&net, &TrainConfig::default())?;
     let x = images(batch, 3, 32, 32, &mut rng(1));
     let labels: Vec<usize> = (0..batch).map(|k| k % 10).collect();
     let mut seconds = Vec::new();
     for k in 0..steps + 3 {
         let start = Instant::now();
-        cross_entropy(net.forward(x.leaky_trace(), Mode::Train)?, &labels).backward();
-        optimiser.update(&net, 1.0)?;
+        let loss = cross_entropy(net.run(&x, Mode::Train)?.logits()?, &labels);
+        optimiser.step(&mut loss.backward())?;
         if k >= 3 {
             seconds.push(start.elapsed().as_secs_f64());
         }

@@ -1,24 +1,40 @@
 //! The library's side of a running cell: its last value, its end, its panics.
 //!
 //! The kernel writes calls to these functions around a cell; nobody else needs them. What they say
-//! stands behind the session's secret prefix (environment `REBIT_WIRE`), so a program of its own that
-//! happens to call them stays silent.
+//! stands behind the session's secret prefix, so nothing that a cell prints is taken for it, and a program
+//! of its own that happens to call them stays silent.
 
 pub mod store;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Display};
+use std::io::Write;
 use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
+
+use rebit_wire::PREFIX_VARIABLE;
 
 /// The prefix of this session's messages; empty outside a session.
 fn secret() -> &'static str {
     static SECRET: OnceLock<String> = OnceLock::new();
-    SECRET.get_or_init(|| std::env::var("REBIT_WIRE").unwrap_or_default())
+    SECRET.get_or_init(|| std::env::var(PREFIX_VARIABLE).unwrap_or_default())
 }
 
-fn say(message: &str) {
+/// Says `message` to the kernel, behind what the cell has printed.
+pub(crate) fn say(message: &str) {
     if !secret().is_empty() {
-        println!("{}cell:{message}", secret());
+        let mut out = std::io::stdout().lock();
+        // The kernel may be gone.
+        let _ = writeln!(out, "{}cell:{message}", secret()).and_then(|()| out.flush());
+    }
+}
+
+/// A word to the kernel that source text prints.
+#[doc(hidden)]
+pub struct Word(pub(crate) &'static str);
+
+impl Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}cell:{}", secret(), self.0)
     }
 }
 
@@ -50,6 +66,16 @@ pub fn value_end() {
     say("value-end");
 }
 
+/// The cell prints content blocks of evcxr's itself, or calls something that does.
+pub fn blocks() {
+    say("blocks");
+}
+
+/// The cell has panicked.
+pub fn panicked() {
+    say("panicked");
+}
+
 /// The cell is at its end: whatever was printed without a newline is shown now.
 pub fn end() {
     crate::show::end_of_cell();
@@ -57,6 +83,7 @@ pub fn end() {
 
 /// A fresh process begins to run cells: panics of the cells' own thread become errors with a place.
 pub fn begin() {
+    keep_the_secret();
     // Without a handler an interrupt does nothing until the kernel's patience ends.
     let _ = crate::show::install_interrupt_handler();
     let cells = std::thread::current().id();
@@ -68,6 +95,13 @@ pub fn begin() {
             report(info);
         }
     }));
+}
+
+/// Takes the session's secret out of the environment: a program that a cell starts must not know it.
+fn keep_the_secret() {
+    let _ = (secret(), crate::show::knows_its_place());
+    // SAFETY: the runtime has one thread when it loads the library.
+    unsafe { std::env::remove_var(PREFIX_VARIABLE) };
 }
 
 fn report(info: &PanicHookInfo<'_>) {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What a cell prints when a `?` has ended it.
-pub const USER_ERROR_OCCURRED: &str = "EVCXR_ERROR_OCCURRED";
+pub const USER_ERROR_OCCURRED: super::Word = super::Word("failed");
 
 /// A value, and what was known of its type's definition when it was stored.
 struct Stored {
@@ -101,7 +101,7 @@ impl VariableStore {
                 true => "the crate of its type was compiled anew",
             };
             eprintln!("The variable `{name}` is lost: {reason}.");
-            println!("EVCXR_VARIABLE_CHANGED_TYPE:{name}");
+            super::say(&format!("lost {name}"));
         }
         fits
     }

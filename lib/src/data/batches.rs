@@ -1,5 +1,7 @@
 //! Batches of one epoch in a seeded order.
 
+use std::sync::Arc;
+
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 
@@ -30,24 +32,10 @@ pub fn epoch_order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
     order
 }
 
-/// How a data set is walked over: batch size, order, augmentation, normalisation.
-///
-/// ```
-/// use rebit::data::{Augment, Batches, Dataset, Normalize};
-/// # let train = Dataset { name: "tiny".into(), images: vec![0; 10 * 3 * 4 * 4], labels: vec![0; 10],
-/// #     classes: vec!["black".into()], channels: 3, height: 4, width: 4 };
-/// let batches = Batches::new(&train, 4)
-///     .normalized(Normalize::CIFAR10)
-///     .augmented(Augment::default())
-///     .shuffled(1);
-/// for (images, labels) in batches.epoch(0) {
-///     assert_eq!(images.shape().0, labels.len());
-/// }
-/// # use dfdx::prelude::HasShape;
-/// ```
+/// How an epoch is cut into batches: their size, order, augmentation, normalisation. [`Batches`] keeps the data along;
+/// a training loop that is lent its data says [`epoch`](Self::epoch) itself.
 #[derive(Debug, Clone)]
-pub struct Batches<'a> {
-    data: &'a dyn ImageSource,
+pub struct BatchPlan {
     batch_size: usize,
     seed: Option<u64>,
     augment: Option<Augment>,
@@ -55,15 +43,14 @@ pub struct Batches<'a> {
     drop_last: bool,
 }
 
-impl<'a> Batches<'a> {
+impl BatchPlan {
     /// Batches of `batch_size` images in the order of the data set, with values in `[0, 1]`.
     ///
     /// # Panics
     /// When `batch_size` is 0.
-    pub fn new(data: &'a dyn ImageSource, batch_size: usize) -> Self {
+    pub fn new(batch_size: usize) -> Self {
         assert!(batch_size > 0, "batches: a batch needs at least one image");
-        Batches {
-            data,
+        BatchPlan {
             batch_size,
             seed: None,
             augment: None,
@@ -96,29 +83,25 @@ impl<'a> Batches<'a> {
         self
     }
 
-    /// Batches in an epoch.
-    pub fn len(&self) -> usize {
+    /// Batches in an epoch over `images` images.
+    pub fn len(&self, images: usize) -> usize {
         if self.drop_last {
-            self.data.len() / self.batch_size
+            images / self.batch_size
         } else {
-            self.data.len().div_ceil(self.batch_size)
+            images.div_ceil(self.batch_size)
         }
     }
 
-    /// Whether an epoch has no batch.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The batches of epoch `epoch`.
-    pub fn epoch(&self, epoch: u64) -> Epoch<'a> {
-        let n = self.data.len();
+    /// The batches of epoch `epoch` of `data`.
+    pub fn epoch<'a>(&self, data: &'a dyn ImageSource, epoch: u64) -> Epoch<'a> {
+        let n = data.len();
         let order = match self.seed {
             Some(seed) => epoch_order(n, seed, epoch),
             None => (0..n).collect(),
         };
         Epoch {
-            batches: self.clone(),
+            data,
+            plan: self.clone(),
             order,
             next: 0,
             // Not the generator that made the order: the two must not share numbers.
@@ -128,9 +111,96 @@ impl<'a> Batches<'a> {
     }
 }
 
+/// A data set and how it is walked over, to be kept in a variable; clones share the data.
+///
+/// ```
+/// use rebit::data::{Augment, Batches, Dataset, Normalize};
+/// # let train = Dataset { name: "tiny".into(), images: vec![0; 10 * 3 * 4 * 4], labels: vec![0; 10],
+/// #     classes: vec!["black".into()], channels: 3, height: 4, width: 4 };
+/// let batches = Batches::new(train, 4)
+///     .normalized(Normalize::CIFAR10)
+///     .augmented(Augment::default())
+///     .shuffled(1);
+/// for epoch in 0..2 {
+///     for (images, labels) in batches.epoch(epoch) {
+///         assert_eq!(images.shape().0, labels.len());
+///     }
+/// }
+/// # use dfdx::prelude::HasShape;
+/// ```
+#[derive(Debug, Clone)]
+pub struct Batches {
+    data: Arc<dyn ImageSource>,
+    plan: BatchPlan,
+}
+
+impl Batches {
+    /// Batches of `batch_size` images in the order of the data set, with values in `[0, 1]`. Data that is needed
+    /// elsewhere too is shared: `Arc::new(data)` is a data set as well.
+    ///
+    /// # Panics
+    /// When `batch_size` is 0.
+    pub fn new(data: impl ImageSource + 'static, batch_size: usize) -> Self {
+        Batches {
+            data: Arc::new(data),
+            plan: BatchPlan::new(batch_size),
+        }
+    }
+
+    /// See [`BatchPlan::shuffled`].
+    pub fn shuffled(mut self, seed: u64) -> Self {
+        self.plan = self.plan.shuffled(seed);
+        self
+    }
+
+    /// See [`BatchPlan::augmented`].
+    pub fn augmented(mut self, augment: Augment) -> Self {
+        self.plan = self.plan.augmented(augment);
+        self
+    }
+
+    /// See [`BatchPlan::normalized`].
+    pub fn normalized(mut self, normalize: Normalize) -> Self {
+        self.plan = self.plan.normalized(normalize);
+        self
+    }
+
+    /// See [`BatchPlan::drop_last`].
+    pub fn drop_last(mut self) -> Self {
+        self.plan = self.plan.drop_last();
+        self
+    }
+
+    /// Batches in an epoch.
+    pub fn len(&self) -> usize {
+        self.plan.len(self.data.len())
+    }
+
+    /// Whether an epoch has no batch.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The batches of epoch `epoch`.
+    pub fn epoch(&self, epoch: u64) -> Epoch<'_> {
+        self.plan.epoch(&*self.data, epoch)
+    }
+}
+
+/// Epoch 0; a loop over epochs says [`Batches::epoch`].
+impl<'a> IntoIterator for &'a Batches {
+    type Item = (Images, Vec<u32>);
+    type IntoIter = Epoch<'a>;
+
+    fn into_iter(self) -> Epoch<'a> {
+        self.epoch(0)
+    }
+}
+
 /// The batches of one epoch: an iterator of `(images, labels)`, or [`Epoch::fill`] into a buffer.
 pub struct Epoch<'a> {
-    batches: Batches<'a>,
+    data: &'a dyn ImageSource,
+    plan: BatchPlan,
     order: Vec<usize>,
     next: usize,
     rng: Rng,
@@ -147,12 +217,12 @@ impl Epoch<'_> {
         let Some(indices) = self.advance() else {
             return Ok(None);
         };
-        let data = self.batches.data;
+        let data = self.data;
         let image_len: usize = data.extent().iter().product();
         out.resize(indices.len() * image_len, 0.0);
-        let augment = self.batches.augment.as_ref().map(|a| (a, &mut self.rng));
+        let augment = self.plan.augment.as_ref().map(|a| (a, &mut self.rng));
         let indices = &self.order[indices];
-        data.fill(indices, augment, &self.batches.normalize, out)
+        data.fill(indices, augment, &self.plan.normalize, out)
             .map(Some)
     }
 
@@ -171,20 +241,18 @@ impl Epoch<'_> {
             let Some(indices) = self.advance() else {
                 return;
             };
-            if let Some(augment) = &self.batches.augment {
-                self.batches
-                    .data
-                    .skip(indices.len(), augment, &mut self.rng);
+            if let Some(augment) = &self.plan.augment {
+                self.data.skip(indices.len(), augment, &mut self.rng);
             }
         }
     }
 
     /// The places in the order of the next batch.
     fn advance(&mut self) -> Option<std::ops::Range<usize>> {
-        if self.next >= self.batches.len() {
+        if self.next >= self.plan.len(self.order.len()) {
             return None;
         }
-        let size = self.batches.batch_size;
+        let size = self.plan.batch_size;
         let start = self.next * size;
         self.next += 1;
         Some(start..(start + size).min(self.order.len()))
@@ -197,7 +265,7 @@ impl Iterator for Epoch<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let labels = self.fill(&mut buffer)?;
-        let [channels, height, width] = self.batches.data.extent();
+        let [channels, height, width] = self.data.extent();
         let shape = [labels.len(), height, width, channels];
         let images = images_from_nhwc(&buffer, shape).unwrap_or_else(|e| panic!("{e}"));
         self.buffer = buffer;
@@ -205,7 +273,7 @@ impl Iterator for Epoch<'_> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.batches.len().saturating_sub(self.next);
+        let left = self.plan.len(self.order.len()).saturating_sub(self.next);
         (left, Some(left))
     }
 }

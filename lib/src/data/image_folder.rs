@@ -9,22 +9,18 @@ use rand::Rng as _;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
+use super::augment::random_part;
 use super::{Augment, ImageSource, Normalize, epoch_rng};
 use crate::error::{Error, Result};
 use crate::show::check_interrupt;
 use crate::tensors::Rng;
 
-/// Aspect ratios of random crops, width to height.
-const RATIO: (f32, f32) = (3.0 / 4.0, 4.0 / 3.0);
-/// Random crops that may fail to fit before a central one is taken.
-const ATTEMPTS: usize = 10;
-
 /// A folder of images, one sub-folder a class: only names are in memory.
 ///
 /// Under augmentation an image is a random part of between [`min_scale`](Self::min_scale) and all of its area with
-/// an aspect ratio of 3/4 to 4/3, resized to `size` x `size`, and mirrored in half of the cases when
-/// [`Augment::horizontal_flip`] is set ([`Augment::crop_padding`] belongs to small images and is not used). Without,
-/// its shorter side is resized and the centre is cut out. Resizing is bilinear and antialiased, as in torchvision.
+/// an aspect ratio of 3/4 to 4/3, resized to `size` x `size`, and mirrored in half of the cases when the augmentation
+/// says so. [`Augment::ResizedCrop`] brings a smallest share of its own; the padding of [`Augment::PaddedCrop`] belongs
+/// to small images and is not used. Without augmentation, its shorter side is resized and the centre is cut out. Resizing is bilinear and antialiased, as in torchvision.
 #[derive(Clone, PartialEq)]
 pub struct ImageFolder {
     /// What it is, for titles and messages: the folder's name.
@@ -191,8 +187,8 @@ impl ImageFolder {
     }
 
     /// A random part, resized.
-    fn random(&self, image: &RgbImage, flip: bool, rng: &mut Rng) -> RgbImage {
-        let [x, y, w, h] = random_part(image.dimensions(), self.min_scale, rng);
+    fn random(&self, image: &RgbImage, min_area: f32, flip: bool, rng: &mut Rng) -> RgbImage {
+        let [x, y, w, h] = random_part(image.dimensions(), min_area, rng);
         let part = crop_imm(image, x, y, w, h).to_image();
         let size = self.size as u32;
         let mut image = resize(&part, size, size, FilterType::Triangle);
@@ -200,32 +196,6 @@ impl ImageFolder {
             flip_horizontal_in_place(&mut image);
         }
         image
-    }
-}
-
-/// Left, top, width, height of a part with a random share of the area and a random aspect ratio; the largest
-/// central part of an allowed ratio when ten draws do not fit.
-fn random_part((width, height): (u32, u32), min_scale: f32, rng: &mut Rng) -> [u32; 4] {
-    let area = width as f32 * height as f32;
-    let (low, high) = (RATIO.0.ln(), RATIO.1.ln());
-    for _ in 0..ATTEMPTS {
-        let part = area * rng.random_range(min_scale..=1.0);
-        let ratio = rng.random_range(low..=high).exp();
-        let w = (part * ratio).sqrt().round_ties_even() as u32;
-        let h = (part / ratio).sqrt().round_ties_even() as u32;
-        if (1..=width).contains(&w) && (1..=height).contains(&h) {
-            let y = rng.random_range(0..=height - h);
-            let x = rng.random_range(0..=width - w);
-            return [x, y, w, h];
-        }
-    }
-    let ratio = width as f32 / height as f32;
-    let w = width.min((height as f32 * RATIO.1).round_ties_even().max(1.0) as u32);
-    let h = height.min((width as f32 / RATIO.0).round_ties_even().max(1.0) as u32);
-    match ratio {
-        r if r < RATIO.0 => [0, (height - h) / 2, width, h],
-        r if r > RATIO.1 => [(width - w) / 2, 0, w, height],
-        _ => [0, 0, width, height],
     }
 }
 
@@ -260,19 +230,25 @@ impl ImageSource for ImageFolder {
         }
         let table = normalize.table(3)?;
         // One number an image, drawn in order: how many a crop takes depends on the image's own size.
-        let (flip, seeds): (bool, Option<Vec<u64>>) = match augment {
-            Some((augment, rng)) => (
-                augment.horizontal_flip,
-                Some(indices.iter().map(|_| rng.random()).collect()),
-            ),
-            None => (false, None),
+        let (how, seeds): (_, Option<Vec<u64>>) = match augment {
+            Some((augment, rng)) => {
+                augment.check()?;
+                let seeds = indices.iter().map(|_| rng.random()).collect();
+                (Some(augment), Some(seeds))
+            }
+            None => (None, None),
+        };
+        let flip = how.is_some_and(Augment::flips);
+        let min_area = match how {
+            Some(Augment::ResizedCrop { min_area, .. }) => *min_area,
+            _ => self.min_scale,
         };
         out.par_chunks_exact_mut(image_len)
             .enumerate()
             .try_for_each(|(k, out)| {
                 let image = self.try_image(indices[k])?;
                 let image = match &seeds {
-                    Some(seeds) => self.random(&image, flip, &mut crate::rng(seeds[k])),
+                    Some(seeds) => self.random(&image, min_area, flip, &mut crate::rng(seeds[k])),
                     None => self.centre(&image),
                 };
                 for (pixel, out) in image.pixels().zip(out.chunks_exact_mut(3)) {

@@ -11,6 +11,7 @@ mod batches;
 mod cifar10;
 mod fashion_mnist;
 mod fetch;
+mod float_images;
 mod idx;
 mod image_folder;
 mod patches;
@@ -21,10 +22,11 @@ mod source;
 mod summary;
 
 pub use augment::{Augment, Normalize};
-pub use batches::{Batches, Epoch, epoch_order, epoch_rng, images_from_nhwc};
+pub use batches::{BatchPlan, Batches, Epoch, epoch_order, epoch_rng, images_from_nhwc};
 pub use cifar10::{Cifar10, cifar10};
 pub use fashion_mnist::{FashionMnist, fashion_mnist};
 pub use fetch::data_folder;
+pub use float_images::FloatImages;
 pub use image_folder::{ImageFolder, image_folder};
 pub use patches::{PatchBatch, Patches};
 pub use photos::{Photo, SrPair, photos, sr_benchmark};
@@ -172,7 +174,7 @@ impl Dataset {
         let mut data = Vec::with_capacity(indices.len() * self.image_len());
         for &i in indices {
             self.check_index(i)?;
-            for (bytes, row) in self.pixels(i).chunks_exact(plane).zip(&table) {
+            for (bytes, row) in self.pixels(i).chunks_exact(plane.max(1)).zip(&table) {
                 data.extend(bytes.iter().map(|&b| row[b as usize]));
             }
         }

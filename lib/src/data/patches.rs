@@ -4,7 +4,8 @@ use rand::Rng as _;
 
 use super::{Photo, SrPair};
 use crate::error::{Error, Result};
-use crate::tensors::Rng;
+use crate::ops::tape::store_images;
+use crate::tensors::{Images, Rng};
 
 /// A patch of luminance that varies less than this (standard deviation in grey levels) teaches little.
 const FLAT: f32 = 6.0;
@@ -25,6 +26,38 @@ pub struct PatchBatch {
     pub low: Vec<f32>,
     /// `N x (scale size) x (scale size) x 3`.
     pub high: Vec<f32>,
+}
+
+impl PatchBatch {
+    /// The low-resolution patches as a tensor.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the patches are not square.
+    pub fn low_images(&self, count: usize) -> Result<Images> {
+        square_images(&self.low, count)
+    }
+
+    /// The high-resolution patches as a tensor.
+    ///
+    /// # Errors
+    /// As [`low_images`](Self::low_images).
+    pub fn high_images(&self, count: usize) -> Result<Images> {
+        square_images(&self.high, count)
+    }
+}
+
+fn square_images(patches: &[f32], count: usize) -> Result<Images> {
+    let pixels = patches.len() / (3 * count.max(1));
+    let side = pixels.isqrt();
+    if count * side * side * 3 != patches.len() {
+        let expected = format!("{count} square patches of 3 channels");
+        return Err(Error::shape(
+            "patches",
+            expected,
+            format!("{} numbers", patches.len()),
+        ));
+    }
+    store_images(&crate::buffer(patches)?, (count, 3, side, side))
 }
 
 impl Patches {

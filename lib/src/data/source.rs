@@ -1,12 +1,14 @@
 //! What a training loop asks of labelled images, in memory or on disk.
 
+use std::sync::Arc;
+
 use super::{Augment, Dataset, Normalize, augment};
 use crate::error::Result;
 use crate::tensors::Rng;
 
 /// Labelled images that can be had batch by batch: a [`Dataset`] in memory, an
 /// [`ImageFolder`](super::ImageFolder) on disk.
-pub trait ImageSource: std::fmt::Debug + Sync {
+pub trait ImageSource: std::fmt::Debug + Send + Sync {
     /// What it is, for titles and messages.
     fn name(&self) -> &str;
 
@@ -65,6 +67,35 @@ impl ImageSource for Dataset {
     }
 
     fn skip(&self, count: usize, augment: &Augment, rng: &mut Rng) {
-        augment.skip(count, rng);
+        augment.skip(count, (self.height, self.width), rng);
+    }
+}
+
+/// Shared data.
+impl<D: ImageSource + ?Sized> ImageSource for Arc<D> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn extent(&self) -> [usize; 3] {
+        (**self).extent()
+    }
+
+    fn fill(
+        &self,
+        indices: &[usize],
+        augment: Option<(&Augment, &mut Rng)>,
+        normalize: &Normalize,
+        out: &mut [f32],
+    ) -> Result<Vec<u32>> {
+        (**self).fill(indices, augment, normalize, out)
+    }
+
+    fn skip(&self, count: usize, augment: &Augment, rng: &mut Rng) {
+        (**self).skip(count, augment, rng);
     }
 }

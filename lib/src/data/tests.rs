@@ -44,9 +44,9 @@ fn fill_writes_nhwc_and_normalises_each_channel() {
 #[test]
 fn every_augmented_image_is_a_shift_of_at_most_the_padding_and_perhaps_mirrored() {
     let data = numbered(400);
-    let augment = Augment {
-        crop_padding: 2,
-        horizontal_flip: true,
+    let augment = Augment::PaddedCrop {
+        padding: 2,
+        flip: true,
     };
     let indices: Vec<usize> = (0..400).collect();
     let mut out = vec![0.0; 400 * 48];
@@ -101,9 +101,9 @@ fn fill_gives_the_same_numbers_at_any_thread_count() {
 #[test]
 fn a_padding_larger_than_the_image_gives_black_or_a_shift_and_never_fails() {
     let data = numbered(50);
-    let augment = Augment {
-        crop_padding: 9,
-        horizontal_flip: true,
+    let augment = Augment::PaddedCrop {
+        padding: 9,
+        flip: true,
     };
     let indices: Vec<usize> = (0..50).collect();
     let mut out = vec![1.0; 50 * 48];
@@ -127,7 +127,7 @@ fn a_buffer_of_the_wrong_size_or_an_index_that_is_not_there_is_an_error() {
 fn batches_cover_an_epoch_once_in_a_new_order_each_time() {
     let mut data = numbered(10);
     data.labels = (0..10).collect();
-    let batches = Batches::new(&data, 4).shuffled(7);
+    let batches = Batches::new(data.clone(), 4).shuffled(7);
     let labels = |epoch| -> Vec<Vec<u32>> { batches.epoch(epoch).map(|(_, l)| l).collect() };
     let first = labels(0);
     assert_eq!(first.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
@@ -143,7 +143,7 @@ fn batches_cover_an_epoch_once_in_a_new_order_each_time() {
 fn a_batch_as_a_tensor_and_as_a_buffer_hold_the_same_numbers() {
     let data = numbered(3);
     let normalize = Normalize::CIFAR10;
-    let (images, _) = Batches::new(&data, 3)
+    let (images, _) = Batches::new(data.clone(), 3)
         .normalized(normalize)
         .epoch(0)
         .next()

@@ -10,6 +10,8 @@ mod emulate;
 
 pub use emulate::{Argument, Emulated, Grid, Order};
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::error::{Error, Result};
 
 /// The GPU that the library's kernels would run on.
@@ -23,6 +25,13 @@ pub struct Gpu {
     pub cuda: (i32, i32),
 }
 
+impl Gpu {
+    /// Whether it is the emulator that stands in for a GPU in tests: results are right, times mean nothing.
+    pub fn is_emulated(&self) -> bool {
+        self.name == "CUDA emulator"
+    }
+}
+
 /// Whether [`probe`] finds a GPU.
 ///
 /// ```
@@ -34,13 +43,20 @@ pub fn is_available() -> bool {
     probe().is_ok()
 }
 
-/// The first GPU, or why there is none.
+/// The first GPU, or why there is none. A GPU that was found is remembered, and its context kept, until the process ends.
 ///
 /// # Errors
 /// [`Error::Device`] without the feature `cuda`, without a GPU, for a driver older than CUDA 12.0 (525), for a GPU older
 /// than Volta, and when the GPU's memory is taken.
 pub fn probe() -> Result<Gpu> {
-    found()
+    // What was missing may be there later, so failures are not kept.
+    static FOUND: Mutex<Option<Gpu>> = Mutex::new(None);
+    let mut known = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(gpu) = &*known {
+        return Ok(gpu.clone());
+    }
+    let gpu = found()?;
+    Ok(known.insert(gpu).clone())
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -99,13 +115,41 @@ fn found() -> Result<Gpu> {
             gpu.name
         )));
     }
-    // A context takes memory of its own: this is where a GPU that is full says so.
-    // SAFETY: `device` came from the driver, and what was retained is released.
-    unsafe {
-        result::primary_ctx::retain(device).map_err(driver_error)?;
-        result::primary_ctx::release(device).map_err(driver_error)?;
-    }
+    // A context takes memory of its own: this is where a GPU that is full says so. It is kept, for making one takes a
+    // GPU half a second, and the handles of threads come and go.
+    // SAFETY: `device` came from the driver.
+    unsafe { result::primary_ctx::retain(device) }.map_err(driver_error)?;
+    keep_memory(device).map_err(driver_error)?;
     Ok(gpu)
+}
+
+/// Memory that was freed stays with the process: giving it back to the driver and asking again waits for the GPU.
+#[cfg(feature = "cuda")]
+fn keep_memory(device: i32) -> std::result::Result<(), cudarc::driver::DriverError> {
+    use cudarc::driver::sys::CUdevice_attribute_enum as Attribute;
+    use cudarc::driver::{result, sys};
+
+    let pools = Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED;
+    // SAFETY: `device` came from the driver.
+    if unsafe { result::device::get_attribute(device, pools) }? == 0 {
+        return Ok(());
+    }
+    let mut pool = std::ptr::null_mut();
+    let mut all = u64::MAX;
+    let threshold = sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: the driver writes the pool, and reads a number of eight bytes for this attribute.
+    unsafe {
+        sys::cuDeviceGetDefaultMemPool(&mut pool, device).result()?;
+        sys::cuMemPoolSetAttribute(pool, threshold, std::ptr::from_mut(&mut all).cast()).result()
+    }
+}
+
+/// Gives back to the driver what the calling thread's ops keep for their next calls.
+///
+/// Memory of networks is theirs, and that of tensors is in dfdx's cache: see its `empty_cache`.
+pub fn free_scratch() {
+    #[cfg(feature = "cuda")]
+    crate::ops::cuda::free();
 }
 
 #[cfg(test)]

@@ -1,3 +1,8 @@
+//! What is measured of images and of features.
+//!
+//! How features lie: [`cosine_distance`] and [`within_class_distance`], [`silhouette`], and maps of them on a plane,
+//! [`pca`] and [`tsne`].
+//!
 //! How well an image was restored: PSNR and SSIM on the luminance, as super-resolution papers measure them.
 //!
 //! The luminance of ITU-R BT.601 in 8 bits, not rounded, with `r`, `g`, `b` from 0 to 255:
@@ -8,14 +13,25 @@
 //!
 //! A border is cut off on each side before measuring, `scale` pixels by custom.
 
+mod distance;
+mod pca;
 mod psnr;
+mod silhouette;
 mod ssim;
+mod tsne;
 
+pub use distance::{cosine_distance, within_class_distance};
+pub use pca::{Pca, pca};
 pub use psnr::{psnr, psnr_y};
+pub use silhouette::silhouette;
 pub use ssim::{ssim, ssim_y};
+pub use tsne::{TsneConfig, tsne};
+
+use dfdx::prelude::HasShape;
 
 use crate::data::Photo;
 use crate::error::{Error, Result};
+use crate::tensors::{Matrix, read};
 
 /// A plane of numbers, from 0 to 255.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +42,25 @@ pub struct Plane {
     pub width: usize,
     /// `height * width` numbers, row by row.
     pub values: Vec<f32>,
+}
+
+/// Rows of features, read and checked: at least one column, and finite.
+fn rows(op: &'static str, features: &Matrix) -> Result<(Vec<f32>, usize, usize)> {
+    let (n, d) = *features.shape();
+    if n == 0 || d == 0 {
+        return Err(Error::invalid(
+            format!("{op} of {n} x {d} features"),
+            "needs at least one row and one column",
+        ));
+    }
+    let values = read(features);
+    if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+        return Err(Error::invalid(
+            format!("{op}: feature {} of row {}", at % d, at / d),
+            format!("is {}; distances need finite numbers", values[at]),
+        ));
+    }
+    Ok((values, n, d))
 }
 
 impl Plane {

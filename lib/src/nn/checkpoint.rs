@@ -79,21 +79,21 @@ impl Net {
             }
         }
         let mut inner = self.lock();
-        let bounded = |id: usize| found.contains_key(params[id].name.as_str());
-        for q in inner.quant.iter_mut().flatten() {
-            q.ready = q.input.is_none_or(bounded) && bounded(q.weight);
+        let found = |id: usize| found.contains_key(params[id].name.as_str());
+        for slot in inner.slots.iter_mut().flat_map(|s| s.each()) {
+            slot.ready = slot.range.is_none_or(found);
         }
         Ok(())
     }
 }
 
 /// Name, dimensions, numbers.
-pub(crate) type Named = (String, Vec<usize>, Vec<f32>);
+pub type StateTensor = (String, Vec<usize>, Vec<f32>);
 
 /// Writes tensors to a temporary name beside `path` and renames it.
 pub(crate) fn write_tensors(
     path: &Path,
-    tensors: Vec<Named>,
+    tensors: Vec<StateTensor>,
     notes: HashMap<String, String>,
 ) -> Result<()> {
     let bytes: Vec<Vec<u8>> = tensors
@@ -113,13 +113,8 @@ pub(crate) fn write_tensors(
     write_whole(path, &data).map_err(|e| Error::io(path, e))
 }
 
-/// Reads the tensors and the metadata of a safetensors file.
-pub(crate) fn read_tensors(path: &Path) -> Result<(Vec<Named>, HashMap<String, String>)> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    parse_tensors(path, &bytes)
-}
-
-fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<(Vec<Named>, HashMap<String, String>)> {
+/// The tensors and the metadata of a safetensors file.
+fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<(Vec<StateTensor>, HashMap<String, String>)> {
     let broken = |e: safetensors::SafeTensorError| {
         Error::data(path, format!("is not a safetensors file: {e}"), REMEDY)
     };

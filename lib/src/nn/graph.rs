@@ -1,119 +1,95 @@
-//! The network as data: nodes in the order they run.
+//! The network as data: nodes in the order they run, which never change after the network is built.
 
 use std::sync::Arc;
 
+use super::extent::Extent;
+use super::layer::Layer;
 use super::param::ParamId;
-use crate::ops::conv2d::ConvShape;
-use crate::ops::relu::Activation;
+use crate::{Error, Result};
 
 /// Index of a node; a node only reads nodes before it.
 pub type NodeId = usize;
 
-/// Height, width, channels of one sample's activation.
-pub(crate) type Extent = [usize; 3];
-
-/// What a node computes from its input (and, for some, from a second node).
-#[derive(Clone, Debug)]
-pub(crate) enum Op {
-    /// The batch itself.
-    Input,
-    /// Convolution or, on 1x1 extents, linear layer.
-    Conv {
-        weight: ParamId,
-        bias: Option<ParamId>,
-        window: Window,
-    },
-    /// Batch norm, then an optional addition, then the activation.
-    Norm {
-        gamma: ParamId,
-        beta: ParamId,
-        mean: ParamId,
-        var: ParamId,
-        add: Option<NodeId>,
-        act: Activation,
-    },
-    /// Activation alone.
-    Act(Activation),
-    /// Sum of two nodes, then the activation.
-    Add { other: NodeId, act: Activation },
-    /// Maximum over windows.
-    MaxPool {
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    },
-    /// Mean over height and width.
-    GlobalAvgPool,
-    /// `scale * x + offset[channel]`, both constant.
-    Affine { scale: f32, offset: Arc<[f32]> },
-    /// The input's channels, then those of the other nodes.
-    Concat { others: Arc<[NodeId]> },
-    /// Rectifier with a trained slope below zero.
-    Prelu { slope: ParamId },
-    /// Channels become pixels.
-    PixelShuffle { factor: usize },
-    /// A place where a paper may put an activation quantiser; the identity without one.
-    Site,
-}
-
-/// The sliding window of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
-    pub kernel: (usize, usize),
-    pub stride: usize,
-    pub padding: usize,
-    pub dilation: usize,
-    pub groups: usize,
-}
-
 /// One step of the network.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Node {
     pub name: String,
-    pub op: Op,
-    pub input: NodeId,
+    /// `None` for an input.
+    pub layer: Option<Arc<dyn Layer>>,
+    /// Nodes this one reads.
+    pub reads: Vec<NodeId>,
+    /// Size of a sample at the size that the network was built for.
     pub extent: Extent,
 }
 
-impl Node {
-    /// The weight parameter of a convolution.
-    pub fn weight(&self) -> Option<ParamId> {
-        match self.op {
-            Op::Conv { weight, .. } => Some(weight),
-            _ => None,
+/// Nodes, and which of them is the output.
+pub(crate) struct Graph {
+    pub nodes: Vec<Node>,
+    pub inputs: Vec<NodeId>,
+    pub output: NodeId,
+    /// The last node that reads each; a node that nobody reads is its own.
+    pub last_reader: Vec<NodeId>,
+}
+
+impl Graph {
+    pub fn new(nodes: Vec<Node>, output: NodeId) -> Graph {
+        let mut last_reader: Vec<NodeId> = (0..nodes.len()).collect();
+        for (id, node) in nodes.iter().enumerate() {
+            node.reads.iter().for_each(|&read| last_reader[read] = id);
+        }
+        let inputs = (0..nodes.len()).filter(|&n| nodes[n].layer.is_none());
+        Graph {
+            inputs: inputs.collect(),
+            nodes,
+            output,
+            last_reader,
         }
     }
 
-    /// Nodes this one reads.
-    pub fn reads(&self) -> impl Iterator<Item = NodeId> {
-        let second = match self.op {
-            Op::Norm { add, .. } => add,
-            Op::Add { other, .. } => Some(other),
-            _ => None,
-        };
-        let more: &[NodeId] = match &self.op {
-            Op::Concat { others } => others,
-            _ => &[],
-        };
-        let first = (!matches!(self.op, Op::Input)).then_some(self.input);
-        first.into_iter().chain(second).chain(more.iter().copied())
+    /// The layer of a node that is not an input.
+    pub fn layer(&self, node: NodeId) -> Option<&Arc<dyn Layer>> {
+        self.nodes[node].layer.as_ref()
+    }
+
+    /// The node of this name.
+    pub fn find(&self, name: &str) -> Result<NodeId> {
+        let found = self.nodes.iter().position(|n| n.name == name);
+        found.ok_or_else(|| {
+            let stem = name.split('.').next().unwrap_or(name);
+            let names = self.nodes.iter().map(|n| n.name.as_str());
+            let near: Vec<&str> = names.filter(|n| n.starts_with(stem)).take(6).collect();
+            Error::invalid(
+                format!("layer {name:?}"),
+                format!("is not in the network; near it: {near:?}"),
+            )
+        })
+    }
+
+    /// The extent of every node for inputs of these extents.
+    pub fn extents(&self, inputs: &[Extent]) -> Result<Vec<Extent>> {
+        let mut extents: Vec<Extent> = Vec::with_capacity(self.nodes.len());
+        let mut given = inputs.iter();
+        for node in &self.nodes {
+            let extent = match (&node.layer, given.len()) {
+                (None, 0) => node.extent,
+                (None, _) => *given.next().expect("counted"),
+                (Some(layer), _) => extent_of(&node.name, layer.as_ref(), &node.reads, &extents)?,
+            };
+            extents.push(extent);
+        }
+        Ok(extents)
     }
 }
 
-/// The convolution of `batch` samples of extent `from` into extent `to`; a linear layer is one of 1x1 extents.
-pub(crate) fn conv_shape(batch: usize, from: Extent, to: Extent, window: &Window) -> ConvShape {
-    ConvShape {
-        batch,
-        in_h: from[0],
-        in_w: from[1],
-        in_channels: from[2],
-        out_channels: to[2],
-        kernel: window.kernel,
-        stride: window.stride,
-        padding: window.padding,
-        dilation: window.dilation,
-        groups: window.groups,
-    }
+/// What a layer makes of the extents it reads; its errors name the node.
+pub(crate) fn extent_of(
+    name: &str,
+    layer: &dyn Layer,
+    reads: &[NodeId],
+    extents: &[Extent],
+) -> Result<Extent> {
+    let read: Vec<Extent> = reads.iter().map(|&r| extents[r]).collect();
+    layer.extent(&read).map_err(|e| e.in_layer(name))
 }
 
 /// A convolution or linear layer, for tables and accounting.
@@ -121,6 +97,8 @@ pub(crate) fn conv_shape(batch: usize, from: Extent, to: Extent, window: &Window
 pub struct LayerInfo {
     /// Name of the layer (its weight is `name.weight`).
     pub name: String,
+    /// Its node.
+    pub node: NodeId,
     /// Index of its weight among the network's parameters.
     pub weight: ParamId,
     /// Number of weights.
@@ -129,4 +107,17 @@ pub struct LayerInfo {
     pub macs: usize,
     /// Bits of its weights, when they are quantised.
     pub bits: Option<u32>,
+    /// Whether it is the first or the last of them.
+    pub place: Place,
+}
+
+/// Where a convolution or linear layer stands among those of its network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The first: it reads the image.
+    First,
+    /// Neither first nor last.
+    Inner,
+    /// The last: it makes the answer.
+    Last,
 }

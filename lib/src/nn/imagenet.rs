@@ -158,7 +158,7 @@ fn inverted_residual(
     width: usize,
     stride: usize,
 ) -> Result<NodeId> {
-    let channels = b.extent(x)?.0;
+    let channels = b.extent(x)?.channels;
     let (mut y, mut at) = (x, 0);
     if expand != 1 {
         y = b.conv(
@@ -191,7 +191,7 @@ fn depthwise(
     x: NodeId,
     stride: usize,
 ) -> Result<NodeId> {
-    let channels = b.extent(x)?.0;
+    let channels = b.extent(x)?.channels;
     let y = b.conv(conv, x, Conv::new(channels).stride(stride).groups(channels))?;
     b.norm(norm, y, Activation::Relu)
 }

@@ -6,42 +6,57 @@
 //! while it reads it, a batch norm adds the residual and applies the ReLU in the same pass, and every
 //! buffer returns to a pool when its last reader is done.
 
+mod activations;
 mod builder;
 mod checkpoint;
+mod display;
 mod edsr;
 mod exec;
+mod extent;
 mod graph;
 mod imagenet;
+mod info;
+mod layer;
+pub mod layers;
 mod net;
 mod param;
+mod params;
+mod pass;
 mod pool;
 mod pretrained;
 mod quantise;
-mod quantised;
+mod quantiser;
 mod rdn;
 mod resnet;
-mod site;
-mod spatial;
+mod run;
+mod slots;
 mod srresnet;
 #[cfg(test)]
 mod tests;
-mod weight_range;
+mod wants;
 
-pub use builder::{Conv, Init, NetBuilder};
-pub(crate) use checkpoint::{read_tensors, write_tensors};
-pub use graph::{LayerInfo, NodeId};
-pub(crate) use net::buffer;
+pub use builder::NetBuilder;
+pub use checkpoint::StateTensor;
+pub use extent::Extent;
+pub use graph::{LayerInfo, NodeId, Place};
+pub use info::{NormInfo, SiteInfo};
+pub use layer::{BackwardPass, ForwardPass, Layer, Memo, Statistics};
+pub use layers::{Conv, Init, Norm};
 
 pub use crate::ops::batch_norm2d::Mode;
+pub use activations::{Activations, Moments};
 pub use edsr::{EdsrConfig, FEATURES, edsr};
-pub use exec::StepTimes;
 pub use imagenet::{imagenet_resnet, mobilenet_v1, mobilenet_v2};
 pub use net::Net;
 pub use param::{Param, ParamId, Role};
+pub use params::Params;
+pub use pass::StepTimes;
 pub use pretrained::pretrained_resnet20;
-pub use quantise::{Grid, LayerSpec, QuantSpec, TensorSpec, UniformWeight, WeightQuantiser};
+pub use quantiser::{
+    BoundGrid, Fused, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind, Scaled, Slot, Slots,
+    Uniform,
+};
 pub use rdn::{RdnConfig, rdn};
 pub use resnet::{cifar_resnet, resnet20, resnet32, resnet56};
-pub(crate) use site::{Memo, SiteBatch, SiteInfo, SiteParams, SiteQuantiser};
 pub use srresnet::{SrresnetConfig, srresnet};
-pub use weight_range::{DataQuant, WeightRange};
+pub use wants::Wants;

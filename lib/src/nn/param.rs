@@ -1,6 +1,6 @@
 //! Named parameters: flat dfdx tensors with their dimensions beside them.
 
-use crate::{Result, Vector, from_vec, read};
+use crate::{Error, Result, Vector, from_vec, read};
 
 /// Index of a parameter in its network.
 pub type ParamId = usize;
@@ -14,6 +14,8 @@ pub enum Role {
     Bias,
     /// Scale and shift of a batch norm.
     Norm,
+    /// Slope of an activation.
+    Slope,
     /// Trained bounds `[lower, upper]` or scale of a quantiser.
     Bound,
     /// Fixed scale of a quantiser: set once from the weights, saved, never trained.
@@ -39,9 +41,21 @@ pub struct Param {
 }
 
 impl Param {
-    pub(crate) fn new(name: String, dims: Vec<usize>, role: Role, data: Vec<f32>) -> Result<Self> {
-        let length = data.len();
-        debug_assert_eq!(length, dims.iter().product::<usize>());
+    /// A parameter with these numbers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there are as many numbers as the dimensions say.
+    pub fn new(
+        name: impl Into<String>,
+        dims: Vec<usize>,
+        role: Role,
+        data: Vec<f32>,
+    ) -> Result<Self> {
+        let (name, length) = (name.into(), data.len());
+        if length != dims.iter().product::<usize>() {
+            let expected = format!("{name}: as many numbers as {dims:?} holds");
+            return Err(Error::shape("parameter", expected, length));
+        }
         Ok(Param {
             name,
             dims,

@@ -84,7 +84,7 @@ pub(super) fn shortcut(
     width: usize,
     stride: usize,
 ) -> Result<NodeId> {
-    if stride == 1 && b.extent(x)?.0 == width {
+    if stride == 1 && b.extent(x)?.channels == width {
         return Ok(x);
     }
     let s = b.conv(

@@ -7,7 +7,8 @@ use rand::Rng as _;
 
 use super::*;
 use crate::ops::relu::Activation;
-use crate::{HostAccess, Images, Result, from_vec, read, rng};
+use crate::quant::Range;
+use crate::{Images, Result, from_vec, read, rng};
 
 /// Every kind of node: stem, max pool, strided residual block with shortcut, sum, pool, linear layer.
 fn small_net() -> Result<Net> {
@@ -131,7 +132,7 @@ fn resnet20_has_the_sizes_of_the_specification() -> Result<()> {
     let layers = net.layers();
     assert_eq!(layers.len(), 22);
     assert_eq!(layers.iter().map(|l| l.weights).sum::<usize>(), 270_896);
-    net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))))?;
+    net.quantise(|_| Ok(Slots::bits(2)))?;
     assert_eq!(net.parameter_count(), 272_562);
     // 3x3 convolutions of 16 channels at 32x32: 16 * 16 * 9 * 1024.
     assert_eq!(layers[1].macs, 2_359_296);
@@ -141,7 +142,7 @@ fn resnet20_has_the_sizes_of_the_specification() -> Result<()> {
 #[test]
 fn quantised_weights_take_only_the_levels_of_their_bits() -> Result<()> {
     let net = small_net()?;
-    net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))))?;
+    net.quantise(|_| Ok(Slots::bits(2)))?;
     net.forward(batch(1).leaky_trace(), Mode::Train)?;
     let bounds = net.parameter("tail.weight_bounds")?.to_vec();
     assert!(
@@ -153,7 +154,7 @@ fn quantised_weights_take_only_the_levels_of_their_bits() -> Result<()> {
         act[0] == 0.0,
         "the input of tail comes out of a ReLU: {act:?}"
     );
-    let twice = net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))));
+    let twice = net.quantise(|_| Ok(Slots::bits(2)));
     assert!(twice.unwrap_err().to_string().contains("quantised already"));
     Ok(())
 }
@@ -392,18 +393,16 @@ fn weights_in_torchvisions_names_load_with_every_tensor_in_its_place() -> Result
     Ok(())
 }
 
-/// A network of convolutions only, quantised as the LTS code of 2022 does inside.
+/// Multiples of a scale, as the LTS code of 2022 quantises inside: that of the weights stays, that of inputs is trained.
+fn scaled(bits: u32) -> Slots {
+    Slots::weights(Scaled::bits(bits), Range::LtsWeight)
+        .inputs(Scaled::bits(bits), Range::LtsActivation.trained())
+}
+
+/// A network quantised by [`scaled`].
 fn scaled_net(bits: u32) -> Result<Net> {
     let net = small_net()?;
-    let tensor = |trained| TensorSpec {
-        bits,
-        grid: Grid::Scale { trained },
-    };
-    let spec = LayerSpec {
-        weight: tensor(false),
-        input: Some(tensor(true)),
-    };
-    net.quantise_layers(|_| Some((spec, Box::new(UniformWeight) as _)))?;
+    net.quantise(|_| Ok(scaled(bits)))?;
     Ok(net)
 }
 
@@ -416,15 +415,7 @@ fn a_scaled_layer_computes_what_the_formulas_of_2022_say() -> Result<()> {
         let y = b.conv("c", x, Conv::new(2).kernel(1))?;
         let net = b.build(y)?;
         net.set_parameter("c.weight", &[0.3, -0.5])?;
-        let tensor = |trained| TensorSpec {
-            bits,
-            grid: Grid::Scale { trained },
-        };
-        let spec = LayerSpec {
-            weight: tensor(false),
-            input: Some(tensor(true)),
-        };
-        net.quantise_layers(|_| Some((spec, Box::new(UniformWeight) as _)))?;
+        net.quantise(|_| Ok(scaled(bits)))?;
         let x = [0.1f32, 0.4, 0.9, 2.0];
         net.calibrate(&from_vec(x.to_vec(), (1, 1, 1, 4))?)?;
         let s_w = net.parameter("c.weight_scale")?.to_vec()[0];
@@ -435,11 +426,9 @@ fn a_scaled_layer_computes_what_the_formulas_of_2022_say() -> Result<()> {
         let q_w = |w: f32| (half * w / s_w).clamp(-half, half - 1.0).round_ties_even() / half;
         let top = 2.0 * half;
         let q_a = |x: f32| (top * x / s_a).clamp(0.0, top - 1.0).round_ties_even() / top;
-        let mut inner = net.lock();
-        let pass = inner.forward(&x, Mode::Eval, false)?;
-        let expected = x.iter().flat_map(|x| [0.3, -0.5].map(|w| q_w(w) * q_a(*x)));
-        let found = pass.output(inner.output).view()?;
-        crate::ops::assert_close(&found, &expected.collect::<Vec<_>>(), 1e-6);
+        let expected = [0.3, -0.5].map(|w| x.map(|x| q_w(w) * q_a(x))).concat();
+        let found = net.predict_images(&from_vec(x.to_vec(), (1, 1, 1, 4))?)?;
+        crate::ops::assert_close(&read(&found), &expected, 1e-6);
     }
     Ok(())
 }
@@ -472,15 +461,10 @@ fn gradients_of_scales_are_those_of_the_straight_through_quantiser() -> Result<(
     let y = b.conv("c", x, Conv::new(2).kernel(1))?;
     let net = b.build(y)?;
     net.set_parameter("c.weight", &[0.3, -0.5])?;
-    let tensor = TensorSpec {
-        bits: 16,
-        grid: Grid::Scale { trained: true },
-    };
-    let spec = LayerSpec {
-        weight: tensor,
-        input: Some(tensor),
-    };
-    net.quantise_layers(|_| Some((spec, Box::new(UniformWeight) as _)))?;
+    net.quantise(|_| {
+        let trained = Slots::weights(Scaled::bits(16), Range::LtsWeight.trained());
+        Ok(trained.inputs(Scaled::bits(16), Range::LtsActivation.trained()))
+    })?;
     let set = |name: &str, v: f32| net.set_parameter(name, &[v]);
     net.calibrate(&from_vec(vec![0.2, 0.7], (2, 1, 1, 1))?)?;
     set("c.weight_scale", 2.0)?;
@@ -502,7 +486,7 @@ fn gradients_of_scales_are_those_of_the_straight_through_quantiser() -> Result<(
 #[test]
 fn one_batch_sets_all_bounds_and_moves_statistics_but_no_weight() -> Result<()> {
     let net = small_net()?;
-    net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))))?;
+    net.quantise(|_| Ok(Slots::bits(2)))?;
     let weight = |net: &Net| net.parameter("tail.weight").map(|p| p.to_vec());
     let mean = |net: &Net| net.parameter("block.bn1.running_mean").map(|p| p.to_vec());
     let (w, m) = (weight(&net)?, mean(&net)?);
@@ -520,7 +504,7 @@ fn one_batch_sets_all_bounds_and_moves_statistics_but_no_weight() -> Result<()> 
 #[test]
 fn bounds_that_crossed_are_refused_with_the_name_of_their_layer() -> Result<()> {
     let net = small_net()?;
-    net.quantise(|_| Some((QuantSpec { bits: 2 }, Box::new(UniformWeight))))?;
+    net.quantise(|_| Ok(Slots::bits(2)))?;
     net.calibrate(&batch(1))?;
     for name in ["tail.act_bounds", "tail.weight_bounds"] {
         let before = net.parameter(name)?.to_vec();

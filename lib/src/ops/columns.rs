@@ -73,7 +73,8 @@ impl<S: Simd> Block<S> {
         simd.select_f32s(simd.greater_than_f32s(raised, highest), highest, raised)
     }
 
-    /// `gradient` where `y` lies strictly between the corners of the activation (or is NaN), else 0.
+    /// `gradient` where `y` lies strictly between the corners of the activation (or is NaN), else 0; a corner that is
+    /// NaN is none.
     #[inline(always)]
     pub(crate) fn pass(
         self,

@@ -7,28 +7,37 @@
 //! executor in [`crate::nn`] uses it and reuses its buffers from step to step.
 
 pub mod affine;
+pub mod affine_quant;
+pub mod avg_pool;
 pub mod batch_norm2d;
 pub mod bound_quant;
 pub mod channels;
 pub mod conv2d;
 pub mod cross_entropy;
+pub mod elementwise;
 pub mod fake_quant;
+pub mod host;
 pub mod l1_loss;
 pub mod layout;
 pub mod linear;
 pub mod lts_weight;
 pub mod masked_grad;
 pub mod matmul;
+pub mod moments;
 pub mod pixel_shuffle;
 pub mod pool;
 pub mod prelu;
 pub mod relu;
 pub mod resize;
+pub mod sample;
 pub mod update;
+pub mod upsample;
 
 mod columns;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
+#[cfg(test)]
+mod nan;
 pub(crate) mod parallel;
 pub(crate) mod tape;
 

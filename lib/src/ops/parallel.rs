@@ -63,6 +63,23 @@ pub(crate) fn expect_len(
     ))
 }
 
+/// The number of elements of a shape, where a buffer may have as many.
+pub(crate) fn checked_product(op: &'static str, sides: &[usize]) -> Result<usize> {
+    const MOST: usize = isize::MAX as usize / size_of::<f32>();
+    // A side of 0 makes the whole empty, however long the others are.
+    if sides.contains(&0) {
+        return Ok(0);
+    }
+    let product = sides.iter().try_fold(1, |a: usize, &b| a.checked_mul(b));
+    product.filter(|&n| n <= MOST).ok_or_else(|| {
+        Error::shape(
+            op,
+            format!("at most {MOST} elements"),
+            format!("a shape of {sides:?}"),
+        )
+    })
+}
+
 /// `y = f(x)`, element by element.
 pub(crate) fn map(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32 + Copy + Send + Sync) {
     let chunk = move |x: &[f32], y: &mut [f32]| {

@@ -123,7 +123,8 @@ impl Heatmap {
     /// [`Error::Shape`] when the number of values is not `rows * columns`, [`Error::Invalid`] for an empty
     /// matrix or a size that leaves no room.
     pub fn try_figure(self) -> Result<Figure> {
-        if self.values.len() != self.rows * self.columns || self.values.is_empty() {
+        let cells = self.rows.checked_mul(self.columns);
+        if cells != Some(self.values.len()) || self.values.is_empty() {
             return Err(Error::shape(
                 "heatmap",
                 format!("{} x {} values, at least one", self.rows, self.columns),

@@ -5,9 +5,8 @@ use super::figure::Figure;
 use super::png::Pixels;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::show::{MimeBundle, Show};
-use crate::tensors::{Images, read};
-use dfdx::prelude::HasShape;
+use crate::tensors::{Dev, Images, read};
+use dfdx::prelude::{HasShape, Tensor};
 
 const GAP: f64 = 8.0;
 const CAPTION: f64 = 20.0;
@@ -50,26 +49,49 @@ pub fn images(title: impl Into<String>) -> ImageGrid {
 impl ImageGrid {
     /// All images of a batch `(n, 1 or 3, h, w)`. Values in `[0, 1]` are shown as they are; when one lies
     /// outside, as after normalisation, the batch is stretched from its lowest to its highest value.
-    pub fn batch(self, images: &Images) -> Self {
-        let data = read(images);
-        let finite = data.iter().copied().filter(|v| v.is_finite());
-        let found = finite.fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(v), h.max(v)));
-        let (low, high) = match found {
-            (low, high) if (low < 0.0 || high > 1.0) && low < high => (low, high),
-            _ => (0.0, 1.0),
-        };
-        self.batch_in_range(images, low, high)
+    pub fn batch<T>(self, images: &Images<T>) -> Self {
+        let &(n, c, h, w) = images.shape();
+        self.planes(&read(images), &[n, c, h, w], None)
     }
 
     /// All images of a batch `(n, 1 or 3, h, w)`, black at `low` and white at `high`.
-    pub fn batch_in_range(mut self, images: &Images, low: f32, high: f32) -> Self {
-        let &(n, channels, height, width) = images.shape();
+    pub fn batch_in_range<T>(self, images: &Images<T>, low: f32, high: f32) -> Self {
+        let &(n, c, h, w) = images.shape();
+        self.planes(&read(images), &[n, c, h, w], Some((low, high)))
+    }
+
+    /// One image `(1 or 3, h, w)`, with its values as in [`ImageGrid::batch`].
+    ///
+    /// ```
+    /// use rebit::prelude::*;
+    /// let red = from_vec([[1.0; 16], [0.0; 16], [0.0; 16]].concat(), (3, 4, 4)).unwrap();
+    /// plot::images("Red").image(&red).figure();
+    /// ```
+    pub fn image<T>(self, image: &Tensor<(usize, usize, usize), f32, Dev, T>) -> Self {
+        let &(c, h, w) = image.shape();
+        self.planes(&read(image), &[1, c, h, w], None)
+    }
+
+    /// Images as row-major elements of shape `(n, 1 or 3, h, w)`.
+    pub(super) fn planes(
+        mut self,
+        data: &[f32],
+        &[n, channels, height, width]: &[usize; 4],
+        range: Option<(f32, f32)>,
+    ) -> Self {
         if channels != 1 && channels != 3 {
             let why = format!("images with {channels} channels; 1 or 3 can be shown");
             self.mistake.get_or_insert(why);
             return self;
         }
-        let data = read(images);
+        let finite = data.iter().copied().filter(|v| v.is_finite());
+        let (low, high) = range.unwrap_or_else(|| {
+            let found = finite.fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(v), h.max(v)));
+            match found {
+                (low, high) if (low < 0.0 || high > 1.0) && low < high => (low, high),
+                _ => (0.0, 1.0),
+            }
+        });
         let bytes: Vec<u8> = data
             .iter()
             .map(|v| ((v - low) / (high - low) * 255.0).round() as u8)
@@ -222,18 +244,5 @@ impl ImageGrid {
     /// Where [`ImageGrid::try_figure`] returns an error.
     pub fn figure(self) -> Figure {
         self.try_figure().unwrap_or_else(|e| panic!("{e}"))
-    }
-}
-
-/// A batch of images ends a cell as a picture; feature maps with other channels as a line of text.
-impl Show for Images {
-    fn bundle(&self) -> MimeBundle {
-        let &(n, channels, height, width) = self.shape();
-        let shape = format!("{n} x {channels} x {height} x {width}");
-        let grid = images(shape.clone()).batch(self).try_figure();
-        match grid {
-            Ok(figure) if n > 0 && n <= 64 => figure.bundle(),
-            _ => MimeBundle::from([("text/plain".to_string(), shape.into())]),
-        }
     }
 }

@@ -29,6 +29,7 @@ mod images;
 mod lines;
 mod png;
 mod scatter;
+mod tensor;
 
 pub use bars::{Bars, bars};
 pub use curve::LiveFigure;

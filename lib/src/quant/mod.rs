@@ -3,13 +3,14 @@
 //! The quantiser itself (formula, gradient, [`Bounds`], [`FakeQuant`]) is an op and lives in
 //! [`crate::ops::fake_quant`]; its names are repeated here.
 
+mod display;
 mod export;
 mod range;
 
 use crate::Result;
 pub use crate::ops::fake_quant::{Bounds, FakeQuant, levels};
 pub use export::{Quantised, quantise, quantise_values};
-pub use range::{Range, RangeObserver};
+pub use range::{Range, RangeFrom, RangeObserver, RangeUpdate};
 
 /// `[-3 std, 3 std]` of a weight tensor, the LTS initialisation: [`Range::LtsWeight`].
 ///

@@ -10,6 +10,9 @@ use crate::quant::Bounds;
 /// | `MinMax` | smallest | largest | |
 /// | `LtsWeight` | `-3 s` | `3 s` | arXiv:2211.08544, authors' code |
 /// | `LtsActivation` | smallest | `3 s / sqrt(1 - 2/pi)` | the same |
+/// | `MaxAbs` | `-` the other | largest magnitude | PAMS, arXiv:2011.04212 |
+/// | `MeanMaxAbs` | `-` the other | mean over what was observed at a time of the largest magnitude | the same |
+/// | `Constant(c)` | `-c` | `c` | |
 /// | `Percentile(p)` | quantile `1 - p` | quantile `p` | |
 ///
 /// Where the upper bound of `LtsActivation` does not lie above the smallest value (a narrow distribution far from 0,
@@ -22,6 +25,12 @@ use crate::quant::Bounds;
 pub enum Range {
     /// Everything seen.
     MinMax,
+    /// The largest magnitude on either side of 0.
+    MaxAbs,
+    /// The mean of the largest magnitudes of what is observed at a time: of samples, when each is observed alone.
+    MeanMaxAbs,
+    /// The same bound on either side of 0, whatever the values.
+    Constant(f32),
     /// Three standard deviations around 0.
     LtsWeight,
     /// Three standard deviations of the normal variable behind a rectified one.
@@ -30,7 +39,72 @@ pub enum Range {
     Percentile(f32),
 }
 
+/// Where the range of a quantiser comes from while a network runs.
+///
+/// A [`Range`] alone is read off the first training batch (or [`crate::nn::Net::calibrate`]) and then stays.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct RangeFrom {
+    /// How bounds follow from values.
+    pub range: Range,
+    /// When they do.
+    pub update: RangeUpdate,
+}
+
+/// When a range follows from the values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum RangeUpdate {
+    /// Once; then it stays.
+    Once,
+    /// Once; then it is trained.
+    Trained,
+    /// In every pass anew.
+    EachPass,
+}
+
+impl From<Range> for RangeFrom {
+    fn from(range: Range) -> Self {
+        RangeFrom {
+            range,
+            update: RangeUpdate::Once,
+        }
+    }
+}
+
 impl Range {
+    /// Read once, then trained.
+    pub fn trained(self) -> RangeFrom {
+        RangeFrom {
+            range: self,
+            update: RangeUpdate::Trained,
+        }
+    }
+
+    /// Read in every pass anew: the range of weights that follows them.
+    pub fn each_pass(self) -> RangeFrom {
+        RangeFrom {
+            range: self,
+            update: RangeUpdate::EachPass,
+        }
+    }
+
+    /// Whether the range can be read off anything.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a percentile outside `0.5 < p <= 1` and for a constant that is not positive and finite.
+    pub fn check(self) -> Result<()> {
+        match self {
+            Range::Percentile(p) if !(p > 0.5 && p <= 1.0) => Err(Error::invalid(
+                format!("percentile {p}"),
+                "it is a share with 0.5 < p <= 1; 0.999 leaves out a thousandth on either side",
+            )),
+            Range::Constant(c) if !(c.is_finite() && c > 0.0) => Err(Error::invalid(
+                format!("bounds of ±{c}"),
+                "must be positive and finite",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Bounds of one tensor's values.
     ///
     /// # Errors
@@ -64,6 +138,8 @@ pub struct RangeObserver {
     /// Summed squared deviation from `mean`.
     deviation: f64,
     quantiles: [f64; 2],
+    /// Sum of the largest magnitudes, and how many there were.
+    maxima: (f32, f32),
 }
 
 impl RangeObserver {
@@ -72,14 +148,7 @@ impl RangeObserver {
     /// # Errors
     /// [`Error::Invalid`] for a percentile outside `0.5 < p <= 1`.
     pub fn new(range: Range) -> Result<Self> {
-        if let Range::Percentile(p) = range
-            && !(p > 0.5 && p <= 1.0)
-        {
-            return Err(Error::invalid(
-                format!("percentile {p}"),
-                "it is a share with 0.5 < p <= 1; 0.999 leaves out a thousandth on either side",
-            ));
-        }
+        range.check()?;
         Ok(RangeObserver {
             range,
             count: 0.0,
@@ -88,6 +157,7 @@ impl RangeObserver {
             mean: 0.0,
             deviation: 0.0,
             quantiles: [0.0; 2],
+            maxima: (0.0, 0.0),
         })
     }
 
@@ -118,6 +188,8 @@ impl RangeObserver {
         self.deviation += squares + gap * gap * self.count * n / total;
         self.smallest = values.iter().copied().fold(self.smallest, f32::min);
         self.largest = values.iter().copied().fold(self.largest, f32::max);
+        let largest = values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        self.maxima = (self.maxima.0 + largest, self.maxima.1 + 1.0);
         if let Range::Percentile(p) = self.range {
             let mut sorted = values.to_vec();
             let quantiles = [1.0 - p as f64, p as f64].map(|p| quantile(&mut sorted, p));
@@ -144,6 +216,15 @@ impl RangeObserver {
         let half_normal = (1.0 - std::f32::consts::FRAC_2_PI).sqrt();
         let bounds = match self.range {
             Range::MinMax => Bounds::new(self.smallest, self.largest),
+            Range::MaxAbs => {
+                let largest = self.largest.max(-self.smallest);
+                Bounds::new(-largest, largest)
+            }
+            Range::MeanMaxAbs => {
+                let mean = self.maxima.0 / self.maxima.1;
+                Bounds::new(-mean, mean)
+            }
+            Range::Constant(c) => Bounds::new(-c, c),
             Range::LtsWeight => Bounds::new(-3.0 * std, 3.0 * std),
             Range::LtsActivation => {
                 let upper = 3.0 * std / half_normal;
@@ -191,6 +272,18 @@ mod tests {
         // A deviation of 1: 4.98 lies below the smallest value.
         let bounds = Range::LtsActivation.bounds(&[9.0, 10.0, 11.0]).unwrap();
         assert_eq!(pair(bounds), [9.0, 11.0]);
+    }
+
+    #[test]
+    fn the_largest_magnitude_may_be_on_either_side() {
+        assert_eq!(
+            pair(Range::MaxAbs.bounds(&[-3.0, 1.0]).unwrap()),
+            [-3.0, 3.0]
+        );
+        assert_eq!(
+            pair(Range::MaxAbs.bounds(&[-1.0, 2.0]).unwrap()),
+            [-2.0, 2.0]
+        );
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub fn input(prompt: &str) -> Result<String> {
                 Err(e) => Err(Error::invalid("input", e)),
             }
         }
-        _ => asked(evcxr_input::get_string, prompt),
+        Place::Wire(_) => asked(|prompt| ask_kernel("ask", prompt), prompt),
+        Place::Evcxr => asked(evcxr_input::get_string, prompt),
     }
 }
 
@@ -45,12 +46,22 @@ pub fn password(prompt: &str) -> Result<String> {
     match place() {
         Place::Text => rpassword::prompt_password(format!("{prompt} "))
             .map_err(|e| Error::invalid("password", e)),
-        _ => asked(evcxr_input::get_password, prompt),
+        Place::Wire(_) => asked(|prompt| ask_kernel("ask-password", prompt), prompt),
+        Place::Evcxr => asked(evcxr_input::get_password, prompt),
     }
 }
 
-/// A question in evcxr's words, which take one line.
-fn asked(ask: fn(&str) -> String, prompt: &str) -> Result<String> {
+/// Asks the kernel for a line.
+fn ask_kernel(word: &str, prompt: &str) -> String {
+    crate::cell::say(&format!("{word} {prompt}"));
+    let mut line = String::new();
+    // Without an answer it is an empty one.
+    let _ = std::io::stdin().read_line(&mut line);
+    line.trim().to_string()
+}
+
+/// A question, which takes one line.
+fn asked(ask: impl Fn(&str) -> String, prompt: &str) -> Result<String> {
     let _ = std::io::stdout().flush();
     let answer = ask(&prompt.replace('\n', " "));
     check_interrupt()?;

@@ -19,9 +19,11 @@ mod claims;
 mod input;
 pub mod interrupt;
 mod live;
+mod numbers;
 mod place;
 mod progress;
 mod table;
+mod tensor;
 
 use std::fmt::Display;
 
@@ -33,11 +35,14 @@ pub use live::{LiveDisplay, clear_output};
 pub use place::end_of_cell;
 pub use progress::{Progress, ProgressIter, progress};
 pub use rebit_wire::MimeBundle;
+pub(crate) use rebit_wire::escape_html;
 pub use table::{Cell, IntoRow, Table};
+pub use tensor::Element;
 
 use rebit_wire::{Message, Value};
 
-pub(crate) use place::{Place, place};
+pub(crate) use place::{Place, knows_its_place, place};
+pub(crate) use tensor::{TensorSummary, shape_text};
 
 /// Something that can be shown in one or several forms.
 pub trait Show {
@@ -123,20 +128,4 @@ pub fn text(text: impl Display) -> Shown {
 pub(crate) fn base64_of(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(bytes)
-}
-
-/// Text as HTML: the five characters with a meaning are escaped.
-pub(crate) fn escape_html(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }

@@ -22,6 +22,11 @@ pub(crate) fn place() -> &'static Place {
     PLACE.get_or_init(|| Place::from_env(|name| std::env::var(name).ok()))
 }
 
+/// Finds out where this process runs, while the environment says so.
+pub(crate) fn knows_its_place() -> bool {
+    *place() != Place::Text
+}
+
 impl Place {
     fn from_env(env: impl Fn(&str) -> Option<String>) -> Place {
         match env(PREFIX_VARIABLE).filter(|prefix| !prefix.is_empty()) {

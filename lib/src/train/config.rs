@@ -94,6 +94,18 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// What two runs must agree on to be the same run.
+    pub(super) fn fingerprint(&self) -> Result<String> {
+        let same = TrainConfig {
+            checkpoint: None,
+            checkpoint_steps: 0,
+            show: false,
+            label: String::new(),
+            ..self.clone()
+        };
+        serde_json::to_string(&same).map_err(|e| Error::invalid("train", e))
+    }
+
     /// Refuses settings with which nothing can be trained.
     pub(crate) fn check(&self, samples: usize) -> Result<()> {
         if self.epochs == 0 || self.batch_size == 0 || self.eval_every == 0 {
@@ -103,7 +115,10 @@ impl TrainConfig {
             ));
         }
         if samples == 0 {
-            return Err(Error::invalid("train", "the training set is empty"));
+            return Err(Error::invalid(
+                "train",
+                "the training set has 0 images: nothing to learn from",
+            ));
         }
         if self.drop_last && samples < self.batch_size {
             return Err(Error::invalid(

@@ -1,23 +1,26 @@
 //! Accuracy on a data set.
 
-use crate::data::{Batches, ImageSource, Normalize};
-use crate::nn::{Mode, Net};
-use crate::{Error, HostAccess, Result};
+use dfdx::prelude::HasShape;
+
+use crate::data::{BatchPlan, ImageSource, Normalize};
+use crate::nn::{Extent, Net};
+use crate::{Error, Result, read};
 
 /// Numbers of one inference batch: 500 images of 3x32x32.
 const BATCH: usize = 500 * 3 * 32 * 32;
 
 /// Refuses images that are not of the network's size.
 pub(crate) fn check_extent(net: &Net, data: &dyn ImageSource) -> Result<()> {
-    let [h, w, c] = net.lock().nodes[0].extent;
-    let [dc, dh, dw] = data.extent();
-    if [c, h, w] == [dc, dh, dw] {
+    let expected = net.input_extent();
+    let [channels, height, width] = data.extent();
+    let found = Extent::new(channels, height, width);
+    if found == expected {
         return Ok(());
     }
     Err(Error::shape(
         "images",
-        format!("{c}x{h}x{w} for this network"),
-        format!("{dc}x{dh}x{dw} in {}", data.name()),
+        format!("{expected} for this network"),
+        format!("{found} in {}", data.name()),
     ))
 }
 
@@ -36,16 +39,13 @@ pub fn try_accuracy(net: &Net, data: &dyn ImageSource, normalize: &Normalize) ->
     let batch = BATCH / data.extent().iter().product::<usize>().max(1);
     let mut right = 0;
     let mut images = Vec::new();
-    let mut epoch = Batches::new(data, batch.max(1))
+    let mut epoch = BatchPlan::new(batch.max(1))
         .normalized(*normalize)
-        .epoch(0);
+        .epoch(data, 0);
     while let Some(labels) = epoch.try_fill(&mut images)? {
         crate::show::check_interrupt()?;
-        let mut inner = net.lock();
-        let classes = inner.classes()?;
-        let pass = inner.forward(&images, Mode::Eval, false)?;
-        right += count_right(&pass.output(inner.output).view()?, classes, &labels);
-        inner.recycle(pass);
+        let logits = net.predict_channels_last(&images, net.input_extent())?;
+        right += count_right(&read(&logits), logits.shape().1, &labels);
     }
     Ok(100.0 * right as f32 / data.len() as f32)
 }

@@ -3,28 +3,36 @@
 //! [`train`] runs a [`crate::nn::Net`] over a [`crate::data::Dataset`] with live progress; an [`Observer`]
 //! looks at (or steers) every step, which is how papers add their own rules without a loop of their own.
 
-mod adam;
+mod classify;
 mod config;
 mod evaluate;
 mod history;
+mod leaf;
+mod observer;
 mod optimiser;
 mod resume;
-mod run;
+mod rules;
 mod schedule;
 mod super_resolution;
+mod task;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trainer;
 mod view;
 
-pub use adam::Adam;
+pub use classify::{optimiser, train, train_with, try_train};
 pub use config::{BoundRule, TrainConfig};
 pub use evaluate::{accuracy, try_accuracy};
 pub use history::{EpochRecord, History};
-pub use optimiser::Optimiser;
+pub use leaf::Leaf;
+pub use observer::{Observer, Step, from_bytes, to_bytes};
+pub use optimiser::{Groups, Optimiser, Owned, Select};
 pub use resume::state_file;
-pub use run::{Observer, Step, train, train_with, try_train};
+pub use rules::{Adam, Rule, RuleStep, Sgd};
 pub use schedule::Schedule;
-pub(crate) use super_resolution::check_loss;
 pub use super_resolution::{
     SrConfig, SrHistory, SrScore, enlarge, evaluate_bicubic, evaluate_sr, score_images, train_sr,
 };
+pub use task::{Loss, Task};
+pub use trainer::Trainer;
+pub use view::Shown;

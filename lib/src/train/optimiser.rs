@@ -1,170 +1,318 @@
-//! Parameter groups: SGD for weights and batch norm, Adam (or SGD) for the bounds of quantisers.
+//! Optimisers: what they own, which rule moves which of it.
 
-use dfdx::tensor_ops::{AdamConfig, Momentum, SgdConfig, WeightDecay};
+use super::leaf::Leaf;
+use super::rules::{Adam, Rule, RuleStep, Sgd};
+use crate::nn::{Net, Param, Role, StateTensor};
+use crate::ops::tape::zeros;
+use crate::{Buffer, Error, Grads, HostAccess, Result};
 
-use super::{BoundRule, TrainConfig};
-use crate::nn::{Net, Role};
-use crate::ops::update::UpdateKernel;
-use crate::{Buffer, Result, dev};
+/// Moves what it owns by the gradients of a loss.
+pub trait Optimiser {
+    /// One update from the gradients that a loss's `backward` found; quantisers of weights have their say after it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a parameter that no group takes; when the device refuses.
+    fn step(&mut self, grads: &mut Grads) -> Result<()>;
 
-/// State of one parameter's update rule.
-enum Slot {
-    Sgd {
-        velocity: Buffer,
-    },
-    /// SGD without momentum and decay; its rule does not touch the velocity.
-    Plain {
-        bound: bool,
-        velocity: Buffer,
-    },
-    Adam {
-        first: Buffer,
-        second: Buffer,
-    },
-    Still,
-}
+    /// A factor of all learning rates from the next step on: the schedule's.
+    fn set_factor(&mut self, factor: f32);
 
-/// Updates a network's parameters from the gradients of its last backward pass.
-///
-/// The rules are those of dfdx's [`SgdConfig`] and [`AdamConfig`] (see [`crate::ops::update`]); frozen weights are put back and keep no
-/// momentum.
-pub struct Optimiser {
-    slots: Vec<Slot>,
-    sgd: SgdConfig,
-    plain: SgdConfig,
-    adam: AdamConfig,
-    lr: f64,
-    bound_lr: f64,
-    step: i32,
-}
-
-impl Optimiser {
-    /// Fresh state for every parameter of `net`.
-    pub fn new(net: &Net, config: &TrainConfig) -> Self {
-        let zeros = |len| crate::nn::buffer(vec![0.0; len]);
-        let params = net.parameters();
-        let slots = params.iter().map(|p| match p.role {
-            Role::Norm if config.plain_norm => Slot::Plain {
-                bound: false,
-                velocity: zeros(p.len()),
-            },
-            Role::Bound if config.bound_rule == BoundRule::Sgd => Slot::Plain {
-                bound: true,
-                velocity: zeros(p.len()),
-            },
-            Role::Weight | Role::Bias | Role::Norm => Slot::Sgd {
-                velocity: zeros(p.len()),
-            },
-            Role::Bound => Slot::Adam {
-                first: zeros(p.len()),
-                second: zeros(p.len()),
-            },
-            Role::Statistic | Role::Scale => Slot::Still,
-        });
-        let momentum = f64::from(config.momentum);
-        let momentum = if config.nesterov {
-            Momentum::Nesterov(momentum)
-        } else {
-            Momentum::Classic(momentum)
-        };
-        let decay = WeightDecay::L2(f64::from(config.weight_decay));
-        Optimiser {
-            slots: slots.collect(),
-            sgd: SgdConfig {
-                lr: 0.0,
-                momentum: Some(momentum),
-                weight_decay: Some(decay),
-            },
-            plain: SgdConfig {
-                lr: 0.0,
-                momentum: None,
-                weight_decay: None,
-            },
-            adam: AdamConfig {
-                lr: 0.0,
-                ..AdamConfig::default()
-            },
-            lr: f64::from(config.lr),
-            bound_lr: f64::from(config.bound_lr),
-            step: 0,
-        }
-    }
-
-    /// One update; `factor` is the schedule's share of the learning rates.
+    /// Everything that a checkpoint must hold.
     ///
     /// # Errors
     /// When the device refuses.
-    pub fn update(&mut self, net: &Net, factor: f32) -> Result<()> {
-        self.step += 1;
-        self.sgd.lr = self.lr * f64::from(factor);
-        self.adam.lr = self.bound_lr * f64::from(factor);
-        let mut inner = net.lock();
-        let inner = &mut *inner;
-        for (id, slot) in self.slots.iter_mut().enumerate() {
-            if matches!(slot, Slot::Still) {
-                continue;
-            }
-            inner.stale[id] = true;
-            let (w, grad) = (&mut inner.values[id], &inner.grads[id]);
-            match slot {
-                Slot::Sgd { velocity } => dev().sgd(&self.sgd, w, velocity, grad)?,
-                Slot::Adam { first, second } => {
-                    dev().adam(&self.adam, self.step, w, first, second, grad)?;
-                }
-                Slot::Plain { bound, velocity } => {
-                    self.plain.lr = if *bound { self.adam.lr } else { self.sgd.lr };
-                    dev().sgd(&self.plain, w, velocity, grad)?;
-                }
-                Slot::Still => {}
+    fn state(&self) -> Result<Vec<StateTensor>>;
+
+    /// Takes the state of a checkpoint back; says which of it does not fit.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a tensor that is not of this optimiser.
+    fn restore(&mut self, state: &[StateTensor]) -> Result<()>;
+}
+
+/// Something an optimiser may own.
+#[derive(Clone)]
+pub enum Owned {
+    /// Every trainable parameter of a network, those added later included.
+    Net(Net),
+    /// A lone tensor.
+    Leaf(Leaf),
+}
+
+impl From<&Net> for Owned {
+    fn from(net: &Net) -> Self {
+        Owned::Net(net.clone())
+    }
+}
+
+impl From<&Leaf> for Owned {
+    fn from(leaf: &Leaf) -> Self {
+        Owned::Leaf(leaf.clone())
+    }
+}
+
+/// Which parameters a group takes.
+pub enum Select {
+    /// Those of a role.
+    Role(Role),
+    /// Those of which this is true, by name and role.
+    Where(Box<dyn Fn(&str, Role) -> bool + Send>),
+    /// All that no other group takes.
+    Rest,
+}
+
+impl From<Role> for Select {
+    fn from(role: Role) -> Self {
+        Select::Role(role)
+    }
+}
+
+impl<F: Fn(&str, Role) -> bool + Send + 'static> From<F> for Select {
+    fn from(f: F) -> Self {
+        Select::Where(Box::new(f))
+    }
+}
+
+impl Select {
+    fn takes(&self, name: &str, role: Role) -> bool {
+        match self {
+            Select::Role(wanted) => *wanted == role,
+            Select::Where(f) => f(name, role),
+            Select::Rest => true,
+        }
+    }
+}
+
+/// An optimiser of groups, each with its rule.
+pub struct Groups {
+    /// The first that takes a parameter moves it; the last takes the rest.
+    rules: Vec<(Select, Box<dyn Rule>)>,
+    owned: Vec<Ownership>,
+    steps: i32,
+    factor: f32,
+}
+
+struct Ownership {
+    of: Owned,
+    /// By parameter: its rule and that rule's averages; `None` for one that is not trained.
+    state: Vec<Option<State>>,
+}
+
+struct State {
+    rule: usize,
+    averages: Vec<Buffer>,
+}
+
+macro_rules! starts_groups {
+    ($rule:ty) => {
+        impl $rule {
+            /// An optimiser by this rule that owns a network or a lone tensor.
+            ///
+            /// # Errors
+            /// When memory cannot be had.
+            pub fn over(self, owned: impl Into<Owned>) -> Result<Groups> {
+                Groups::new(self).over(owned)
             }
         }
-        for (node, quant) in inner.quant.iter_mut().enumerate() {
-            let Some(quant) = quant else { continue };
-            let weight = inner.nodes[node]
-                .weight()
-                .expect("quantisers sit on convolutions");
-            if let (true, Slot::Sgd { velocity }) =
-                (quant.quantiser.freezes(), &mut self.slots[weight])
-            {
-                let w = &mut inner.values[weight];
-                quant.quantiser.after_step(w, velocity)?;
+    };
+}
+starts_groups!(Sgd);
+starts_groups!(Adam);
+
+impl Groups {
+    /// An optimiser that owns nothing yet.
+    pub fn new(rule: impl Rule) -> Self {
+        Groups {
+            rules: vec![(Select::Rest, Box::new(rule))],
+            owned: Vec::new(),
+            steps: 0,
+            factor: 1.0,
+        }
+    }
+
+    /// Owns a further network or lone tensor.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for one that it owns already.
+    pub fn over(mut self, owned: impl Into<Owned>) -> Result<Self> {
+        let of = owned.into();
+        let twice = self.owned.iter().any(|o| match (&o.of, &of) {
+            (Owned::Net(a), Owned::Net(b)) => a.is_same(b),
+            (Owned::Leaf(a), Owned::Leaf(b)) => a.is_same(b),
+            _ => false,
+        });
+        if twice {
+            let why = "is owned already: every tensor is moved once a step";
+            return Err(Error::invalid("this network or tensor", why));
+        }
+        let state = Vec::new();
+        self.owned.push(Ownership { of, state });
+        Ok(self)
+    }
+
+    /// Moves the parameters of a role (or those that a function of name and role picks) by a rule of their own. Lone
+    /// tensors have the role [`Role::Weight`].
+    pub fn group(mut self, select: impl Into<Select>, rule: impl Rule) -> Self {
+        let last = self.rules.len() - 1;
+        self.rules.insert(last, (select.into(), Box::new(rule)));
+        // Averages of rules that were chosen before do not fit the new order.
+        self.owned.iter_mut().for_each(|o| o.state.clear());
+        self
+    }
+
+    /// Updates made so far.
+    pub fn steps(&self) -> i32 {
+        self.steps
+    }
+
+    /// The averages of a parameter that has none yet.
+    fn fresh(rules: &[(Select, Box<dyn Rule>)], param: &Param) -> Result<Option<State>> {
+        if !param.is_trainable() {
+            return Ok(None);
+        }
+        let takes = |(select, _): &(Select, Box<dyn Rule>)| select.takes(&param.name, param.role);
+        let rule = rules.iter().position(takes).unwrap_or(rules.len() - 1);
+        let averages = rules[rule].1.averages().iter();
+        Ok(Some(State {
+            rule,
+            averages: averages
+                .map(|_| zeros(param.len()))
+                .collect::<Result<_>>()?,
+        }))
+    }
+}
+
+impl Ownership {
+    /// Averages for what has come to be owned since.
+    fn grow(&mut self, rules: &[(Select, Box<dyn Rule>)]) -> Result<()> {
+        match &self.of {
+            Owned::Net(net) => {
+                let inner = net.lock();
+                for id in self.state.len()..inner.params.len() {
+                    let fresh = Groups::fresh(rules, inner.params.describe(id))?;
+                    self.state.push(fresh);
+                }
+            }
+            Owned::Leaf(leaf) if self.state.is_empty() => {
+                let takes = |(s, _): &(Select, Box<dyn Rule>)| s.takes(&leaf.name(), Role::Weight);
+                let rule = rules.iter().position(takes).unwrap_or(rules.len() - 1);
+                let averages = rules[rule].1.averages().iter();
+                self.state.push(Some(State {
+                    rule,
+                    averages: averages.map(|_| leaf.zeros_like()).collect::<Result<_>>()?,
+                }));
+            }
+            Owned::Leaf(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Names of what is owned, in the order of `state`.
+    fn names(&self) -> Vec<String> {
+        match &self.of {
+            Owned::Net(net) => {
+                let inner = net.lock();
+                let ids = 0..inner.params.len();
+                ids.map(|id| inner.params.describe(id).name.clone())
+                    .collect()
+            }
+            Owned::Leaf(leaf) => vec![leaf.name()],
+        }
+    }
+}
+
+impl Optimiser for Groups {
+    fn step(&mut self, grads: &mut Grads) -> Result<()> {
+        self.steps += 1;
+        let step = RuleStep {
+            number: self.steps,
+            factor: self.factor,
+        };
+        for owned in &mut self.owned {
+            owned.grow(&self.rules)?;
+            let Ownership { of, state } = owned;
+            match of {
+                Owned::Leaf(leaf) => {
+                    for State { rule, averages } in state.iter_mut().flatten() {
+                        let rule = &self.rules[*rule].1;
+                        leaf.update(grads, |w, g| rule.update(step, w, averages, g))?;
+                    }
+                }
+                Owned::Net(net) => {
+                    let mut inner = net.lock();
+                    for (id, state) in state.iter_mut().enumerate() {
+                        let Some(State { rule, averages }) = state else {
+                            continue;
+                        };
+                        let (w, g) = inner.params.with_gradient(id, grads)?;
+                        self.rules[*rule].1.update(step, w, averages, g)?;
+                    }
+                    for (node, weight) in inner.acting_weights() {
+                        let state = state.get_mut(weight).and_then(Option::as_mut);
+                        let averages = state.into_iter().flat_map(|s| &mut s.averages);
+                        let mut averages: Vec<&mut Buffer> = averages.collect();
+                        inner.after_step((node, weight), &mut averages)?;
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    /// Buffers that a checkpoint must hold, by parameter index and kind.
-    pub(crate) fn state(&self) -> Vec<(usize, &'static str, &Buffer)> {
-        let mut state = Vec::new();
-        for (i, slot) in self.slots.iter().enumerate() {
-            match slot {
-                Slot::Sgd { velocity } => state.push((i, "velocity", velocity)),
-                Slot::Adam { first, second } => {
-                    state.push((i, "first", first));
-                    state.push((i, "second", second));
+    fn set_factor(&mut self, factor: f32) {
+        self.factor = factor;
+    }
+
+    fn state(&self) -> Result<Vec<StateTensor>> {
+        let mut found = Vec::new();
+        for owned in &self.owned {
+            for (name, state) in owned.names().iter().zip(&owned.state) {
+                let Some(State { rule, averages }) = state else {
+                    continue;
+                };
+                let kinds = self.rules[*rule].1.averages();
+                for (kind, average) in kinds.iter().zip(averages) {
+                    let values = average.view()?.into_owned();
+                    found.push((format!("{kind}.{name}"), vec![values.len()], values));
                 }
-                Slot::Plain { .. } | Slot::Still => {}
             }
         }
-        state
+        found.push((
+            "steps".into(),
+            vec![1],
+            vec![f32::from_bits(self.steps as u32)],
+        ));
+        Ok(found)
     }
 
-    /// The buffer of a parameter's state by kind, to be filled from a checkpoint.
-    pub(crate) fn state_mut(&mut self, param: usize, kind: &str) -> Option<&mut Buffer> {
-        match (self.slots.get_mut(param)?, kind) {
-            (Slot::Sgd { velocity }, "velocity") => Some(velocity),
-            (Slot::Adam { first, .. }, "first") => Some(first),
-            (Slot::Adam { second, .. }, "second") => Some(second),
-            _ => None,
+    fn restore(&mut self, state: &[StateTensor]) -> Result<()> {
+        for owned in &mut self.owned {
+            owned.grow(&self.rules)?;
+            let names = owned.names();
+            for (name, slot) in names.iter().zip(&mut owned.state) {
+                let Some(State { rule, averages }) = slot else {
+                    continue;
+                };
+                for (kind, average) in self.rules[*rule].1.averages().iter().zip(averages) {
+                    let key = format!("{kind}.{name}");
+                    let found = state.iter().find(|(n, _, _)| *n == key);
+                    match found {
+                        Some((_, _, values)) if values.len() == average.elements() => {
+                            average.write(values)?;
+                        }
+                        _ => {
+                            return Err(Error::invalid(
+                                format!("optimiser state of {name:?}"),
+                                format!("the checkpoint has no {kind} that fits"),
+                            ));
+                        }
+                    }
+                }
+            }
         }
-    }
-
-    /// Updates made so far.
-    pub fn steps(&self) -> i32 {
-        self.step
-    }
-
-    pub(crate) fn set_steps(&mut self, step: i32) {
-        self.step = step;
+        if let Some((_, _, steps)) = state.iter().find(|(n, _, _)| n == "steps") {
+            self.steps = steps.first().map_or(0, |s| s.to_bits() as i32);
+        }
+        Ok(())
     }
 }

@@ -1,18 +1,22 @@
 //! The state of a run on disk: continue after an interruption as if nothing had happened.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{History, Optimiser, TrainConfig};
+use super::{History, Optimiser, from_bytes, to_bytes};
 use crate::data::data_folder;
-use crate::nn::StepTimes;
-use crate::nn::{Net, read_tensors, write_tensors};
+use crate::files::{folder_of, write_whole};
+use crate::nn::{Net, StateTensor, StepTimes};
 use crate::show::{Budget, budget};
-use crate::{Error, HostAccess, Result};
+use crate::{Error, Result};
 
-/// Where the run `name` keeps its state at the budget `full`: `runs/NAME.safetensors` in
-/// [`data_folder`]. `None` at the smaller budgets, whose runs start afresh every time.
+/// What a file that does not fit asks for.
+const REMEDY: &str = "Remove the file to start the run afresh";
+/// Version of the format.
+const MAGIC: &str = "rebit run 2";
+
+/// Where the run `name` keeps its state at the budget `full`: `runs/NAME.run` in [`data_folder`]. `None` at the smaller
+/// budgets, whose runs start afresh every time.
 ///
 /// # Errors
 /// As [`data_folder`].
@@ -20,30 +24,30 @@ pub fn state_file(name: &str) -> Result<Option<PathBuf>> {
     if budget() != Budget::Full {
         return Ok(None);
     }
-    let file = format!("{name}.safetensors");
+    let file = format!("{name}.run");
     Ok(Some(data_folder()?.join("runs").join(file)))
 }
 
 /// Running sums of the epoch that is under way.
 #[derive(Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Sums {
+pub(super) struct Sums {
     pub steps: usize,
     samples: usize,
-    right: usize,
-    /// Bits of the summed loss, which text would round.
-    loss_bits: u64,
+    right: Option<usize>,
+    loss: f64,
     pub seconds: f64,
     pub backward: f64,
     pub weight_grad: f64,
 }
 
 impl Sums {
-    pub fn add(&mut self, loss: f32, right: usize, samples: usize) {
+    pub fn add(&mut self, loss: f32, right: Option<usize>, samples: usize) {
         self.steps += 1;
         self.samples += samples;
-        self.right += right;
-        let sum = f64::from_bits(self.loss_bits) + f64::from(loss) * samples as f64;
-        self.loss_bits = sum.to_bits();
+        if let Some(right) = right {
+            *self.right.get_or_insert(0) += right;
+        }
+        self.loss += f64::from(loss) * samples as f64;
     }
 
     pub fn clock(&mut self, whole: Duration, parts: StepTimes) {
@@ -53,149 +57,92 @@ impl Sums {
     }
 
     pub fn loss(&self) -> f32 {
-        (f64::from_bits(self.loss_bits) / self.samples as f64) as f32
+        (self.loss / self.samples as f64) as f32
     }
 
+    /// In percent; NaN for a task that counts none.
     pub fn accuracy(&self) -> f32 {
-        100.0 * self.right as f32 / self.samples as f32
+        let right = self.right.map_or(f32::NAN, |r| r as f32);
+        100.0 * right / self.samples as f32
     }
 }
 
-/// Writes network, optimiser, observer state and history.
-pub(crate) fn save(
-    path: &Path,
-    net: &Net,
-    optimiser: &Optimiser,
-    observer: Vec<(String, Vec<f32>)>,
-    config: &TrainConfig,
-    history: &History,
-    sums: &Sums,
-) -> Result<()> {
-    let params = net.parameters();
-    let mut tensors: Vec<_> = params
-        .iter()
-        .map(|p| (format!("net.{}", p.name), p.dims.clone(), p.to_vec()))
-        .collect();
-    for (i, kind, data) in optimiser.state() {
-        tensors.push((
-            format!("optimiser.{kind}.{}", params[i].name),
-            vec![data.elements()],
-            data.view()?.into_owned(),
-        ));
-    }
-    for (name, data) in observer {
-        tensors.push((format!("observer.{name}"), vec![data.len()], data));
-    }
-    let json = |e: serde_json::Error| Error::data(path, e, "This is a bug");
-    let notes = HashMap::from([
-        ("steps".to_string(), optimiser.steps().to_string()),
-        ("config".to_string(), fingerprint(config).map_err(json)?),
-        (
-            "epoch".to_string(),
-            serde_json::to_string(sums).map_err(json)?,
-        ),
-        (
-            "history".to_string(),
-            serde_json::to_string(history).map_err(json)?,
-        ),
-    ]);
-    write_tensors(path, tensors, notes)
-}
-
-/// A run found on disk: its history, the epoch under way and the observer's tensors.
-pub(crate) struct Found {
+/// How far a run has come.
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+pub(super) struct Found {
     pub sums: Sums,
     pub history: History,
-    pub observer: HashMap<String, Vec<f32>>,
 }
 
-/// Reads a run's state back into `net` and `optimiser`; `None` when there is no file.
-pub(crate) fn load(
+/// The file.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Checkpoint {
+    magic: String,
+    settings: String,
+    net: Vec<StateTensor>,
+    optimiser: Vec<StateTensor>,
+    observers: Vec<Vec<u8>>,
+    run: Found,
+}
+
+/// Writes network, optimiser, observers' states and history.
+pub(super) fn save(
     path: &Path,
     net: &Net,
-    optimiser: &mut Optimiser,
-    config: &TrainConfig,
-) -> Result<Option<Found>> {
+    optimiser: &dyn Optimiser,
+    observers: Vec<Vec<u8>>,
+    settings: &str,
+    run: &Found,
+) -> Result<()> {
+    let parameters = net.parameters().into_iter();
+    let checkpoint = Checkpoint {
+        magic: MAGIC.into(),
+        settings: settings.into(),
+        net: parameters
+            .map(|p| (p.name.clone(), p.dims.clone(), p.to_vec()))
+            .collect(),
+        optimiser: optimiser.state()?,
+        observers,
+        run: run.clone(),
+    };
+    let bytes = to_bytes(&checkpoint)?;
+    let folder = folder_of(path);
+    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    write_whole(path, &bytes).map_err(|e| Error::io(path, e))
+}
+
+/// Reads a run's state back into `net` and `optimiser`, and returns the observers'; `None` when there is no file.
+pub(super) fn load(
+    path: &Path,
+    net: &Net,
+    optimiser: &mut dyn Optimiser,
+    settings: &str,
+) -> Result<Option<(Found, Vec<Vec<u8>>)>> {
     if !path.exists() {
         return Ok(None);
     }
-    let remedy = "Remove the file to start the run afresh";
-    let (tensors, notes) = read_tensors(path)?;
-    let note = |key: &str| {
-        notes
-            .get(key)
-            .ok_or_else(|| Error::data(path, format!("has no {key:?} entry"), remedy))
-    };
-    let bad = |e: serde_json::Error| Error::data(path, e, remedy);
-    if *note("config")? != fingerprint(config).map_err(bad)? {
-        return Err(Error::data(
-            path,
-            "belongs to a run with other settings",
-            remedy,
-        ));
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let refuse = |why: String| Error::data(path, why, REMEDY);
+    let found: Checkpoint =
+        from_bytes(&bytes).map_err(|e| refuse(format!("is not the state of a run ({e})")))?;
+    if found.magic != MAGIC {
+        return Err(refuse(format!("is of another version ({})", found.magic)));
     }
-    let history: History = serde_json::from_str(note("history")?).map_err(bad)?;
-    let sums = serde_json::from_str(note("epoch")?).map_err(bad)?;
-    let steps = note("steps")?
-        .parse()
-        .map_err(|e| Error::data(path, e, remedy))?;
+    if found.settings != settings {
+        return Err(refuse("belongs to a run with other settings".into()));
+    }
     let params = net.parameters();
-    let mut observer = HashMap::new();
-    let mut restored = 0;
-    for (name, _, data) in tensors {
-        if let Some(name) = name.strip_prefix("net.") {
-            net.set_parameter(name, &data)?;
-            restored += 1;
-        } else if let Some(name) = name.strip_prefix("observer.") {
-            observer.insert(name.to_string(), data);
-        } else if let Some((kind, name)) = name
-            .strip_prefix("optimiser.")
-            .and_then(|n| n.split_once('.'))
-        {
-            let slot = params
-                .iter()
-                .position(|p| p.name == name)
-                .and_then(|i| optimiser.state_mut(i, kind));
-            match slot {
-                Some(slot) if slot.elements() == data.len() => slot.write(&data)?,
-                _ => {
-                    return Err(Error::data(
-                        path,
-                        format!("optimiser state of {name:?} does not fit"),
-                        remedy,
-                    ));
-                }
-            }
-        }
+    if params.len() != found.net.len() {
+        let (theirs, ours) = (found.net.len(), params.len());
+        return Err(refuse(format!("holds {theirs} of {ours} parameters")));
     }
-    if restored != params.len() {
-        return Err(Error::data(
-            path,
-            format!("holds {restored} of {} parameters", params.len()),
-            remedy,
-        ));
+    for (name, _, data) in &found.net {
+        net.set_parameter(name, data)
+            .map_err(|e| refuse(e.to_string()))?;
     }
-    optimiser.set_steps(steps);
-    net.lock()
-        .quant
-        .iter_mut()
-        .flatten()
-        .for_each(|q| q.ready = true);
-    Ok(Some(Found {
-        sums,
-        history,
-        observer,
-    }))
-}
-
-/// What two runs must agree on to be the same run.
-fn fingerprint(config: &TrainConfig) -> serde_json::Result<String> {
-    let same = TrainConfig {
-        checkpoint: None,
-        checkpoint_steps: 0,
-        show: false,
-        label: String::new(),
-        ..config.clone()
-    };
-    serde_json::to_string(&same)
+    optimiser
+        .restore(&found.optimiser)
+        .map_err(|e| refuse(e.to_string()))?;
+    net.ranges_are_set();
+    Ok(Some((found.run, found.observers)))
 }

@@ -6,7 +6,7 @@ use super::evaluate::{check_extent, count_right, try_accuracy};
 use super::resume::{self, Sums};
 use super::view::TrainingView;
 use super::{EpochRecord, History, Optimiser, TrainConfig};
-use crate::data::{Batches, ImageSource};
+use crate::data::{BatchPlan, ImageSource};
 use crate::nn::{Mode, Net};
 use crate::ops::cross_entropy::CrossEntropyKernel;
 use crate::show;
@@ -99,7 +99,7 @@ pub fn train_with(
     observer: &mut dyn Observer,
 ) -> Result<History> {
     config.check(train_set.len())?;
-    let mut batches = Batches::new(train_set, config.batch_size)
+    let mut batches = BatchPlan::new(config.batch_size)
         .normalized(config.normalize)
         .shuffled(config.seed);
     if let Some(augment) = config.augment {
@@ -109,7 +109,7 @@ pub fn train_with(
         batches = batches.drop_last();
     }
     check_extent(net, train_set)?;
-    let per_epoch = batches.len();
+    let per_epoch = batches.len(train_set.len());
     let total = per_epoch * config.epochs;
     let mut optimiser = Optimiser::new(net, config);
     let mut history = History {
@@ -132,7 +132,7 @@ pub fn train_with(
     let mut images = Vec::new();
     for epoch in history.epochs.len()..config.epochs {
         net.take_times();
-        let mut batch = batches.epoch(epoch as u64);
+        let mut batch = batches.epoch(train_set, epoch as u64);
         batch.skip_batches(sums.steps);
         loop {
             let start = std::time::Instant::now();

@@ -19,10 +19,24 @@ pub enum Schedule {
         /// Share of the training spent rising.
         warmup: f32,
     },
+    /// `cycles` half cosines one after the other, each from 1 down to `floor` (warm restarts).
+    Restarts {
+        /// How often.
+        cycles: usize,
+        /// The lowest factor.
+        floor: f32,
+    },
     /// Linear rise during `warmup`, then linear fall to 0.
     Triangle {
         /// Share of the training spent rising.
         warmup: f32,
+    },
+    /// Multiplied by `factor` whenever the last `patience` scores were no better than the best before them.
+    Plateau {
+        /// Multiplier.
+        factor: f32,
+        /// Scores without a better one.
+        patience: usize,
     },
 }
 
@@ -49,6 +63,42 @@ impl Schedule {
         }
     }
 
+    /// Half a cosine from 1 down to `floor`.
+    ///
+    /// ```
+    /// use rebit::train::Schedule;
+    /// assert!((Schedule::cosine(0.1).factor(0.5) - 0.55).abs() < 1e-6);
+    /// ```
+    pub fn cosine(floor: f32) -> Self {
+        Schedule::Restarts { cycles: 1, floor }
+    }
+
+    /// The factor at progress `p` after these scores, larger being better: that of [`factor`](Self::factor), times what
+    /// a plateau makes of the scores.
+    ///
+    /// ```
+    /// use rebit::train::Schedule;
+    /// let plateau = Schedule::Plateau { factor: 0.5, patience: 2 };
+    /// assert_eq!(plateau.factor_after(0.3, &[50.0, 60.0, 59.0]), 1.0);
+    /// assert_eq!(plateau.factor_after(0.3, &[50.0, 60.0, 59.0, 60.0]), 0.5);
+    /// ```
+    pub fn factor_after(&self, p: f32, scores: &[f32]) -> f32 {
+        let Schedule::Plateau { factor, patience } = self else {
+            return self.factor(p);
+        };
+        let (mut best, mut since, mut cuts) = (f32::NEG_INFINITY, 0, 0);
+        for &score in scores {
+            (best, since) = match score > best {
+                true => (score, 0),
+                false => (best, since + 1),
+            };
+            if since >= (*patience).max(1) {
+                (cuts, since) = (cuts + 1, 0);
+            }
+        }
+        factor.powi(cuts)
+    }
+
     /// The factor at progress `p`.
     ///
     /// ```
@@ -69,6 +119,11 @@ impl Schedule {
             Schedule::Cosine { warmup } => {
                 0.5 * (1.0 + (std::f32::consts::PI * fall(*warmup)).cos())
             }
+            Schedule::Restarts { cycles, floor } => {
+                let within = (p * *cycles as f32).fract();
+                floor + (1.0 - floor) * 0.5 * (1.0 + (std::f32::consts::PI * within).cos())
+            }
+            Schedule::Plateau { .. } => 1.0,
             Schedule::Triangle { warmup } if p < *warmup => ramp(*warmup),
             Schedule::Triangle { warmup } => 1.0 - fall(*warmup),
         }

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::{Adam, Schedule};
-use crate::data::{PatchBatch, Patches, Photo, SrPair};
+use super::{Adam, Loss, Observer, Schedule, Shown, Step, Task, Trainer};
+use crate::data::{Patches, Photo, SrPair};
 use crate::metrics::{Plane, psnr, ssim};
-use crate::nn::{Mode, Net};
-use crate::ops::l1_loss::L1LossKernel;
+use crate::nn::{Extent, Mode, Net};
+use crate::ops::l1_loss::try_l1_loss;
 use crate::show::check_interrupt;
-use crate::{Error, HostAccess, Result, dev, rng};
+use crate::{Error, Result, Rng, rng};
 
 /// Settings of [`train_sr`].
 #[derive(Clone, Debug)]
@@ -27,10 +27,10 @@ pub struct SrConfig {
     pub seed: u64,
     /// Updates between two measurements on the test pairs; 0 measures at the end only.
     pub eval_every: usize,
-    /// Where the network is written at each measurement.
+    /// Where the run's state is written at each measurement, and continued from.
     pub checkpoint: Option<PathBuf>,
-    /// Whether each measurement prints a line.
-    pub log: bool,
+    /// Live progress.
+    pub show: bool,
 }
 
 impl Default for SrConfig {
@@ -44,8 +44,23 @@ impl Default for SrConfig {
             seed: 1,
             eval_every: 0,
             checkpoint: None,
-            log: false,
+            show: true,
         }
+    }
+}
+
+impl SrConfig {
+    /// What two runs must agree on to be the same run.
+    fn settings(&self) -> String {
+        let SrConfig {
+            iterations,
+            batch,
+            lr,
+            schedule,
+            seed,
+            ..
+        } = self;
+        format!("{iterations} updates of {batch} patches, {lr} {schedule:?}, seed {seed}")
     }
 }
 
@@ -82,73 +97,95 @@ impl SrHistory {
     }
 }
 
+/// The mean absolute error on patches; PSNR on test pairs.
+struct Enlarging<'a> {
+    patches: &'a Patches,
+    test: &'a [SrPair],
+    config: &'a SrConfig,
+    rng: Rng,
+    scores: Vec<SrScore>,
+}
+
+impl Task for Enlarging<'_> {
+    fn steps(&self) -> usize {
+        self.config.iterations
+    }
+
+    fn start(&mut self, _: usize, step: usize) -> Result<()> {
+        self.rng = rng(self.config.seed);
+        (0..step).for_each(|_| drop(self.patches.draw(self.config.batch, &mut self.rng)));
+        Ok(())
+    }
+
+    fn loss(&mut self, net: &Net, _: Step) -> Result<Loss> {
+        let batch = self.patches.draw(self.config.batch, &mut self.rng);
+        let size = self.patches.size();
+        let mut out = net.run_channels_last(&batch.low, Extent::new(3, size, size), Mode::Train)?;
+        let high = batch.high_images(self.config.batch)?;
+        try_l1_loss(out.output()?, &high).map(Loss::from)
+    }
+
+    fn score(&mut self, net: &Net) -> Result<Option<f32>> {
+        let score = evaluate_sr(net, self.test)?;
+        self.scores.push(score);
+        Ok(Some(score.psnr))
+    }
+
+    fn score_name(&self) -> String {
+        "PSNR on test photographs, dB".into()
+    }
+}
+
+/// Notes the loss of every update.
+struct Losses(Vec<f32>);
+
+impl Observer for Losses {
+    fn after_step(&mut self, _: Step, _: &Net, loss: f32) -> Result<()> {
+        self.0.push(loss);
+        Ok(())
+    }
+}
+
 /// Trains `net` by the mean absolute error on patches; Adam.
 ///
 /// # Errors
-/// Sizes that do not fit, an interruption, a loss that is no longer a number.
+/// As [`Trainer::run`].
 pub fn train_sr(
     net: &Net,
     patches: &Patches,
     test: &[SrPair],
     config: &SrConfig,
 ) -> Result<SrHistory> {
-    let mut rng = rng(config.seed);
-    let mut adam = Adam::new(net, config.lr, config.lr);
-    let mut history = SrHistory {
-        label: config.label.clone(),
-        ..SrHistory::default()
+    let mut task = Enlarging {
+        patches,
+        test,
+        config,
+        rng: rng(config.seed),
+        scores: Vec::new(),
     };
-    let mut progress = crate::show::Progress::new(&config.label, Some(config.iterations as u64));
-    for iteration in 0..config.iterations {
-        check_interrupt()?;
-        let batch = patches.draw(config.batch, &mut rng);
-        let loss = l1_step(net, patches.size(), &batch)?;
-        check_loss(loss, iteration)?;
-        let p = iteration as f32 / config.iterations as f32;
-        adam.update(net, config.schedule.factor(p))?;
-        history.loss.push(loss);
-        progress.inc(1);
-        let done = iteration + 1;
-        let due = config.eval_every > 0 && done % config.eval_every == 0;
-        if due || done == config.iterations {
-            let score = evaluate_sr(net, test)?;
-            history.scores.push((done, score));
-            if config.log {
-                let last = &history.loss[done.saturating_sub(config.eval_every.max(1))..];
-                let mean = last.iter().sum::<f32>() / last.len() as f32;
-                println!(
-                    "{done:>6}  loss {mean:.3}  PSNR {:.3} dB  SSIM {:.4}",
-                    score.psnr, score.ssim
-                );
-            }
-            if let Some(path) = &config.checkpoint {
-                net.save(path, &[("iterations", &done.to_string())])?;
-            }
-        }
-    }
-    Ok(history)
-}
-
-/// Forward and backward pass of the mean absolute error.
-fn l1_step(net: &Net, size: usize, batch: &PatchBatch) -> Result<f32> {
-    let mut inner = net.lock();
-    inner.fit(size, size)?;
-    let pass = inner.forward(&batch.low, Mode::Train, true)?;
-    let output = inner.output;
-    let y = pass.output(output);
-    let mut dy = inner.pool.take(y.elements())?;
-    let loss = dev().l1_loss(y, &batch.high, &mut dy)?;
-    inner.backward(pass, dy, false)?;
-    Ok(loss)
-}
-
-pub(crate) fn check_loss(loss: f32, iteration: usize) -> Result<()> {
-    if loss.is_finite() {
-        return Ok(());
-    }
-    let what = format!("the loss of update {}", iteration + 1);
-    let why = "is not a number: the run diverged; lower the learning rate";
-    Err(Error::invalid(what, why))
+    let mut losses = Losses(Vec::new());
+    let history = Trainer::new(1, Adam::new(config.lr).over(net)?)
+        .label(&config.label)
+        .schedule(config.schedule.clone(), config.lr)
+        .observe(&mut losses)
+        .evaluate(1, config.eval_every)
+        .checkpoint(
+            config.checkpoint.clone(),
+            config.eval_every,
+            config.settings(),
+        )
+        .show(match config.show {
+            true => Shown::Progress,
+            false => Shown::Nothing,
+        })
+        .run(net, &mut task)?;
+    let done = |at: f32| (at * config.iterations as f32).round() as usize;
+    let tests = history.tests.iter().map(|(at, _)| done(*at));
+    Ok(SrHistory {
+        label: config.label.clone(),
+        loss: losses.0,
+        scores: tests.zip(task.scores).collect(),
+    })
 }
 
 /// The network's answer to a small photograph, in bytes.
@@ -277,14 +314,5 @@ mod tests {
         let (wide, narrow) = (crate::read(&whole), crate::read(&cut));
         assert!((wide[5 * 48 + 7] - narrow[5 * 30 + 7]).abs() < 1e-3);
         Ok(())
-    }
-
-    #[test]
-    fn a_loss_that_is_no_number_says_where() {
-        let error = check_loss(f32::NAN, 6).unwrap_err().to_string();
-        assert!(
-            error.contains("update 7") && error.contains("learning rate"),
-            "{error}"
-        );
     }
 }

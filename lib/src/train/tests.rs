@@ -36,9 +36,9 @@ pub(crate) fn tiny_config(epochs: usize) -> TrainConfig {
         epochs,
         batch_size: 16,
         lr: 0.05,
-        augment: Some(Augment {
-            crop_padding: 1,
-            horizontal_flip: true,
+        augment: Some(Augment::PaddedCrop {
+            padding: 1,
+            flip: true,
         }),
         normalize: Normalize::UNIT,
         show: false,
@@ -105,7 +105,7 @@ fn a_stopped_run_continues_to_the_same_bits() -> Result<()> {
     let whole = tiny_net(1);
     let expected = try_train(&whole, &train_set, &test_set, &tiny_config(3))?;
     let config = TrainConfig {
-        checkpoint: Some(folder.path().join("run.safetensors")),
+        checkpoint: Some(folder.path().join("a.run")),
         ..tiny_config(3)
     };
     // Stop in the middle of the second epoch (6 steps each): the first is kept, the rest is run again.
@@ -134,7 +134,7 @@ fn a_stopped_run_continues_to_the_same_bits() -> Result<()> {
 fn a_checkpoint_of_another_run_is_refused() -> Result<()> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = TrainConfig {
-        checkpoint: Some(folder.path().join("run.safetensors")),
+        checkpoint: Some(folder.path().join("a.run")),
         ..tiny_config(1)
     };
     let (train_set, test_set) = (shades(48, 1), shades(0, 2));
@@ -205,7 +205,7 @@ fn the_state_within_an_epoch_continues_to_the_same_bits() -> Result<()> {
     let whole = tiny_net(1);
     let expected = try_train(&whole, &train_set, &test_set, &tiny_config(3))?;
     let config = TrainConfig {
-        checkpoint: Some(folder.path().join("run.safetensors")),
+        checkpoint: Some(folder.path().join("a.run")),
         checkpoint_steps: 2,
         ..tiny_config(3)
     };
@@ -238,9 +238,9 @@ impl Observer for Steps {
 
 #[test]
 fn plain_rules_move_bounds_and_batch_norm_by_the_gradient_alone() -> Result<()> {
-    use crate::nn::{QuantSpec, Role, UniformWeight};
+    use crate::nn::{Role, Slots};
     let net = tiny_net(1);
-    net.quantise(|_| Some((QuantSpec { bits: 4 }, Box::new(UniformWeight))))?;
+    net.quantise(|_| Ok(Slots::bits(4)))?;
     let config = TrainConfig {
         bound_lr: 0.5,
         bound_rule: BoundRule::Sgd,
@@ -248,14 +248,16 @@ fn plain_rules_move_bounds_and_batch_norm_by_the_gradient_alone() -> Result<()> 
         weight_decay: 0.1,
         ..tiny_config(1)
     };
-    let mut optimiser = Optimiser::new(&net, &config);
+    let mut optimiser = optimiser(&net, &config)?;
     for factor in [1.0, 0.1] {
         let before = net.parameters();
         // Gradients of 1 everywhere: what moves is the rule alone.
-        for g in &mut net.lock().grads {
-            g.edit(|g| g.fill(1.0))?;
+        let mut grads = crate::Grads::leaky();
+        for p in &before {
+            grads.get_or_alloc_mut(&p.value)?.edit(|g| g.fill(1.0))?;
         }
-        optimiser.update(&net, factor)?;
+        optimiser.set_factor(factor);
+        optimiser.step(&mut grads)?;
         for (old, new) in before.iter().zip(net.parameters()) {
             let moved = old.to_vec()[0] - new.to_vec()[0];
             let expected = match old.role {

@@ -9,6 +9,17 @@ const POINTS: usize = 300;
 /// Memory of the smoothed loss.
 const SMOOTHING: f32 = 0.95;
 
+/// How much of a run is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Nothing.
+    Nothing,
+    /// A bar: for one of many runs.
+    Progress,
+    /// A bar and, in a notebook, curves that grow.
+    Curves,
+}
+
 /// Progress of a run: a bar and curves in a notebook, a bar and a line an epoch elsewhere.
 pub(crate) struct TrainingView {
     label: String,
@@ -24,16 +35,17 @@ struct Face {
 }
 
 impl TrainingView {
-    /// A view of `total` steps, of which `done` lie behind; with `on` false it shows nothing.
-    pub fn new(label: &str, total: usize, done: usize, on: bool) -> Self {
-        let face = on.then(|| {
+    /// A view of `total` steps, of which `done` lie behind.
+    pub fn new(label: &str, score: &str, total: usize, done: usize, shown: Shown) -> Self {
+        let face = (shown != Shown::Nothing).then(|| {
             let mut progress = Progress::new(label, Some(total as u64));
             if done > 0 {
                 progress.set(done as u64);
             }
-            let curves = (!matches!(place(), Place::Text)).then(|| {
+            let drawn = shown == Shown::Curves && !matches!(place(), Place::Text);
+            let curves = drawn.then(|| {
                 LiveFigure::new(format!("{label}: loss"))
-                    .with_panel("accuracy on test images, %")
+                    .with_panel(score)
                     .x("epoch")
             });
             Face {
@@ -67,8 +79,16 @@ impl TrainingView {
 
     /// After a measurement within an epoch.
     pub fn test(&mut self, epoch: f32, accuracy: f32) {
-        if let Some(curves) = self.face.as_mut().and_then(|f| f.curves.as_mut()) {
-            curves.push_to(1, "test", epoch, accuracy);
+        let Some(face) = &mut self.face else { return };
+        match &mut face.curves {
+            Some(curves) => curves.push_to(1, "test", epoch, accuracy),
+            None => {
+                let loss = face.loss.unwrap_or(f32::NAN);
+                println!(
+                    "{}: after {epoch:.2} epochs  loss {loss:.4}  test {accuracy:.3}",
+                    self.label
+                );
+            }
         }
     }
 
@@ -79,7 +99,7 @@ impl TrainingView {
             (Some(curves), Some(accuracy)) => curves.push_to(1, "test", r.epoch as f32, accuracy),
             (Some(_), None) => {}
             (None, test) => {
-                let test = test.map_or("-".into(), |a| format!("{a:.2} %"));
+                let test = test.map_or("-".into(), |a| format!("{a:.2}"));
                 let EpochRecord {
                     epoch,
                     loss,
@@ -88,8 +108,12 @@ impl TrainingView {
                     seconds,
                     ..
                 } = r;
+                let train = match train_accuracy.is_nan() {
+                    true => String::new(),
+                    false => format!("  train {train_accuracy:.2} %"),
+                };
                 println!(
-                    "{}: epoch {epoch:>3}  loss {loss:.4}  train {train_accuracy:.2} %  test {test}  lr {lr:.5}  {seconds:.1} s",
+                    "{}: epoch {epoch:>3}  loss {loss:.4}{train}  test {test}  lr {lr:.5}  {seconds:.1} s",
                     self.label
                 );
             }

@@ -1,6 +1,6 @@
 //! Convolution, its gradients, and the masked gradient of its weight.
 
-use rebit::ops::conv2d::{ActQuant, Conv2dKernel, ConvShape};
+use rebit::ops::conv2d::{ActQuant, Conv2dKernel, ConvInput, ConvShape, GradTo};
 use rebit::ops::linear::{LinearKernel, LinearShape};
 use rebit::ops::masked_grad::{FreezeMask, MaskedGradKernel};
 use rebit::ops::matmul::{MatmulKernel, MatmulShape};
@@ -84,8 +84,9 @@ fn forward_with_and_without_quantiser_and_bias() {
             compare!(tolerance(terms), format!("{s:?}, {quant:?}"), |d| {
                 let (x, w, b) = (d.put(&x), d.put(&w), d.put(&b));
                 let (mut y, mut z) = (d.blank(s.output_len()), d.blank(s.output_len()));
-                d.conv2d_forward(&s, &x, quant, &w, None, &mut y).unwrap();
-                d.conv2d_forward(&s, &x, quant, &w, Some(&b), &mut z)
+                d.conv2d_forward(&s, ConvInput::new(&x, quant), &w, None, &mut y)
+                    .unwrap();
+                d.conv2d_forward(&s, ConvInput::new(&x, quant), &w, Some(&b), &mut z)
                     .unwrap();
                 vec![d.get(&y), d.get(&z)]
             });
@@ -106,15 +107,28 @@ fn gradient_of_the_input_and_of_the_bounds() {
                     let (x, w, dy) = ($d.put(&x), $d.put(&w), $d.put(&dy));
                     let (mut dx, mut sum) = ($d.blank(s.input_len()), $d.put(&before));
                     let g = $d
-                        .conv2d_grad_input(&s, &dy, &w, &x, quant, &mut dx, false)
+                        .conv2d_grad_input(
+                            &s,
+                            &dy,
+                            &w,
+                            ConvInput::new(&x, quant),
+                            GradTo::Overwrite(&mut dx),
+                        )
                         .unwrap();
                     let again = $d
-                        .conv2d_grad_input(&s, &dy, &w, &x, quant, &mut sum, true)
+                        .conv2d_grad_input(
+                            &s,
+                            &dy,
+                            &w,
+                            ConvInput::new(&x, quant),
+                            GradTo::Add(&mut sum),
+                        )
                         .unwrap();
                     assert_eq!(g, again);
                     assert_eq!(g.is_some(), quant.is_some());
-                    let alone = quant.map(|q| $d.conv2d_grad_bounds(&s, &dy, &w, &x, q).unwrap());
-                    assert_eq!(g, alone);
+                    let input = ConvInput::new(&x, quant);
+                    let alone = $d.conv2d_grad_input(&s, &dy, &w, input, GradTo::Nowhere);
+                    assert_eq!(g, alone.unwrap());
                     (
                         g.map_or(vec![], |g| vec![g.lower, g.upper]),
                         $d.get(&dx),
@@ -145,10 +159,10 @@ fn gradient_of_the_weight_and_of_the_bias() {
                 let (x, dy) = (d.put(&x), d.put(&dy));
                 let (mut dw, mut db) = (d.blank(s.weight_len()), d.blank(s.out_channels));
                 let bias = Some(&mut db);
-                d.conv2d_grad_weight(&s, &x, quant, &dy, &mut dw, bias)
+                d.conv2d_grad_weight(&s, ConvInput::new(&x, quant), &dy, &mut dw, bias)
                     .unwrap();
                 let both = vec![d.get(&dw), d.get(&db)];
-                d.conv2d_grad_weight(&s, &x, quant, &dy, &mut dw, None)
+                d.conv2d_grad_weight(&s, ConvInput::new(&x, quant), &dy, &mut dw, None)
                     .unwrap();
                 assert_eq!(d.get(&dw), both[0]);
                 both
@@ -163,8 +177,14 @@ fn a_weight_gradient_over_several_chunks_of_pixels() {
     let (x, dy) = (random(s.input_len(), 69), random(s.output_len(), 70));
     compare!(tolerance(2400), format!("{s:?}"), |d| {
         let mut dw = d.blank(s.weight_len());
-        d.conv2d_grad_weight(&s, &d.put(&x), None, &d.put(&dy), &mut dw, None)
-            .unwrap();
+        d.conv2d_grad_weight(
+            &s,
+            ConvInput::new(&d.put(&x), None),
+            &d.put(&dy),
+            &mut dw,
+            None,
+        )
+        .unwrap();
         vec![d.get(&dw)]
     });
 }
@@ -192,8 +212,15 @@ fn masked_gradients_are_the_free_entries_of_the_dense_one() {
                     let (x, dy) = (d.put(&x), d.put(&dy));
                     let (mut dw, mut db) = (d.blank(len), d.blank(s.out_channels));
                     let bias = Some(&mut db);
-                    d.conv2d_grad_weight_masked(&s, &x, quant, &dy, &mask, &mut dw, bias)
-                        .unwrap();
+                    d.conv2d_grad_weight_masked(
+                        &s,
+                        ConvInput::new(&x, quant),
+                        &dy,
+                        &mask,
+                        &mut dw,
+                        bias,
+                    )
+                    .unwrap();
                     let dw = d.get(&dw);
                     assert!(dw.iter().zip(&bools).all(|(g, f)| !f || g.to_bits() == 0));
                     vec![dw, d.get(&db)]
@@ -214,9 +241,9 @@ fn results_do_not_depend_on_the_mask_or_the_order() {
         let d = gpu();
         let (x, dy) = (d.put(&x), d.put(&dy));
         let (mut dense, mut some) = (d.blank(s.weight_len()), d.blank(s.weight_len()));
-        d.conv2d_grad_weight(&s, &x, None, &dy, &mut dense, None)
+        d.conv2d_grad_weight(&s, ConvInput::new(&x, None), &dy, &mut dense, None)
             .unwrap();
-        d.conv2d_grad_weight_masked(&s, &x, None, &dy, &mask, &mut some, None)
+        d.conv2d_grad_weight_masked(&s, ConvInput::new(&x, None), &dy, &mask, &mut some, None)
             .unwrap();
         let dense = d.get(&dense);
         let first = first.get_or_insert_with(|| dense.clone());
@@ -243,10 +270,17 @@ fn linear_layers() {
         let (x, w, b, dy) = (d.put(&x), d.put(&w), d.put(&b), d.put(&dy));
         let (mut y, mut dx) = (d.blank(70 * 65), d.blank(70 * 45));
         let (mut dw, mut db) = (d.blank(45 * 65), d.blank(65));
-        d.linear_forward(s, &x, None, &w, Some(&b), &mut y).unwrap();
-        d.linear_grad_input(s, &dy, &w, &x, None, &mut dx, false)
+        d.linear_forward(s, ConvInput::new(&x, None), &w, Some(&b), &mut y)
             .unwrap();
-        d.linear_grad_weight(s, &x, None, &dy, &mut dw, Some(&mut db))
+        d.linear_grad_input(
+            s,
+            &dy,
+            &w,
+            ConvInput::new(&x, None),
+            GradTo::Overwrite(&mut dx),
+        )
+        .unwrap();
+        d.linear_grad_weight(s, ConvInput::new(&x, None), &dy, &mut dw, Some(&mut db))
             .unwrap();
         vec![d.get(&y), d.get(&dx), d.get(&dw), d.get(&db)]
     });
@@ -288,11 +322,16 @@ fn refusals_are_those_of_the_cpu() {
             assert_eq!($call.unwrap_err().to_string(), on_cpu);
         }};
     }
-    said!(|d| d.conv2d_forward(&s, &d.blank(31), None, &d.blank(54), None, &mut d.blank(48)));
+    said!(|d| d.conv2d_forward(
+        &s,
+        ConvInput::new(&d.blank(31), None),
+        &d.blank(54),
+        None,
+        &mut d.blank(48)
+    ));
     said!(|d| d.conv2d_forward(
         &no_groups,
-        &d.blank(1),
-        None,
+        ConvInput::new(&d.blank(1), None),
         &d.blank(1),
         None,
         &mut d.blank(1)
@@ -300,8 +339,7 @@ fn refusals_are_those_of_the_cpu() {
     let mask = FreezeMask::new(53);
     said!(|d| d.conv2d_grad_weight_masked(
         &s,
-        &d.blank(32),
-        None,
+        ConvInput::new(&d.blank(32), None),
         &d.blank(48),
         &mask,
         &mut d.blank(54),

@@ -6,8 +6,10 @@
 
 mod conv;
 mod elementwise;
+mod extents;
 mod lts;
 mod maps;
 mod norm;
+mod parts;
 mod support;
 mod training;

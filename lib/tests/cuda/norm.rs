@@ -1,6 +1,6 @@
 //! Batch normalisation.
 
-use rebit::ops::batch_norm2d::{BatchNormKernel, NormShape};
+use rebit::ops::batch_norm2d::{BatchNormKernel, NormGrads, NormInput, NormSaved, NormShape};
 use rebit::ops::relu::Activation;
 
 use crate::compare;
@@ -31,7 +31,18 @@ fn statistics_values_and_gradients_of_a_batch() {
                     let r = d.put(&residual);
                     let r = add.then_some(&r);
                     d.batch_norm_train(
-                        s, &z, &gamma, &beta, EPS, r, act, &mut y, &mut mean, &mut var,
+                        s,
+                        NormInput {
+                            z: &z,
+                            gamma: &gamma,
+                            beta: &beta,
+                            eps: EPS,
+                            residual: r,
+                            act,
+                        },
+                        &mut y,
+                        &mut mean,
+                        &mut var,
                     )
                     .unwrap();
                     vec![d.get(&y), d.get(&mean), d.get(&var)]
@@ -47,21 +58,38 @@ fn statistics_values_and_gradients_of_a_batch() {
                     let r = d.put(&residual);
                     d.batch_norm_infer(
                         s,
-                        &z,
-                        &gamma,
-                        &beta,
+                        NormInput {
+                            z: &z,
+                            gamma: &gamma,
+                            beta: &beta,
+                            eps: EPS,
+                            residual: Some(&r),
+                            act,
+                        },
                         &mean,
                         &var,
-                        EPS,
-                        Some(&r),
-                        act,
                         &mut y,
                     )
                     .unwrap();
                     let (mut g, mut dz) = (d.put(&dy), d.blank(n));
                     let (mut dg, mut db) = (d.blank(c), d.blank(c));
                     d.batch_norm_infer_grad(
-                        s, &z, &y, &gamma, &mean, &var, EPS, act, &mut g, &mut dz, &mut dg, &mut db,
+                        s,
+                        NormSaved {
+                            z: &z,
+                            y: &y,
+                            gamma: &gamma,
+                            mean: &mean,
+                            var: &var,
+                            eps: EPS,
+                            act,
+                        },
+                        NormGrads {
+                            dy: &mut g,
+                            dz: &mut dz,
+                            dgamma: &mut dg,
+                            dbeta: &mut db,
+                        },
                     )
                     .unwrap();
                     vec![d.get(&y), d.get(&g), d.get(&dz)]
@@ -74,19 +102,60 @@ fn statistics_values_and_gradients_of_a_batch() {
                 compare!(Agree::Within(tolerance), case, |d| {
                     let (z, gamma, beta) = (d.put(&z), d.put(&gamma), d.put(&beta));
                     let (mean, var, mut y) = (d.put(&mean), d.put(&var), d.blank(n));
-                    d.batch_norm_infer(s, &z, &gamma, &beta, &mean, &var, EPS, None, act, &mut y)
-                        .unwrap();
+                    d.batch_norm_infer(
+                        s,
+                        NormInput {
+                            z: &z,
+                            gamma: &gamma,
+                            beta: &beta,
+                            eps: EPS,
+                            residual: None,
+                            act,
+                        },
+                        &mean,
+                        &var,
+                        &mut y,
+                    )
+                    .unwrap();
                     let (mut g, mut dz) = (d.put(&dy), d.blank(n));
                     let (mut dg, mut db) = (d.blank(c), d.blank(c));
                     if batch_statistics {
                         d.batch_norm_grad(
-                            s, &z, &y, &gamma, &mean, &var, EPS, act, &mut g, &mut dz, &mut dg,
-                            &mut db,
+                            s,
+                            NormSaved {
+                                z: &z,
+                                y: &y,
+                                gamma: &gamma,
+                                mean: &mean,
+                                var: &var,
+                                eps: EPS,
+                                act,
+                            },
+                            NormGrads {
+                                dy: &mut g,
+                                dz: &mut dz,
+                                dgamma: &mut dg,
+                                dbeta: &mut db,
+                            },
                         )
                     } else {
                         d.batch_norm_infer_grad(
-                            s, &z, &y, &gamma, &mean, &var, EPS, act, &mut g, &mut dz, &mut dg,
-                            &mut db,
+                            s,
+                            NormSaved {
+                                z: &z,
+                                y: &y,
+                                gamma: &gamma,
+                                mean: &mean,
+                                var: &var,
+                                eps: EPS,
+                                act,
+                            },
+                            NormGrads {
+                                dy: &mut g,
+                                dz: &mut dz,
+                                dgamma: &mut dg,
+                                dbeta: &mut db,
+                            },
                         )
                     }
                     .unwrap();
@@ -114,12 +183,14 @@ fn a_nan_or_an_infinity_spoils_its_channel_and_no_other() {
         let act = Activation::Relu;
         d.batch_norm_train(
             s,
-            &d.put(&z),
-            &one,
-            &zero,
-            EPS,
-            None,
-            act,
+            NormInput {
+                z: &d.put(&z),
+                gamma: &one,
+                beta: &zero,
+                eps: EPS,
+                residual: None,
+                act,
+            },
             &mut y,
             &mut mean,
             &mut var,

@@ -1,8 +1,8 @@
 //! Some training steps of a small LTS network, forwards and backwards through the kernels of every layer.
 
 use dfdx::prelude::Storage;
-use rebit::ops::batch_norm2d::{BatchNormKernel, NormShape};
-use rebit::ops::conv2d::{ActQuant, Conv2dKernel, ConvShape};
+use rebit::ops::batch_norm2d::{BatchNormKernel, NormGrads, NormInput, NormSaved, NormShape};
+use rebit::ops::conv2d::{ActQuant, Conv2dKernel, ConvInput, ConvShape, GradTo};
 use rebit::ops::cross_entropy::CrossEntropyKernel;
 use rebit::ops::fake_quant::{Bounds, FakeQuant};
 use rebit::ops::lts_weight::{LtsState, LtsStep, LtsWeightKernel};
@@ -102,10 +102,21 @@ fn train<D: Device>(d: &D, steps: usize) -> Vec<Vec<f32>> {
         let relu = Activation::Relu;
         let (mut z1, mut y1) = (d.blank(n), d.blank(n));
         let (mut m1, mut v1) = (d.blank(CHANNELS), d.blank(CHANNELS));
-        d.conv2d_forward(&first, &x, None, &w1, None, &mut z1)
+        d.conv2d_forward(&first, ConvInput::new(&x, None), &w1, None, &mut z1)
             .unwrap();
         d.batch_norm_train(
-            norm, &z1, &gamma, &beta, EPS, None, relu, &mut y1, &mut m1, &mut v1,
+            norm,
+            NormInput {
+                z: &z1,
+                gamma: &gamma,
+                beta: &beta,
+                eps: EPS,
+                residual: None,
+                act: relu,
+            },
+            &mut y1,
+            &mut m1,
+            &mut v1,
         )
         .unwrap();
 
@@ -120,11 +131,22 @@ fn train<D: Device>(d: &D, steps: usize) -> Vec<Vec<f32>> {
             .unwrap();
         let (mut z2, mut y2) = (d.blank(n), d.blank(n));
         let (mut m2, mut v2) = (d.blank(CHANNELS), d.blank(CHANNELS));
-        d.conv2d_forward(&second, &y1, Some(act), &q2, None, &mut z2)
+        d.conv2d_forward(&second, ConvInput::new(&y1, Some(act)), &q2, None, &mut z2)
             .unwrap();
         let add = Some(&y1);
         d.batch_norm_train(
-            norm, &z2, &gamma, &beta, EPS, add, relu, &mut y2, &mut m2, &mut v2,
+            norm,
+            NormInput {
+                z: &z2,
+                gamma: &gamma,
+                beta: &beta,
+                eps: EPS,
+                residual: add,
+                act: relu,
+            },
+            &mut y2,
+            &mut m2,
+            &mut v2,
         )
         .unwrap();
 
@@ -132,8 +154,14 @@ fn train<D: Device>(d: &D, steps: usize) -> Vec<Vec<f32>> {
         let (mut mean, mut logits) = (d.blank(BATCH * CHANNELS), d.blank(BATCH * CLASSES));
         d.global_avg_pool_forward(BATCH, pixels, CHANNELS, &y2, &mut mean)
             .unwrap();
-        d.conv2d_forward(&linear, &mean, None, &w3, Some(&b3), &mut logits)
-            .unwrap();
+        d.conv2d_forward(
+            &linear,
+            ConvInput::new(&mean, None),
+            &w3,
+            Some(&b3),
+            &mut logits,
+        )
+        .unwrap();
         let mut dlogits = d.blank(BATCH * CLASSES);
         let loss = d
             .cross_entropy(BATCH, CLASSES, &logits, &labels, 0.0, Some(&mut dlogits))
@@ -141,40 +169,95 @@ fn train<D: Device>(d: &D, steps: usize) -> Vec<Vec<f32>> {
 
         let mut dmean = d.blank(BATCH * CHANNELS);
         let (mut dw3, mut db3) = (d.blank(linear.weight_len()), d.blank(CLASSES));
-        d.conv2d_grad_weight(&linear, &mean, None, &dlogits, &mut dw3, Some(&mut db3))
-            .unwrap();
-        d.conv2d_grad_input(&linear, &dlogits, &w3, &mean, None, &mut dmean, false)
-            .unwrap();
+        d.conv2d_grad_weight(
+            &linear,
+            ConvInput::new(&mean, None),
+            &dlogits,
+            &mut dw3,
+            Some(&mut db3),
+        )
+        .unwrap();
+        d.conv2d_grad_input(
+            &linear,
+            &dlogits,
+            &w3,
+            ConvInput::new(&mean, None),
+            GradTo::Overwrite(&mut dmean),
+        )
+        .unwrap();
         let (mut dy2, mut dz2) = (d.blank(n), d.blank(n));
         let (mut dg, mut db) = (d.blank(CHANNELS), d.blank(CHANNELS));
         d.global_avg_pool_grad(BATCH, pixels, CHANNELS, &dmean, &mut dy2, false)
             .unwrap();
         d.batch_norm_grad(
-            norm, &z2, &y2, &gamma, &m2, &v2, EPS, relu, &mut dy2, &mut dz2, &mut dg, &mut db,
+            norm,
+            NormSaved {
+                z: &z2,
+                y: &y2,
+                gamma: &gamma,
+                mean: &m2,
+                var: &v2,
+                eps: EPS,
+                act: relu,
+            },
+            NormGrads {
+                dy: &mut dy2,
+                dz: &mut dz2,
+                dgamma: &mut dg,
+                dbeta: &mut db,
+            },
         )
         .unwrap();
 
         // Frozen weights get no gradient, so it is not computed for them.
         let mask = FreezeMask::from_bools(&state.frozen);
         let (mut dq2, mut dw2) = (d.blank(second.weight_len()), d.blank(second.weight_len()));
-        d.conv2d_grad_weight_masked(&second, &y1, Some(act), &dz2, &mask, &mut dq2, None)
-            .unwrap();
+        d.conv2d_grad_weight_masked(
+            &second,
+            ConvInput::new(&y1, Some(act)),
+            &dz2,
+            &mask,
+            &mut dq2,
+            None,
+        )
+        .unwrap();
         let bounds = d
             .lts_weight_grad(&w2, f, &state, &dq2, &mut dw2, false)
             .unwrap();
         // The residual's gradient is there already; the convolution's is added to it.
         let mut dy1 = dy2;
         let of_act = d
-            .conv2d_grad_input(&second, &dz2, &q2, &y1, Some(act), &mut dy1, true)
+            .conv2d_grad_input(
+                &second,
+                &dz2,
+                &q2,
+                ConvInput::new(&y1, Some(act)),
+                GradTo::Add(&mut dy1),
+            )
             .unwrap()
             .unwrap();
         let mut dz1 = d.blank(n);
         d.batch_norm_grad(
-            norm, &z1, &y1, &gamma, &m1, &v1, EPS, relu, &mut dy1, &mut dz1, &mut dg, &mut db,
+            norm,
+            NormSaved {
+                z: &z1,
+                y: &y1,
+                gamma: &gamma,
+                mean: &m1,
+                var: &v1,
+                eps: EPS,
+                act: relu,
+            },
+            NormGrads {
+                dy: &mut dy1,
+                dz: &mut dz1,
+                dgamma: &mut dg,
+                dbeta: &mut db,
+            },
         )
         .unwrap();
         let mut dw1 = d.blank(first.weight_len());
-        d.conv2d_grad_weight(&first, &x, None, &dz1, &mut dw1, None)
+        d.conv2d_grad_weight(&first, ConvInput::new(&x, None), &dz1, &mut dw1, None)
             .unwrap();
 
         descend(d, &mut w1, &dw1);

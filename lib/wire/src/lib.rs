@@ -14,17 +14,21 @@
 //! assert_eq!(decode(prefix, "rebit {\"kind\":\"clear_output\",\"wait\":true}"), None);
 //! ```
 
+mod budget;
+mod html;
 mod splitter;
 
 use std::collections::BTreeMap;
 
+pub use budget::{Budget, UnknownBudget};
+pub use html::escape_html;
 use serde::{Deserialize, Serialize};
 pub use serde_json::Value;
 pub use splitter::{Piece, Splitter};
 
 /// The environment variable with the session's prefix.
 pub const PREFIX_VARIABLE: &str = "REBIT_WIRE";
-/// The environment variable with the notebook's budget: `quick`, `standard` or `full`.
+/// The environment variable with the notebook's [`Budget`]: `quick`, `standard` or `full`.
 pub const BUDGET_VARIABLE: &str = "REBIT_BUDGET";
 
 /// One thing to show, in several forms: MIME type to content. Text and SVG are JSON strings, images are

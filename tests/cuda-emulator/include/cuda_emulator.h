@@ -18,7 +18,8 @@
 #define __host__
 #define __constant__ const
 #define __forceinline__ inline
-#define __noinline__ __attribute__((noinline))
+// Only a wish, and libstdc++ from GCC 13 on writes __attribute__((__noinline__)), which must stay one.
+#define __noinline__
 #define __launch_bounds__(...)
 #ifndef __restrict__
 #define __restrict__ __restrict
@@ -32,6 +33,9 @@ struct dim3 {
 };
 struct uint3 {
     unsigned x, y, z;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
 };
 
 namespace emulator {

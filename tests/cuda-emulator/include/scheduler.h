@@ -7,7 +7,8 @@ namespace emulator {
 
 /// In which order threads and blocks run.
 struct Order {
-    enum Kind : unsigned { Ascending, Reversed, Shuffled } kind = Ascending;
+    /// The last checks a launch and does not run it.
+    enum Kind : unsigned { Ascending, Reversed, Shuffled, OnlyChecked } kind = Ascending;
     uint64_t seed = 0;
 };
 

@@ -1,12 +1,15 @@
 // Kernels with one mistake each, and right ones beside them: the emulator must tell them apart.
 #include "cuda_emulator.h"
 
+// As libraries write it.
+__attribute__((__noinline__)) static int one() { return 1; }
+
 extern "C" __global__ void divergent_barrier(int *out) {
     if (threadIdx.x < 16)
         __syncthreads();
     else
         __syncthreads();
-    out[threadIdx.x] = 1;
+    out[threadIdx.x] = one();
 }
 
 /// Each thread reads its neighbour's number.

@@ -21,14 +21,19 @@ pub enum Order {
     Reversed,
     /// At random, another order after each barrier.
     Shuffled(u64),
+    /// Not at all: grid and block are checked, and nothing runs. For launches too large to be emulated.
+    OnlyChecked,
 }
 
 mod sys {
     unsafe extern "C" {
         pub fn cuda_emulator_order(kind: u32, seed: u64);
         pub fn cuda_emulator_mistake(text: *mut u8, room: usize) -> usize;
+        pub safe fn cuda_emulator_late(wanted: bool);
         pub safe fn cuda_emulator_launches() -> u64;
         pub safe fn cuda_emulator_foreign() -> u64;
+        pub safe fn cuda_emulator_waited() -> u64;
+        pub safe fn cuda_emulator_allocated() -> u64;
         pub safe fn cuda_emulator_allocations() -> usize;
         pub safe fn cuda_emulator_spoilt() -> usize;
         pub safe fn cuda_emulator_machine(devices: i32, version: i32, major: i32, memory: usize);
@@ -41,8 +46,9 @@ pub fn set_order(order: Order) {
         Order::Ascending => (0, 0),
         Order::Reversed => (1, 0),
         Order::Shuffled(seed) => (2, seed),
+        Order::OnlyChecked => (3, 0),
     };
-    // SAFETY: the three kinds are those of `emulator::Order::Kind`.
+    // SAFETY: the four kinds are those of `emulator::Order::Kind`.
     unsafe { sys::cuda_emulator_order(kind, seed) }
 }
 
@@ -55,6 +61,12 @@ pub fn take_mistake() -> Option<String> {
     (length > 0).then(|| String::from_utf8_lossy(&text).into_owned())
 }
 
+/// Whether mistakes of kernels are reported as a GPU reports them: by the next call that waits, and by every one after it,
+/// until this is called again. Otherwise the launch itself reports them.
+pub fn report_late(wanted: bool) {
+    sys::cuda_emulator_late(wanted);
+}
+
 /// Kernels launched by this process.
 pub fn launches() -> u64 {
     sys::cuda_emulator_launches()
@@ -63,6 +75,16 @@ pub fn launches() -> u64 {
 /// Those of them that are dfdx's own kernels, not the library's.
 pub fn foreign_launches() -> u64 {
     sys::cuda_emulator_foreign()
+}
+
+/// Times that this process has waited for the GPU: what a program does at each of its steps, a GPU cannot hide.
+pub fn waits() -> u64 {
+    sys::cuda_emulator_waited()
+}
+
+/// Times that this process has asked for memory, given back since or not.
+pub fn allocations() -> u64 {
+    sys::cuda_emulator_allocated()
 }
 
 /// Buffers that are allocated and not yet freed.

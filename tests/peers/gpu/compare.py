@@ -24,8 +24,8 @@ def main():
     if report["emulated"]:
         print("An emulated GPU: the sizes are small, the figures are the emulator's and say nothing about any GPU.")
     else:
-        memory, arithmetic = report["gigabytes_per_second"], report["gigaflops"]
-        print(f"{report['gpu']} ({report['capability']}): {memory:.0f} GB/s copied, {arithmetic:.0f} GFLOP/s unfused")
+        memory, unfused, fused = (report[k] for k in ("gigabytes_per_second", "gigaflops", "gigaflops_fused"))
+        print(f"{report['gpu']} ({report['capability']}): {memory:.0f} GB/s copied, {unfused:.0f} GFLOP/s unfused, {fused:.0f} fused")
     print(f"{'work':<76}{'limit':<12}{'ms':>10}{'rate':>16}{'of the limit':>14}")
     for row in rows:
         unit = "GB/s" if row["limit"] == "memory" else "GFLOP/s"

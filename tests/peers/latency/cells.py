@@ -32,14 +32,13 @@ TRAIN_OURS = """
     let hidden = builder.activation("relu", hidden, Activation::Relu)?;
     let output = builder.linear("output", hidden, 10)?;
     let net = builder.build(output)?;
-    let mut optimiser = rebit::train::Optimiser::new(&net, &TrainConfig::default());
+    let mut optimiser = Sgd::new(0.1).momentum(0.9).decay(1e-4).over(&net)?;
     let x = images(32, 64, 1, 1, &mut rng(1));
     let labels: [usize; 32] = std::array::from_fn(|i| i % 10);
     for step in 0..10 {
-        let loss = cross_entropy(net.forward(x.leaky_trace(), Mode::Train)?, &labels);
+        let loss = cross_entropy(net.run(&x, Mode::Train)?.logits()?, &labels);
         println!("step {step}: {}", read(&loss)[0]);
-        loss.backward();
-        optimiser.update(&net, 1.0)?;
+        optimiser.step(&mut loss.backward())?;
     }
 }
 """

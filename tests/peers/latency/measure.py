@@ -1,6 +1,7 @@
 """Measures both kernels side by side, prints a table and writes the rows; bars are shown, not asserted.
 
-Parts: cells, start and cached stand beside the peer; limits and breakdown are of our kernel alone.
+Parts: cells, start and cached stand beside the stock kernel, displays beside ipykernel; limits and breakdown are of
+our kernel alone.
 """
 
 import argparse
@@ -14,10 +15,11 @@ import tempfile
 
 import alone
 import cells
+import large
 from kernel import Kernel, stock_environment
 
 PEER = "evcxr_jupyter 0.22.0"
-PARTS = ("limits", "breakdown", "cells", "cached", "start")
+PARTS = ("limits", "breakdown", "displays", "cells", "cached", "start")
 # Those that need the peer.
 BESIDE = {"cells", "cached", "start"}
 
@@ -94,6 +96,9 @@ class Bench:
 
     def breakdown(self):
         return alone.breakdown(self.ours, self.folder, self.samples)
+
+    def displays(self):
+        return [told(row) for row in large.displays(self.ours, self.samples)]
 
     def cells(self):
         """Both kernels live with their library loaded; samples alternate between them."""

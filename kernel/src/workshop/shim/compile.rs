@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::cell::{self, SYMBOL, Shared, Surroundings};
-use super::further;
 use super::questions::read_manifest;
-use super::recipe::Recipe;
 use super::timed::{become_rustc, pass_on, run_rustc};
-use super::{FULL_TYPES, GENERATED, NO_CHECK, SO_PATH, Settings, failed};
+use super::{failed, further};
 use crate::files;
+use crate::workshop::recipe::Recipe;
+use crate::workshop::session_files::{FRESH, FULL_TYPES, GENERATED, NO_CHECK, Settings};
+
+/// evcxr's own variable: where it expects the path of the compiled cell.
+const SO_PATH: &str = "EVCXR_EXECUTION_SO_PATH";
 
 /// Compiles the cell crate of a session, or only checks it; returns the exit status.
 pub fn compile(session: &Path, settings: &Settings, args: &[String], check: bool) -> i32 {
@@ -109,7 +112,7 @@ impl Task<'_> {
     fn surroundings(&self) -> Surroundings {
         let bundle = self.recipe.further.bundle.as_ref();
         let read = |name: &str| fs::read(self.session.join(name)).unwrap_or_default();
-        let fresh = read(super::FRESH);
+        let fresh = read(FRESH);
         Surroundings {
             bundle: bundle.map(|(name, _)| name.clone()),
             statics: serde_json::from_slice(&read(STATICS)).unwrap_or_default(),

@@ -12,13 +12,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::library::LibraryCrates;
-use super::recipe::{Further, Recipe};
-use super::seed::seed;
 use super::wrapper::Call;
-use super::{BUILD_LOG, FURTHER, Settings, failed, pool};
+use super::{FURTHER, failed, pool};
 use crate::error::{Error, Result};
-use crate::workshop::build;
+use crate::files;
+use crate::orphans;
+use crate::workshop::cargo::{cargo, manifest};
+use crate::workshop::crates::LibraryCrates;
+use crate::workshop::link::link_tree_of;
+use crate::workshop::recipe::{Further, Recipe};
+use crate::workshop::session_files::{BUILD_LOG, Settings};
 
 /// The place of these crates in a session's folder.
 pub const FOLDER: &str = "further";
@@ -80,21 +83,42 @@ fn prepare(session: &Path, settings: &Settings, dependencies: &[String]) -> Resu
     if !lock.exists() {
         let library = settings.master.join("base/Cargo.lock");
         let text = fs::read(&library).map_err(|e| Error::io(&library, e))?;
-        build::write(&lock, &text)?;
+        files::write(&lock, &text)?;
     }
     let lines: Vec<&str> = dependencies
         .iter()
         .map(String::as_str)
         .filter(|line| *line != settings.dependency)
         .collect();
-    let manifest = build::manifest(NAME, "dylib", &lines.join("\n"));
-    build::write(&place.join("Cargo.toml"), manifest.as_bytes())?;
+    let text = manifest(NAME, "dylib", &lines.join("\n"));
+    files::write(&place.join("Cargo.toml"), text.as_bytes())?;
     // New each time, so that cargo calls for it each time.
-    build::write(&source.join("lib.rs"), b"")?;
+    files::write(&source.join("lib.rs"), b"")?;
     for name in [BEGAN, FOUND] {
         let _ = fs::remove_file(place.join(name));
     }
     Ok(())
+}
+
+/// Gives the place what is compiled already: links for what is never rewritten, copies of the rest.
+fn seed(place: &Path, settings: &Settings) -> Result<()> {
+    let mark = place.join("seeded");
+    if mark.exists() {
+        return Ok(());
+    }
+    let target = place.join("target");
+    // Not the library itself: nothing is compiled against a copy of it.
+    link_tree_of(&settings.master.join("base/target"), &target, &|name| {
+        !name.starts_with("librebit.")
+    })?;
+    pool::take(place, &settings.master)?;
+    files::write(&mark, b"")
+}
+
+/// How a call is given its crates.
+fn given(call: &Call) -> Further {
+    let values = |name| call.values(name).map(str::to_string).collect();
+    Further::new(values("--extern"), values("-L"))
 }
 
 enum Failed {
@@ -120,7 +144,7 @@ fn run_cargo(
     let exe = crate::executable().map_err(|e| Failed::Start(std::io::Error::other(e)))?;
     let mut code = 1;
     for offline in [true, false] {
-        let mut command = build::cargo(&settings.tools, &place);
+        let mut command = cargo(&settings.tools, &place);
         command
             .args(&args)
             .args(["--config", &format!("net.offline={offline}")])
@@ -148,7 +172,7 @@ fn run_cargo(
 fn run_and_log(mut command: Command, log: &Path) -> std::io::Result<std::process::Output> {
     use std::io::{BufRead, Read, Write};
     let mut log = fs::OpenOptions::new().create(true).append(true).open(log)?;
-    let mut child = command.spawn()?;
+    let mut child = orphans::spawn_group(&mut command)?;
     let mut stdout = child.stdout.take().expect("piped");
     let reader = std::thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -205,7 +229,7 @@ fn try_bundle(
     library: &LibraryCrates,
 ) -> Result<()> {
     let place = session.join(FOLDER);
-    let mut found = Further::of(call);
+    let mut found = given(call);
     let out = session
         .join("target")
         .join(settings.tools.host())
@@ -234,13 +258,13 @@ fn try_bundle(
         }
     }
     let text = serde_json::to_vec(&found).expect("plain data");
-    build::write(&place.join(FOUND), &text)?;
+    files::write(&place.join(FOUND), &text)?;
     // What cargo waits for.
     let folder = PathBuf::from(call.value("--out-dir").unwrap_or_default());
     let file = folder.join(format!("lib{NAME}.so"));
-    build::write(&file, b"")?;
+    files::write(&file, b"")?;
     let rule = format!("{}: src/lib.rs\n", file.display());
-    build::write(&folder.join(format!("{NAME}.d")), rule.as_bytes())
+    files::write(&folder.join(format!("{NAME}.d")), rule.as_bytes())
 }
 
 /// The session's bundles, oldest first, with their files.
@@ -271,7 +295,7 @@ impl Link<'_> {
             source += &format!("extern crate {name} as _;\n");
         }
         let file = place.join("bundle.rs");
-        build::write(&file, source.as_bytes())?;
+        files::write(&file, source.as_bytes())?;
         let mut command = Command::new(self.rustc);
         command
             .args(["--crate-type", "dylib", "--edition", "2024", "--crate-name"])
@@ -282,18 +306,18 @@ impl Link<'_> {
             .arg(format!("metadata={}", self.name))
             .arg("--out-dir")
             .arg(self.out)
-            .args(Further::of(self.call).arguments());
+            .args(given(self.call).arguments());
         let rebit = self.rebit.iter().map(|file| ("rebit", file));
         let below = self.below.iter().map(|(name, file)| (name.as_str(), file));
         for (name, file) in rebit.chain(below) {
             command.args(["--extern", &format!("{name}={}", file.display())]);
         }
-        let output = command
+        let output = orphans::let_die_with_us(&mut command)
             .stdin(Stdio::null())
             .output()
             .map_err(|e| Error::io(Path::new(self.rustc), e))?;
         // For whoever asks why there is none.
-        build::write(&place.join(format!("{}.log", self.name)), &output.stderr)?;
+        files::write(&place.join(format!("{}.log", self.name)), &output.stderr)?;
         Ok(output.status.success())
     }
 }

@@ -7,96 +7,37 @@
 //!
 //! Both are links to this binary; it plays the part that its name says.
 
+mod answers;
 mod cell;
 mod compile;
 mod further;
-mod library;
 mod pool;
 mod questions;
-mod recipe;
-mod seed;
 mod timed;
 mod wrapper;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use compile::compile;
-pub use library::LibraryCrates;
 use questions::ask;
-pub use recipe::{Capture, Recipe};
-pub use seed::link_tree;
 pub use timed::{COMPILERS, CompilerRun, TIMES};
 
-use super::{Prepared, Tools, build};
-use crate::error::{Error, Result};
+use super::recipe::{CAPTURE, wrap_rustc};
+use super::session_files::{SESSION, SETTINGS, Settings};
+use crate::orphans;
 
-/// Environment: where to write how cargo calls rustc for the cell crate.
-pub const CAPTURE: &str = "REBIT_CAPTURE";
 /// Environment of cargo while it compiles the crates of `:dep` lines: the session's folder.
 const FURTHER: &str = "REBIT_FURTHER";
-/// Environment: the folder whose tools a process uses ([`super::home`]).
-pub const SESSION: &str = "REBIT_SESSION";
-/// What the tools of a session know, in its folder.
-pub const SETTINGS: &str = "rebit.json";
-/// evcxr's own variable: where it expects the path of the compiled cell.
-const SO_PATH: &str = "EVCXR_EXECUTION_SO_PATH";
-/// While this file is in the session folder, `check` says nothing.
-pub const NO_CHECK: &str = "no-check";
-/// While this file is in the session folder, `check` names types in full.
-pub const FULL_TYPES: &str = "full-types";
-/// In a session's folder: the last cell as evcxr generated it.
-pub const GENERATED: &str = "generated.rs";
-/// In a session's folder: the names of the items that the next cell defines.
-pub const FRESH: &str = "fresh";
-/// Lines of the real cargo that the session shows.
-pub const BUILD_LOG: &str = "build.log";
-
-/// What the links of a session know.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Settings {
-    master: PathBuf,
-    dependency: String,
-    tools: Tools,
-}
-
-impl Settings {
-    fn read(session: &Path) -> Option<Settings> {
-        serde_json::from_slice(&fs::read(session.join(SETTINGS)).ok()?).ok()
-    }
-}
-
-/// Puts `bin/cargo` and `bin/rustup` into a session folder.
-///
-/// # Errors
-/// When the folder cannot be written.
-pub fn install(session: &Path, prepared: &Prepared) -> Result<()> {
-    let settings = Settings {
-        master: prepared.master.clone(),
-        dependency: prepared.dependency(),
-        tools: prepared.tools.clone(),
-    };
-    let text = serde_json::to_vec(&settings).expect("plain data");
-    build::write(&session.join(SETTINGS), &text)?;
-    let bin = session.join("bin");
-    fs::create_dir_all(&bin).map_err(|e| Error::io(&bin, e))?;
-    let exe = crate::executable()?;
-    for name in ["cargo", "rustup"] {
-        let link = bin.join(name);
-        std::os::unix::fs::symlink(&exe, &link).map_err(|e| Error::io(&link, e))?;
-    }
-    // Asked for its version again and again; behind rustup's proxy each answer takes longer.
-    let link = bin.join("rustc");
-    std::os::unix::fs::symlink(&prepared.tools.rustc, &link).map_err(|e| Error::io(&link, e))
-}
 
 /// Plays cargo, rustup or the wrapper around rustc when started as one; returns otherwise.
 pub fn roles() {
-    if [CAPTURE, FURTHER]
-        .iter()
-        .any(|name| std::env::var_os(name).is_some())
-    {
-        std::process::exit(recipe::wrap_rustc());
+    if std::env::var_os(FURTHER).is_some() {
+        orphans::die_with_parent();
+        std::process::exit(wrapper::wrap());
+    }
+    if std::env::var_os(CAPTURE).is_some() {
+        orphans::die_with_parent();
+        std::process::exit(wrap_rustc());
     }
     let name = PathBuf::from(std::env::args_os().next().unwrap_or_default());
     let part = name.file_name().and_then(|n| n.to_str()).unwrap_or("");
@@ -149,7 +90,7 @@ fn play_rustup(session: &Path, settings: &Settings, args: &[String]) -> i32 {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
         ["which", "cargo"] => {
-            // Not this session's own: see `super::home`.
+            // Not this session's own: see `workshop::home`.
             let home = std::env::var_os(SESSION).map_or(session.to_path_buf(), PathBuf::from);
             println!("{}", home.join("bin/cargo").display());
         }

@@ -7,8 +7,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::seed::{link_tree, link_tree_of};
 use crate::error::{Error, Result};
+use crate::workshop::link::{link_tree, link_tree_of};
 
 /// One session writes or reads at a time.
 fn locked(master: &Path) -> Result<(fs::File, PathBuf)> {

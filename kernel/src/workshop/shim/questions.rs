@@ -5,16 +5,21 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::recipe::dependency_lines;
-use super::{Settings, failed};
+use super::{answers, failed};
 use crate::error::{Error, Result};
-use crate::workshop::{answers, build};
+use crate::files;
+use crate::orphans;
+use crate::workshop::cargo::{HOME, own_home};
+use crate::workshop::recipe::dependency_lines;
+use crate::workshop::session_files::Settings;
 
 /// The real cargo with the user's own home; the session's stands in its place (see `Session::start`).
 fn real_cargo(settings: &Settings, args: &[String]) -> Command {
     let mut command = Command::new(&settings.tools.cargo);
     command.args(args);
-    build::own_home(&mut command);
+    own_home(&mut command);
+    orphans::die_with_parent();
+    orphans::let_die_with_us(&mut command);
     command
 }
 
@@ -22,7 +27,7 @@ fn real_cargo(settings: &Settings, args: &[String]) -> Command {
 pub fn ask(session: &Path, settings: &Settings, args: &[String]) -> i32 {
     let manifest = fs::read_to_string(session.join("Cargo.toml")).unwrap_or_default();
     let (dependencies, _) = read_manifest(session);
-    let of_analyser = std::env::var_os(build::HOME).is_some();
+    let of_analyser = std::env::var_os(HOME).is_some();
     let known = dependencies.is_empty() || dependencies == dependency_lines(&settings.dependency);
     let is_metadata = args.iter().any(|arg| arg == "metadata");
     if manifest.contains("evcxr_dummy_validate_dep") || !(known && of_analyser) {
@@ -100,5 +105,5 @@ pub fn read_manifest(session: &Path) -> (Vec<String>, String) {
 fn restore_lock(session: &Path, settings: &Settings) -> Result<()> {
     let source = settings.master.join("base/Cargo.lock");
     let bytes = fs::read(&source).map_err(|e| Error::io(&source, e))?;
-    build::write(&session.join("Cargo.lock"), &bytes)
+    files::write(&session.join("Cargo.lock"), &bytes)
 }

@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::failed;
+use crate::orphans;
 
 /// Environment: a file to which each cell adds one line of JSON with the time of its steps.
 pub const TIMES: &str = "REBIT_TIMES";
@@ -31,6 +32,8 @@ pub struct CompilerRun {
 
 /// Becomes rustc; when times are asked for, runs it and notes them. Returns an exit status.
 pub fn become_rustc(mut command: Command, session: &Path, what: &str) -> i32 {
+    orphans::die_with_parent();
+    orphans::let_die_with_us(&mut command);
     if std::env::var_os(TIMES).is_none() {
         return failed(command.exec());
     }
@@ -52,6 +55,8 @@ pub fn pass_on(output: &Output) -> i32 {
 /// # Errors
 /// When it does not start, or the times cannot be written.
 pub fn run_rustc(mut command: Command, session: &Path, what: &str) -> std::io::Result<Output> {
+    orphans::die_with_parent();
+    orphans::let_die_with_us(&mut command);
     command.stdin(Stdio::null());
     if std::env::var_os(TIMES).is_none() {
         return command.output();

@@ -11,10 +11,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::FURTHER;
 use super::further::{self, BEGAN, FOLDER, NAME};
-use super::library::{LibraryCrates, behind, stand_in};
-use super::{FURTHER, Settings};
-use crate::workshop::build;
+use crate::files;
+use crate::workshop::crates::{LibraryCrates, behind, stand_in};
+use crate::workshop::session_files::Settings;
 
 /// One call of rustc.
 pub struct Call {
@@ -124,7 +125,11 @@ fn of_library(file: &Path, library: &LibraryCrates, master: &Path) -> Option<Pat
 }
 
 /// Plays rustc for cargo; returns an exit status.
-pub fn wrap(rustc: &str, args: &[String]) -> i32 {
+pub fn wrap() -> i32 {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some((rustc, args)) = args.split_first() else {
+        return 1;
+    };
     let session = PathBuf::from(std::env::var_os(FURTHER).unwrap_or_default());
     let call = Call::new(args);
     let settings = Settings::read(&session);
@@ -191,14 +196,14 @@ fn stand_in_for(call: &Call, library: &LibraryCrates, master: &Path) -> crate::e
             return Ok(false);
         };
         let file = folder.join(format!("lib{name}{suffix}.{ending}"));
-        build::write(&file, text.as_bytes())?;
+        files::write(&file, text.as_bytes())?;
     }
     let told = folder.join(format!("{name}{suffix}.d"));
     let rule = format!(
         "{}:\n",
         folder.join(format!("lib{name}{suffix}.rlib")).display()
     );
-    build::write(&told, rule.as_bytes())?;
+    files::write(&told, rule.as_bytes())?;
     Ok(true)
 }
 
@@ -206,13 +211,6 @@ fn become_rustc(rustc: &str, call: &Call) -> i32 {
     let error = Command::new(rustc).args(&call.args).exec();
     eprintln!("{rustc}: {error}");
     1
-}
-
-impl Call {
-    /// Its arguments.
-    pub fn args(&self) -> &[String] {
-        &self.args
-    }
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ fn batches_are_the_same_for_the_same_seed_and_at_any_number_of_threads() -> Resu
     let run = |threads: usize, skip: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         pool.build().expect("threads").install(|| {
-            let batches = Batches::new(&data, 1)
+            let batches = Batches::new(data.clone(), 1)
                 .augmented(Augment::default())
                 .shuffled(3);
             let mut epoch = batches.epoch(1);

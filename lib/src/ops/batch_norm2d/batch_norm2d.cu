@@ -33,15 +33,14 @@ KERNEL(256) rebit_moments(size_t pixels, unsigned channels, size_t rows, const f
     store_sums(sum, square, channels, shared, partial);
 }
 
-KERNEL(BLOCK)
+KERNEL(256)
 rebit_moments_end(size_t pixels, unsigned channels, unsigned chunks, const float *z, const double *partial, float *mean,
                   float *var) {
-    EACH(c, channels) {
-        double sum = 0, square = 0;
-        for (unsigned k = 0; k < chunks; k++) {
-            sum += partial[((size_t)k * 2) * channels + c];
-            square += partial[((size_t)k * 2 + 1) * channels + c];
-        }
+    __shared__ double shared[8][32];
+    unsigned c = blockIdx.x * 32 + threadIdx.x;
+    double sum = column_sum(partial + c, 2 * (size_t)channels, chunks, c < channels, shared);
+    double square = column_sum(partial + channels + c, 2 * (size_t)channels, chunks, c < channels, shared);
+    if (threadIdx.y == 0 && c < channels) {
         double v = (square - sum * sum / pixels) / pixels;
         // As on the CPU, a channel with an infinity has neither mean nor variance.
         mean[c] = v != v ? (float)v : (float)(z[c] + sum / pixels);
@@ -63,6 +62,9 @@ rebit_normalise(size_t n, unsigned channels, const float *z, const float *gamma,
     }
 }
 
+/// Rows of a thread that are read together.
+#define AT_ONCE 8
+
 /// Masks `dy` by the activation and sums `g` and `g x^`. Corners that are NaN let everything through.
 KERNEL(256)
 rebit_norm_sums(size_t pixels, unsigned channels, size_t rows, const float *z, const float *y, const float *mean,
@@ -73,25 +75,35 @@ rebit_norm_sums(size_t pixels, unsigned channels, size_t rows, const float *z, c
     if (c < channels) {
         float middle = mean[c], inv_std = 1.0f / sqrtf(var[c] + eps);
         size_t end = min((blockIdx.y + 1) * rows, pixels);
-        for (size_t p = blockIdx.y * rows + threadIdx.y; p < end; p += 8) {
-            size_t i = p * channels + c;
-            float g = pass(y[i], dy[i], low, high);
-            dy[i] = g;
-            sum += g;
-            sum_x += g * ((z[i] - middle) * inv_std);
+        // All rows are read before any is written: a thread waits for memory once, not once a row.
+        for (size_t p = blockIdx.y * rows + threadIdx.y; p < end; p += 8 * AT_ONCE) {
+            float g[AT_ONCE], of[AT_ONCE];
+#pragma unroll
+            for (int k = 0; k < AT_ONCE; k++)
+                if (p + 8 * k < end) {
+                    size_t i = (p + 8 * k) * channels + c;
+                    g[k] = pass(y[i], dy[i], low, high);
+                    of[k] = z[i];
+                }
+#pragma unroll
+            for (int k = 0; k < AT_ONCE; k++)
+                if (p + 8 * k < end) {
+                    dy[(p + 8 * k) * channels + c] = g[k];
+                    sum += g[k];
+                    sum_x += g[k] * ((of[k] - middle) * inv_std);
+                }
         }
     }
     store_sums(sum, sum_x, channels, shared, partial);
 }
 
-KERNEL(BLOCK)
+KERNEL(256)
 rebit_norm_sums_end(unsigned channels, unsigned chunks, const double *partial, float *dgamma, float *dbeta) {
-    EACH(c, channels) {
-        double sum = 0, sum_x = 0;
-        for (unsigned k = 0; k < chunks; k++) {
-            sum += partial[((size_t)k * 2) * channels + c];
-            sum_x += partial[((size_t)k * 2 + 1) * channels + c];
-        }
+    __shared__ double shared[8][32];
+    unsigned c = blockIdx.x * 32 + threadIdx.x;
+    double sum = column_sum(partial + c, 2 * (size_t)channels, chunks, c < channels, shared);
+    double sum_x = column_sum(partial + channels + c, 2 * (size_t)channels, chunks, c < channels, shared);
+    if (threadIdx.y == 0 && c < channels) {
         dbeta[c] = (float)sum;
         dgamma[c] = (float)sum_x;
     }

@@ -4,7 +4,7 @@ use dfdx::prelude::Cpu;
 use pulp::{Arch, Simd};
 use rayon::prelude::*;
 
-use super::{BatchNormKernel, NormShape};
+use super::{BatchNormKernel, NormGrads, NormInput, NormSaved, NormShape};
 use crate::error::{Error, Result};
 use crate::ops::columns::blocks;
 use crate::ops::parallel::{CHUNK, expect_len};
@@ -50,7 +50,7 @@ impl pulp::WithSimd for Moments<'_> {
 
 /// Batch mean and biased variance: two passes over a chunk (which stays in the cache), merged in order in
 /// `f64` (Chan, Golub and LeVeque 1983).
-fn moments(s: NormShape, z: &[f32], mean: &mut [f32], var: &mut [f32]) {
+pub(crate) fn moments(s: NormShape, z: &[f32], mean: &mut [f32], var: &mut [f32]) {
     let (rows, channels) = (rows_per_chunk(s), s.channels);
     let mut partial = vec![0.0; 3 * channels * s.pixels.div_ceil(rows)];
     partial
@@ -117,35 +117,26 @@ impl pulp::WithSimd for Normalise<'_> {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
-fn normalise(
-    s: NormShape,
-    z: &[f32],
-    gamma: &[f32],
-    beta: &[f32],
-    mean: &[f32],
-    var: &[f32],
-    eps: f32,
-    residual: Option<&[f32]>,
-    act: Activation,
-    y: &mut [f32],
-) {
-    let mut scale = inv_std(var, eps);
-    scale.iter_mut().zip(gamma).for_each(|(s, g)| *s *= g);
-    let (scale, bounds) = (&scale[..], act.bounds());
+fn normalise(s: NormShape, input: NormInput<Buffer>, mean: &[f32], var: &[f32], y: &mut [f32]) {
+    let mut scale = inv_std(var, input.eps);
+    scale
+        .iter_mut()
+        .zip(input.gamma.iter())
+        .for_each(|(s, g)| *s *= g);
+    let (scale, bounds) = (&scale[..], input.act.bounds());
     let chunk = rows_per_chunk(s) * s.channels;
     y.par_chunks_mut(chunk)
-        .zip(z.par_chunks(chunk))
+        .zip(input.z.par_chunks(chunk))
         .enumerate()
         .for_each(|(k, (y, z))| {
-            let residual = residual.map(|r| &r[k * chunk..k * chunk + y.len()]);
+            let residual = input.residual.map(|r| &r[k * chunk..k * chunk + y.len()]);
             Arch::new().dispatch(Normalise {
                 z,
                 residual,
                 y,
                 mean,
                 scale,
-                shift: beta,
+                shift: input.beta,
                 bounds,
             });
         });
@@ -171,7 +162,7 @@ impl pulp::WithSimd for GradSums<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let channels = self.mean.len();
-        let bounds = self.act.bounds();
+        let bounds = self.act.corners();
         for block in blocks(simd, channels) {
             let (lowest, highest) = (block.splat(bounds.0), block.splat(bounds.1));
             let (mean, inv_std) = (block.load(self.mean), block.load(self.inv_std));
@@ -241,24 +232,34 @@ impl pulp::WithSimd for GradInput<'_> {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
 fn gradient(
     s: NormShape,
     batch_statistics: bool,
-    z: &[f32],
-    y: &[f32],
-    gamma: &[f32],
-    mean: &[f32],
-    var: &[f32],
-    eps: f32,
-    act: Activation,
-    dy: &mut [f32],
-    dz: &mut [f32],
-    dgamma: &mut [f32],
-    dbeta: &mut [f32],
-) {
+    saved: NormSaved<Buffer>,
+    grads: NormGrads<Buffer>,
+) -> Result<()> {
+    check_grad(s, &saved, &grads, |b| b.len())?;
+    let NormSaved {
+        z,
+        y,
+        gamma,
+        mean,
+        var,
+        eps,
+        act,
+    } = saved;
+    let NormGrads {
+        dy,
+        dz,
+        dgamma,
+        dbeta,
+    } = grads;
     let inv_std = inv_std(var, eps);
-    let scale: Vec<f32> = inv_std.iter().zip(gamma).map(|(s, g)| s * g).collect();
+    let scale: Vec<f32> = inv_std
+        .iter()
+        .zip(gamma.iter())
+        .map(|(s, g)| s * g)
+        .collect();
     let (inv_std, scale) = (&inv_std[..], &scale[..]);
     let rows = rows_per_chunk(s);
     let chunk = rows * s.channels;
@@ -291,7 +292,7 @@ fn gradient(
         dbeta[c] = column(s.channels) as f32;
     }
     if !batch_statistics {
-        return;
+        return Ok(());
     }
     let count = s.pixels as f32;
     let mean_g: Vec<f32> = dbeta.iter().map(|d| d / count).collect();
@@ -312,11 +313,14 @@ fn gradient(
                 mean_gx,
             });
         });
+    Ok(())
 }
 
-/// Shape errors of all buffers of a call at once: those per pixel, then those per channel.
+/// Refuses a shape without a pixel, an `eps` that gives no root, and buffers of another length: those per pixel, then
+/// those per channel.
 pub(super) fn check(
     s: NormShape,
+    eps: f32,
     pixels: &[(&str, usize)],
     channels: &[(&str, usize)],
 ) -> Result<()> {
@@ -329,6 +333,12 @@ pub(super) fn check(
             "statistics need at least one pixel and one channel",
         ));
     }
+    if !(0.0..f32::INFINITY).contains(&eps) {
+        return Err(Error::invalid(
+            format!("batch_norm2d eps {eps}"),
+            "it is added to a variance under a root: 0 or a little more, as 1e-5",
+        ));
+    }
     for (name, found) in pixels {
         expect_len("batch_norm2d", name, s.pixels * s.channels, *found)?;
     }
@@ -338,130 +348,94 @@ pub(super) fn check(
     Ok(())
 }
 
+/// [`check`] of a forward; `len` tells the length of a device's buffer.
+pub(super) fn check_forward<V>(
+    s: NormShape,
+    input: NormInput<V>,
+    (mean, var): (&V, &V),
+    y: &V,
+    len: impl Fn(&V) -> usize,
+) -> Result<()> {
+    let pixels = [
+        ("z", len(input.z)),
+        ("y", len(y)),
+        ("residual", len(input.residual.unwrap_or(input.z))),
+    ];
+    let channels = [
+        ("gamma", len(input.gamma)),
+        ("beta", len(input.beta)),
+        ("mean", len(mean)),
+        ("var", len(var)),
+    ];
+    check(s, input.eps, &pixels, &channels)
+}
+
+/// [`check`] of a gradient.
+pub(super) fn check_grad<V>(
+    s: NormShape,
+    saved: &NormSaved<V>,
+    grads: &NormGrads<V>,
+    len: impl Fn(&V) -> usize,
+) -> Result<()> {
+    let pixels = [
+        ("z", len(saved.z)),
+        ("y", len(saved.y)),
+        ("dy", len(grads.dy)),
+        ("dz", len(grads.dz)),
+    ];
+    let channels = [
+        ("gamma", len(saved.gamma)),
+        ("mean", len(saved.mean)),
+        ("var", len(saved.var)),
+        ("dgamma", len(grads.dgamma)),
+        ("dbeta", len(grads.dbeta)),
+    ];
+    check(s, saved.eps, &pixels, &channels)
+}
+
 impl BatchNormKernel for Cpu {
     fn batch_norm_train(
         &self,
         s: NormShape,
-        z: &Buffer,
-        gamma: &Buffer,
-        beta: &Buffer,
-        eps: f32,
-        residual: Option<&Buffer>,
-        act: Activation,
+        input: NormInput<Buffer>,
         y: &mut Buffer,
         mean: &mut Buffer,
         var: &mut Buffer,
     ) -> Result<()> {
-        check(
-            s,
-            &[("z", z.len())],
-            &[("mean", mean.len()), ("var", var.len())],
-        )?;
-        moments(s, z, mean, var);
-        self.batch_norm_infer(s, z, gamma, beta, mean, var, eps, residual, act, y)
+        check_forward(s, input, (mean, var), y, |b| b.len())?;
+        moments(s, input.z, mean, var);
+        normalise(s, input, mean, var, y);
+        Ok(())
     }
 
     fn batch_norm_infer(
         &self,
         s: NormShape,
-        z: &Buffer,
-        gamma: &Buffer,
-        beta: &Buffer,
+        input: NormInput<Buffer>,
         mean: &Buffer,
         var: &Buffer,
-        eps: f32,
-        residual: Option<&Buffer>,
-        act: Activation,
         y: &mut Buffer,
     ) -> Result<()> {
-        let residual = residual.map(|r| &r[..]);
-        let residual_len = residual.map_or(z.len(), <[f32]>::len);
-        check(
-            s,
-            &[("z", z.len()), ("y", y.len()), ("residual", residual_len)],
-            &[
-                ("gamma", gamma.len()),
-                ("beta", beta.len()),
-                ("mean", mean.len()),
-                ("var", var.len()),
-            ],
-        )?;
-        normalise(s, z, gamma, beta, mean, var, eps, residual, act, y);
+        check_forward(s, input, (mean, var), y, |b| b.len())?;
+        normalise(s, input, mean, var, y);
         Ok(())
     }
 
     fn batch_norm_grad(
         &self,
         s: NormShape,
-        z: &Buffer,
-        y: &Buffer,
-        gamma: &Buffer,
-        mean: &Buffer,
-        var: &Buffer,
-        eps: f32,
-        act: Activation,
-        dy: &mut Buffer,
-        dz: &mut Buffer,
-        dgamma: &mut Buffer,
-        dbeta: &mut Buffer,
+        saved: NormSaved<Buffer>,
+        grads: NormGrads<Buffer>,
     ) -> Result<()> {
-        check_grad(s, z, y, gamma, mean, var, dy, dz, dgamma, dbeta)?;
-        gradient(
-            s, true, z, y, gamma, mean, var, eps, act, dy, dz, dgamma, dbeta,
-        );
-        Ok(())
+        gradient(s, true, saved, grads)
     }
 
     fn batch_norm_infer_grad(
         &self,
         s: NormShape,
-        z: &Buffer,
-        y: &Buffer,
-        gamma: &Buffer,
-        mean: &Buffer,
-        var: &Buffer,
-        eps: f32,
-        act: Activation,
-        dy: &mut Buffer,
-        dz: &mut Buffer,
-        dgamma: &mut Buffer,
-        dbeta: &mut Buffer,
+        saved: NormSaved<Buffer>,
+        grads: NormGrads<Buffer>,
     ) -> Result<()> {
-        check_grad(s, z, y, gamma, mean, var, dy, dz, dgamma, dbeta)?;
-        gradient(
-            s, false, z, y, gamma, mean, var, eps, act, dy, dz, dgamma, dbeta,
-        );
-        Ok(())
+        gradient(s, false, saved, grads)
     }
-}
-
-#[allow(clippy::too_many_arguments)]
-fn check_grad(
-    s: NormShape,
-    z: &[f32],
-    y: &[f32],
-    gamma: &[f32],
-    mean: &[f32],
-    var: &[f32],
-    dy: &[f32],
-    dz: &[f32],
-    dgamma: &[f32],
-    dbeta: &[f32],
-) -> Result<()> {
-    check(
-        s,
-        &[
-            ("z", z.len()),
-            ("y", y.len()),
-            ("dy", dy.len()),
-            ("dz", dz.len()),
-        ],
-        &[
-            ("gamma", gamma.len()),
-            ("mean", mean.len()),
-            ("var", var.len()),
-            ("dgamma", dgamma.len()),
-            ("dbeta", dbeta.len()),
-        ],
-    )
 }

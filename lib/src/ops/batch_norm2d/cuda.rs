@@ -1,13 +1,12 @@
 //! Batch normalisation on the GPU: sums over chunks of rows, then one pass over memory.
 
-use cudarc::driver::{CudaSlice, DeviceRepr, DeviceSlice};
+use cudarc::driver::{DeviceRepr, DeviceSlice};
 use dfdx::prelude::Cuda;
 
-use super::cpu::check;
-use super::{BatchNormKernel, NormShape};
+use super::cpu::{check_forward, check_grad};
+use super::{BatchNormKernel, NormGrads, NormInput, NormSaved, NormShape};
 use crate::error::Result;
-use crate::ops::cuda::{Chunks, CudaBuffer, Module, address, each, zeros};
-use crate::ops::relu::Activation;
+use crate::ops::cuda::{Chunks, CudaBuffer, Module, Scratch, address, columns, each, room};
 
 const MODULE: Module = Module {
     name: "rebit_batch_norm2d",
@@ -25,7 +24,7 @@ const MODULE: Module = Module {
 /// `NormGrad` of batch_norm2d.cu.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct NormGrad {
+struct Passed {
     z: u64,
     g: u64,
     gamma: u64,
@@ -39,53 +38,39 @@ struct NormGrad {
 }
 
 // SAFETY: the fields of the struct in batch_norm2d.cu, in its order and layout.
-unsafe impl DeviceRepr for NormGrad {}
+unsafe impl DeviceRepr for Passed {}
 
 /// Two sums for each channel and chunk.
-fn partial_sums(s: NormShape, chunks: Chunks, of: &CudaBuffer) -> Result<CudaSlice<f64>> {
-    zeros(&of.device(), 2 * chunks.count * s.channels)
+fn partial_sums(s: NormShape, chunks: Chunks, of: &CudaBuffer) -> Result<Scratch<f64>> {
+    room(&of.device(), 2 * chunks.count * s.channels)
 }
 
-#[allow(clippy::too_many_arguments)]
 fn gradient(
     s: NormShape,
     batch_statistics: bool,
-    z: &CudaBuffer,
-    y: &CudaBuffer,
-    gamma: &CudaBuffer,
-    mean: &CudaBuffer,
-    var: &CudaBuffer,
-    eps: f32,
-    act: Activation,
-    dy: &mut CudaBuffer,
-    dz: &mut CudaBuffer,
-    dgamma: &mut CudaBuffer,
-    dbeta: &mut CudaBuffer,
+    saved: NormSaved<CudaBuffer>,
+    grads: NormGrads<CudaBuffer>,
 ) -> Result<()> {
-    check(
-        s,
-        &[
-            ("z", z.len()),
-            ("y", y.len()),
-            ("dy", dy.len()),
-            ("dz", dz.len()),
-        ],
-        &[
-            ("gamma", gamma.len()),
-            ("mean", mean.len()),
-            ("var", var.len()),
-            ("dgamma", dgamma.len()),
-            ("dbeta", dbeta.len()),
-        ],
-    )?;
+    check_grad(s, &saved, &grads, |b| b.len())?;
+    let NormSaved {
+        z,
+        y,
+        gamma,
+        mean,
+        var,
+        eps,
+        act,
+    } = saved;
+    let NormGrads {
+        dy,
+        dz,
+        dgamma,
+        dbeta,
+    } = grads;
     let (device, channels) = (z.device(), s.channels as u32);
     let chunks = Chunks::new(s.pixels);
     let mut partial = partial_sums(s, chunks, z)?;
-    // Corners that are NaN hide nothing: without an activation an infinite output has a gradient too.
-    let (low, high) = match act {
-        Activation::None => (f32::NAN, f32::NAN),
-        act => act.bounds(),
-    };
+    let (low, high) = act.corners();
     let arguments = (
         s.pixels,
         channels,
@@ -106,8 +91,15 @@ fn gradient(
     let count = chunks.count as u32;
     let arguments = (channels, count, &partial, &mut *dgamma, &mut *dbeta);
     // SAFETY: as above.
-    unsafe { MODULE.launch(&device, "rebit_norm_sums_end", each(s.channels), arguments)? };
-    let all = NormGrad {
+    unsafe {
+        MODULE.launch(
+            &device,
+            "rebit_norm_sums_end",
+            columns(s.channels),
+            arguments,
+        )?
+    };
+    let all = Passed {
         z: address(z),
         g: address(dy),
         gamma: address(gamma),
@@ -124,113 +116,94 @@ fn gradient(
     unsafe { MODULE.launch(&device, "rebit_norm_grad", each(n), (n, channels, all, dz)) }
 }
 
+/// Mean and biased variance of each channel; the lengths were checked.
+pub(crate) fn moments(
+    s: NormShape,
+    z: &CudaBuffer,
+    mean: &mut CudaBuffer,
+    var: &mut CudaBuffer,
+) -> Result<()> {
+    let (device, channels) = (z.device(), s.channels as u32);
+    let chunks = Chunks::new(s.pixels);
+    let mut partial = partial_sums(s, chunks, z)?;
+    let arguments = (s.pixels, channels, chunks.rows, z, &mut partial);
+    let grid = chunks.grid(s.channels, 1);
+    // SAFETY: the kernel's arguments; the callers compared the lengths, `partial` has two numbers a channel and chunk.
+    unsafe { MODULE.launch(&device, "rebit_moments", grid, arguments)? };
+    let count = chunks.count as u32;
+    let arguments = (s.pixels, channels, count, z, &partial, mean, var);
+    // SAFETY: as above.
+    unsafe { MODULE.launch(&device, "rebit_moments_end", columns(s.channels), arguments) }
+}
+
+/// `y` from statistics; the lengths were checked.
+fn normalise(
+    s: NormShape,
+    input: NormInput<CudaBuffer>,
+    mean: &CudaBuffer,
+    var: &CudaBuffer,
+    y: &mut CudaBuffer,
+) -> Result<()> {
+    let NormInput {
+        z,
+        gamma,
+        beta,
+        eps,
+        residual,
+        act,
+    } = input;
+    let n = s.pixels * s.channels;
+    let (low, high) = act.bounds();
+    let residual = residual.map_or(0, address);
+    let channels = s.channels as u32;
+    let arguments = (
+        n, channels, z, gamma, beta, mean, var, eps, residual, low, high, y,
+    );
+    // SAFETY: the kernel's arguments; the callers compared the lengths.
+    unsafe { MODULE.launch(&z.device(), "rebit_normalise", each(n), arguments) }
+}
+
 impl BatchNormKernel for Cuda {
     fn batch_norm_train(
         &self,
         s: NormShape,
-        z: &CudaBuffer,
-        gamma: &CudaBuffer,
-        beta: &CudaBuffer,
-        eps: f32,
-        residual: Option<&CudaBuffer>,
-        act: Activation,
+        input: NormInput<CudaBuffer>,
         y: &mut CudaBuffer,
         mean: &mut CudaBuffer,
         var: &mut CudaBuffer,
     ) -> Result<()> {
-        check(
-            s,
-            &[("z", z.len())],
-            &[("mean", mean.len()), ("var", var.len())],
-        )?;
-        let (device, channels) = (z.device(), s.channels as u32);
-        let chunks = Chunks::new(s.pixels);
-        let mut partial = partial_sums(s, chunks, z)?;
-        let arguments = (s.pixels, channels, chunks.rows, z, &mut partial);
-        let grid = chunks.grid(s.channels, 1);
-        // SAFETY: the kernel's arguments; `check` compared the lengths, `partial` has two numbers a channel and chunk.
-        unsafe { MODULE.launch(&device, "rebit_moments", grid, arguments)? };
-        let count = chunks.count as u32;
-        let arguments = (
-            s.pixels, channels, count, z, &partial, &mut *mean, &mut *var,
-        );
-        // SAFETY: as above.
-        unsafe { MODULE.launch(&device, "rebit_moments_end", each(s.channels), arguments)? };
-        self.batch_norm_infer(s, z, gamma, beta, mean, var, eps, residual, act, y)
+        check_forward(s, input, (mean, var), y, |b| b.len())?;
+        moments(s, input.z, mean, var)?;
+        normalise(s, input, mean, var, y)
     }
 
     fn batch_norm_infer(
         &self,
         s: NormShape,
-        z: &CudaBuffer,
-        gamma: &CudaBuffer,
-        beta: &CudaBuffer,
+        input: NormInput<CudaBuffer>,
         mean: &CudaBuffer,
         var: &CudaBuffer,
-        eps: f32,
-        residual: Option<&CudaBuffer>,
-        act: Activation,
         y: &mut CudaBuffer,
     ) -> Result<()> {
-        let residual_len = residual.map_or(z.len(), |r| r.len());
-        check(
-            s,
-            &[("z", z.len()), ("y", y.len()), ("residual", residual_len)],
-            &[
-                ("gamma", gamma.len()),
-                ("beta", beta.len()),
-                ("mean", mean.len()),
-                ("var", var.len()),
-            ],
-        )?;
-        let n = s.pixels * s.channels;
-        let (low, high) = act.bounds();
-        let residual = residual.map_or(0, address);
-        let channels = s.channels as u32;
-        let arguments = (
-            n, channels, z, gamma, beta, mean, var, eps, residual, low, high, y,
-        );
-        // SAFETY: the kernel's arguments; `check` compared the lengths.
-        unsafe { MODULE.launch(&z.device(), "rebit_normalise", each(n), arguments) }
+        check_forward(s, input, (mean, var), y, |b| b.len())?;
+        normalise(s, input, mean, var, y)
     }
 
     fn batch_norm_grad(
         &self,
         s: NormShape,
-        z: &CudaBuffer,
-        y: &CudaBuffer,
-        gamma: &CudaBuffer,
-        mean: &CudaBuffer,
-        var: &CudaBuffer,
-        eps: f32,
-        act: Activation,
-        dy: &mut CudaBuffer,
-        dz: &mut CudaBuffer,
-        dgamma: &mut CudaBuffer,
-        dbeta: &mut CudaBuffer,
+        saved: NormSaved<CudaBuffer>,
+        grads: NormGrads<CudaBuffer>,
     ) -> Result<()> {
-        gradient(
-            s, true, z, y, gamma, mean, var, eps, act, dy, dz, dgamma, dbeta,
-        )
+        gradient(s, true, saved, grads)
     }
 
     fn batch_norm_infer_grad(
         &self,
         s: NormShape,
-        z: &CudaBuffer,
-        y: &CudaBuffer,
-        gamma: &CudaBuffer,
-        mean: &CudaBuffer,
-        var: &CudaBuffer,
-        eps: f32,
-        act: Activation,
-        dy: &mut CudaBuffer,
-        dz: &mut CudaBuffer,
-        dgamma: &mut CudaBuffer,
-        dbeta: &mut CudaBuffer,
+        saved: NormSaved<CudaBuffer>,
+        grads: NormGrads<CudaBuffer>,
     ) -> Result<()> {
-        gradient(
-            s, false, z, y, gamma, mean, var, eps, act, dy, dz, dgamma, dbeta,
-        )
+        gradient(s, false, saved, grads)
     }
 }

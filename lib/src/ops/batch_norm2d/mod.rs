@@ -23,9 +23,9 @@ use dfdx::prelude::Storage;
 use crate::error::Result;
 use crate::ops::relu::Activation;
 
-mod cpu;
+pub(crate) mod cpu;
 #[cfg(feature = "cuda")]
-mod cuda;
+pub(crate) mod cuda;
 mod tape;
 #[cfg(test)]
 mod tests;
@@ -41,24 +41,76 @@ pub struct NormShape {
     pub channels: usize,
 }
 
-/// Fused kernels. `z`, `y`, `residual` and their gradients are `pixels x channels`, everything else has
-/// one value per channel. NaN in `z` makes its whole channel NaN, as the formula says.
-#[allow(clippy::too_many_arguments)]
+/// What a batch norm computes from; `z` and `residual` are `pixels x channels`, `gamma` and `beta` have one value per
+/// channel.
+#[derive(Debug)]
+pub struct NormInput<'a, V> {
+    /// What is normalised.
+    pub z: &'a V,
+    /// Factor of each channel.
+    pub gamma: &'a V,
+    /// What is added to each channel.
+    pub beta: &'a V,
+    /// What keeps the root away from 0; not negative.
+    pub eps: f32,
+    /// What is added to each value before the activation.
+    pub residual: Option<&'a V>,
+    /// What follows.
+    pub act: Activation,
+}
+
+/// What a forward leaves for its gradient; `z` and `y` are `pixels x channels`, the others per channel.
+#[derive(Debug)]
+pub struct NormSaved<'a, V> {
+    /// What was normalised.
+    pub z: &'a V,
+    /// The result; not looked at without an activation.
+    pub y: &'a V,
+    /// Factor of each channel.
+    pub gamma: &'a V,
+    /// The mean that was taken off.
+    pub mean: &'a V,
+    /// The variance that was divided by.
+    pub var: &'a V,
+    /// As in the forward.
+    pub eps: f32,
+    /// As in the forward.
+    pub act: Activation,
+}
+
+/// The gradients of a batch norm.
+#[derive(Debug)]
+pub struct NormGrads<'a, V> {
+    /// Goes in as `dL/dy` and comes out as `dL/d(pre-activation)`, which is the residual's gradient.
+    pub dy: &'a mut V,
+    /// `dL/dz`, overwritten.
+    pub dz: &'a mut V,
+    /// `dL/dgamma`, overwritten.
+    pub dgamma: &'a mut V,
+    /// `dL/dbeta`, overwritten.
+    pub dbeta: &'a mut V,
+}
+
+impl<V> Clone for NormInput<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for NormInput<'_, V> {}
+
+/// Fused kernels. NaN in `z` makes its whole channel NaN, as the formula says.
 pub trait BatchNormKernel: Storage<f32> {
     /// `y = act(gamma (z - mean) / sqrt(var + eps) + beta + residual)` with the statistics of this batch,
     /// which come out in `mean` and `var` (biased).
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] for a buffer of another length, [`crate::Error::Invalid`] without a pixel.
+    /// [`crate::Error::Shape`] for a buffer of another length, [`crate::Error::Invalid`] without a pixel and for an
+    /// `eps` that is negative or no number.
     fn batch_norm_train(
         &self,
         s: NormShape,
-        z: &Self::Vec,
-        gamma: &Self::Vec,
-        beta: &Self::Vec,
-        eps: f32,
-        residual: Option<&Self::Vec>,
-        act: Activation,
+        input: NormInput<Self::Vec>,
         y: &mut Self::Vec,
         mean: &mut Self::Vec,
         var: &mut Self::Vec,
@@ -71,38 +123,21 @@ pub trait BatchNormKernel: Storage<f32> {
     fn batch_norm_infer(
         &self,
         s: NormShape,
-        z: &Self::Vec,
-        gamma: &Self::Vec,
-        beta: &Self::Vec,
+        input: NormInput<Self::Vec>,
         mean: &Self::Vec,
         var: &Self::Vec,
-        eps: f32,
-        residual: Option<&Self::Vec>,
-        act: Activation,
         y: &mut Self::Vec,
     ) -> Result<()>;
 
-    /// Gradient where the batch's statistics (`mean`, `var`) are part of the graph.
-    ///
-    /// `dy` goes in as `dL/dy` and comes out as `dL/d(pre-activation)`, which is the residual's gradient;
-    /// `dz`, `dgamma` and `dbeta` are overwritten.
+    /// Gradient where the batch's statistics are part of the graph.
     ///
     /// # Errors
     /// As [`batch_norm_train`](Self::batch_norm_train).
     fn batch_norm_grad(
         &self,
         s: NormShape,
-        z: &Self::Vec,
-        y: &Self::Vec,
-        gamma: &Self::Vec,
-        mean: &Self::Vec,
-        var: &Self::Vec,
-        eps: f32,
-        act: Activation,
-        dy: &mut Self::Vec,
-        dz: &mut Self::Vec,
-        dgamma: &mut Self::Vec,
-        dbeta: &mut Self::Vec,
+        saved: NormSaved<Self::Vec>,
+        grads: NormGrads<Self::Vec>,
     ) -> Result<()>;
 
     /// Gradient where the statistics are constants (inference mode on a tape).
@@ -112,16 +147,7 @@ pub trait BatchNormKernel: Storage<f32> {
     fn batch_norm_infer_grad(
         &self,
         s: NormShape,
-        z: &Self::Vec,
-        y: &Self::Vec,
-        gamma: &Self::Vec,
-        mean: &Self::Vec,
-        var: &Self::Vec,
-        eps: f32,
-        act: Activation,
-        dy: &mut Self::Vec,
-        dz: &mut Self::Vec,
-        dgamma: &mut Self::Vec,
-        dbeta: &mut Self::Vec,
+        saved: NormSaved<Self::Vec>,
+        grads: NormGrads<Self::Vec>,
     ) -> Result<()>;
 }

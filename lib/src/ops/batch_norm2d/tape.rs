@@ -2,15 +2,15 @@
 
 use dfdx::prelude::{HasShape, Merge, PutTape};
 
-use super::{BatchNormKernel, NormShape};
+use super::{BatchNormKernel, NormGrads, NormInput, NormSaved, NormShape};
 use crate::buffer::HostAccess;
 use crate::error::{Error, Result};
 use crate::ops::or_panic;
 use crate::ops::parallel::expect_len;
 use crate::ops::relu::Activation;
 use crate::ops::tape::{
-    BackwardOp, Recorder, add_gradient, channels_first, channels_last, load, load_images,
-    store_images, with_gradient, zeros,
+    BackwardOp, Recorder, add_gradient, backward_of, channels_first, channels_last, load,
+    load_images, store_images, zeros,
 };
 use crate::tensors::{Dev, Images, Vector, dev};
 
@@ -154,47 +154,69 @@ fn forward(
     match mode {
         Mode::Train => {
             dev().batch_norm_train(
-                s, &z, &gamma, &beta, eps, None, act, &mut y, &mut mean, &mut var,
+                s,
+                NormInput {
+                    z: &z,
+                    gamma: &gamma,
+                    beta: &beta,
+                    eps,
+                    residual: None,
+                    act,
+                },
+                &mut y,
+                &mut mean,
+                &mut var,
             )?;
             state.update(&mean.view()?, &var.view()?, s.pixels)?;
         }
         Mode::Eval => {
             mean.write(&state.mean)?;
             var.write(&state.var)?;
-            dev().batch_norm_infer(s, &z, &gamma, &beta, &mean, &var, eps, None, act, &mut y)?;
+            dev().batch_norm_infer(
+                s,
+                NormInput {
+                    z: &z,
+                    gamma: &gamma,
+                    beta: &beta,
+                    eps,
+                    residual: None,
+                    act,
+                },
+                &mean,
+                &var,
+                &mut y,
+            )?;
         }
     }
     let y = store_images(&y, shape)?;
-    let out = y.clone();
-    let backward: BackwardOp = Box::new(move |grads| {
-        with_gradient(grads, &out, |grads, dy| {
-            let mut dy = channels_last(shape, dy)?;
-            let mut dz = zeros(dy.elements())?;
-            let (mut dgamma, mut dbeta) = (zeros(channels)?, zeros(channels)?);
-            let gradient = match mode {
-                Mode::Train => <Dev as BatchNormKernel>::batch_norm_grad,
-                Mode::Eval => <Dev as BatchNormKernel>::batch_norm_infer_grad,
-            };
-            // Without an activation the kernel does not look at `y`: any buffer of its length will do.
-            gradient(
-                &dev(),
-                s,
-                &z,
-                &z,
-                &gamma,
-                &mean,
-                &var,
-                eps,
-                act,
-                &mut dy,
-                &mut dz,
-                &mut dgamma,
-                &mut dbeta,
-            )?;
-            add_gradient(grads, &x, &channels_first(shape, &dz)?)?;
-            add_gradient(grads, &gamma_tensor, &dgamma)?;
-            add_gradient(grads, &beta_tensor, &dbeta)
-        })
+    let backward = backward_of(&y, move |grads, dy| {
+        let mut dy = channels_last(shape, dy)?;
+        let mut dz = zeros(dy.elements())?;
+        let (mut dgamma, mut dbeta) = (zeros(channels)?, zeros(channels)?);
+        let gradient = match mode {
+            Mode::Train => <Dev as BatchNormKernel>::batch_norm_grad,
+            Mode::Eval => <Dev as BatchNormKernel>::batch_norm_infer_grad,
+        };
+        // Without an activation the kernel does not look at `y`: any buffer of its length will do.
+        let saved = NormSaved {
+            z: &z,
+            y: &z,
+            gamma: &gamma,
+            mean: &mean,
+            var: &var,
+            eps,
+            act,
+        };
+        let gradients = NormGrads {
+            dy: &mut dy,
+            dz: &mut dz,
+            dgamma: &mut dgamma,
+            dbeta: &mut dbeta,
+        };
+        gradient(&dev(), s, saved, gradients)?;
+        add_gradient(grads, &x, &channels_first(shape, &dz)?)?;
+        add_gradient(grads, &gamma_tensor, &dgamma)?;
+        add_gradient(grads, &beta_tensor, &dbeta)
     });
     Ok((y, backward))
 }

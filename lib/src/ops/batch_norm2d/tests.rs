@@ -130,12 +130,14 @@ fn fused_kernel_agrees_with_double_precision_over_many_chunks_and_odd_widths() {
             cpu()
                 .batch_norm_train(
                     s,
-                    &buffer(&z),
-                    &buffer(&gamma),
-                    &buffer(&beta),
-                    1e-5,
-                    Some(&buffer(&residual)),
-                    act,
+                    NormInput {
+                        z: &buffer(&z),
+                        gamma: &buffer(&gamma),
+                        beta: &buffer(&beta),
+                        eps: 1e-5,
+                        residual: Some(&buffer(&residual)),
+                        act,
+                    },
                     &mut y,
                     &mut mean,
                     &mut var,
@@ -165,12 +167,14 @@ fn fused_gradient_masks_by_the_activation_and_leaves_the_residual_gradient() {
         cpu()
             .batch_norm_train(
                 s,
-                &z,
-                &gamma,
-                &beta,
-                1e-5,
-                None,
-                Activation::Relu,
+                NormInput {
+                    z: &z,
+                    gamma: &gamma,
+                    beta: &beta,
+                    eps: 1e-5,
+                    residual: None,
+                    act: Activation::Relu,
+                },
                 &mut y,
                 &mut mean,
                 &mut var,
@@ -187,17 +191,21 @@ fn fused_gradient_masks_by_the_activation_and_leaves_the_residual_gradient() {
         gradient(
             &cpu(),
             s,
-            &z,
-            &y,
-            &gamma,
-            &mean,
-            &var,
-            1e-5,
-            Activation::Relu,
-            &mut dy,
-            &mut dz,
-            &mut dgamma,
-            &mut dbeta,
+            NormSaved {
+                z: &z,
+                y: &y,
+                gamma: &gamma,
+                mean: &mean,
+                var: &var,
+                eps: 1e-5,
+                act: Activation::Relu,
+            },
+            NormGrads {
+                dy: &mut dy,
+                dz: &mut dz,
+                dgamma: &mut dgamma,
+                dbeta: &mut dbeta,
+            },
         )
         .unwrap();
         for k in 0..n {
@@ -239,12 +247,14 @@ fn bits_do_not_depend_on_the_number_of_threads() {
             cpu()
                 .batch_norm_train(
                     s,
-                    &z,
-                    &per_channel(),
-                    &per_channel(),
-                    1e-5,
-                    None,
-                    Activation::Relu,
+                    NormInput {
+                        z: &z,
+                        gamma: &per_channel(),
+                        beta: &per_channel(),
+                        eps: 1e-5,
+                        residual: None,
+                        act: Activation::Relu,
+                    },
                     &mut y,
                     &mut mean,
                     &mut var,
@@ -255,17 +265,21 @@ fn bits_do_not_depend_on_the_number_of_threads() {
             cpu()
                 .batch_norm_grad(
                     s,
-                    &z,
-                    &y,
-                    &per_channel(),
-                    &mean,
-                    &var,
-                    1e-5,
-                    Activation::Relu,
-                    &mut dy,
-                    &mut dz,
-                    &mut dgamma,
-                    &mut dbeta,
+                    NormSaved {
+                        z: &z,
+                        y: &y,
+                        gamma: &per_channel(),
+                        mean: &mean,
+                        var: &var,
+                        eps: 1e-5,
+                        act: Activation::Relu,
+                    },
+                    NormGrads {
+                        dy: &mut dy,
+                        dz: &mut dz,
+                        dgamma: &mut dgamma,
+                        dbeta: &mut dbeta,
+                    },
                 )
                 .unwrap();
             [&y, &mean, &var, &dz, &dgamma, &dbeta]

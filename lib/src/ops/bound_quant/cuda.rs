@@ -1,11 +1,11 @@
 //! The bounds quantiser on the GPU.
 
-use cudarc::driver::{CudaSlice, DeviceRepr, DeviceSlice, LaunchConfig};
+use cudarc::driver::{DeviceRepr, DeviceSlice, LaunchConfig};
 use dfdx::prelude::Cuda;
 
 use super::{BoundQuant, BoundQuantKernel};
 use crate::error::{Error, Result};
-use crate::ops::cuda::{CudaBuffer, Module, download, each, summing, upload, zeros};
+use crate::ops::cuda::{CudaBuffer, Module, Scratch, download, each, room, summing, upload};
 use crate::ops::fake_quant::BoundGrad;
 use crate::ops::parallel::expect_len;
 
@@ -40,7 +40,7 @@ fn sample_len(elements: usize, q: &[BoundQuant]) -> Result<usize> {
     Ok(elements / q.len())
 }
 
-fn quantisers(x: &CudaBuffer, q: &[BoundQuant]) -> Result<CudaSlice<Quantiser>> {
+fn quantisers(x: &CudaBuffer, q: &[BoundQuant]) -> Result<Scratch<Quantiser>> {
     let of = |q: &BoundQuant| Quantiser {
         lower: q.lower,
         upper: q.upper,
@@ -89,7 +89,7 @@ impl BoundQuantKernel for Cuda {
         let quantisers = quantisers(x, q)?;
         let grid = for_samples(summing(len), samples);
         let blocks = grid.grid_dim.0 as usize;
-        let mut partial = zeros::<f64>(&device, 3 * blocks * samples)?;
+        let mut partial = room::<f64>(&device, 3 * blocks * samples)?;
         let arguments = (
             samples,
             len,

@@ -4,9 +4,10 @@
 /// `n` is the number of copied elements: pixels times `channels`.
 KERNEL(BLOCK)
 rebit_copy_channels(size_t n, unsigned channels, unsigned from, unsigned from_start, const float *x, unsigned to,
-                    unsigned to_start, float *y) {
+                    unsigned to_start, float *y, bool add) {
     EACH(i, n) {
         size_t pixel = i / channels, channel = i % channels;
-        y[pixel * to + to_start + channel] = x[pixel * from + from_start + channel];
+        float value = x[pixel * from + from_start + channel], &into = y[pixel * to + to_start + channel];
+        into = add ? into + value : value;
     }
 }

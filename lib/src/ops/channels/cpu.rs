@@ -21,4 +21,20 @@ impl ChannelsKernel for Cpu {
         }
         Ok(())
     }
+
+    fn add_channels(
+        &self,
+        channels: usize,
+        from: Part,
+        x: &CpuBuffer,
+        to: Part,
+        y: &mut CpuBuffer,
+    ) -> Result<()> {
+        check(channels, from, x.len(), to, y.len())?;
+        for (y, x) in y.chunks_exact_mut(to.of).zip(x.chunks_exact(from.of)) {
+            let y = y[to.start..to.start + channels].iter_mut();
+            y.zip(&x[from.start..]).for_each(|(y, x)| *y += x);
+        }
+        Ok(())
+    }
 }

@@ -8,8 +8,9 @@
 
 use dfdx::tensor::Cpu;
 
-use super::{ActQuant, ActQuantGrad, Conv2dKernel, ConvShape};
+use super::{ActQuantGrad, Conv2dKernel, ConvInput, ConvShape, GradTo};
 use crate::error::{Error, Result};
+use crate::tensors::CpuBuffer;
 
 mod correlate;
 mod depthwise;
@@ -42,72 +43,77 @@ impl Level {
     }
 }
 
+/// [`ConvInput`] of slices.
+pub(crate) type Input<'a> = ConvInput<'a, [f32]>;
+
+/// The gradients of a weight and of the bias that goes with it.
+pub(crate) struct WeightGrads<'a> {
+    pub dw: &'a mut [f32],
+    pub dbias: Option<&'a mut [f32]>,
+}
+
 /// `y = conv(q(x), w) + bias` on slices.
 pub(crate) fn forward(
     level: Level,
     s: &ConvShape,
-    x: &[f32],
-    quant: Option<ActQuant>,
+    input: Input,
     w: &[f32],
     bias: Option<&[f32]>,
     y: &mut [f32],
 ) -> Result<()> {
     s.check()?;
-    check_len("conv2d input", s.input_len(), x.len())?;
+    check_len("conv2d input", s.input_len(), input.x.len())?;
     check_len("conv2d weight", s.weight_len(), w.len())?;
     check_len("conv2d output", s.output_len(), y.len())?;
     if let Some(b) = bias {
         check_len("conv2d bias", s.out_channels, b.len())?;
     }
     let plan = plan::Plan::forward(s);
-    correlate::run(level, &plan, x, quant, w, bias, y, false, None);
+    let (to, factors) = (GradTo::Overwrite(y), correlate::Factors { w, bias });
+    correlate::run(level, &plan, input, factors, to, None);
     Ok(())
 }
 
-/// `dx (+)= dL/dx` on slices, and the gradients of the quantiser's bounds.
-#[allow(clippy::too_many_arguments)]
+/// `dL/dx` on slices, and the gradients of the quantiser's bounds.
 pub(crate) fn grad_input(
     level: Level,
     s: &ConvShape,
     dy: &[f32],
     w: &[f32],
-    x: &[f32],
-    quant: Option<ActQuant>,
-    dx: &mut [f32],
-    accumulate: bool,
+    input: Input,
+    dx: GradTo<[f32]>,
 ) -> Result<Option<ActQuantGrad>> {
     s.check()?;
     check_len("conv2d output gradient", s.output_len(), dy.len())?;
     check_len("conv2d weight", s.weight_len(), w.len())?;
-    check_len("conv2d input gradient", s.input_len(), dx.len())?;
-    if quant.is_some() {
-        check_len("conv2d input", s.input_len(), x.len())?;
+    if let GradTo::Overwrite(dx) | GradTo::Add(dx) = &dx {
+        check_len("conv2d input gradient", s.input_len(), dx.len())?;
+    }
+    if input.quant.is_some() {
+        check_len("conv2d input", s.input_len(), input.x.len())?;
     }
     let plan = plan::Plan::grad_input(s);
-    let mask = quant.map(|q| (x, q));
-    Ok(correlate::run(
-        level, &plan, dy, None, w, None, dx, accumulate, mask,
-    ))
+    let mask = input.quant.map(|q| (input.x, q));
+    let (source, factors) = (Input::new(dy, None), correlate::Factors { w, bias: None });
+    Ok(correlate::run(level, &plan, source, factors, dx, mask))
 }
 
 /// `dw = dL/dw` and `dbias = dL/dbias` on slices.
 pub(crate) fn grad_weight(
     level: Level,
     s: &ConvShape,
-    x: &[f32],
-    quant: Option<ActQuant>,
+    input: Input,
     dy: &[f32],
-    dw: &mut [f32],
-    dbias: Option<&mut [f32]>,
+    grads: WeightGrads,
 ) -> Result<()> {
     s.check()?;
-    check_len("conv2d input", s.input_len(), x.len())?;
+    check_len("conv2d input", s.input_len(), input.x.len())?;
     check_len("conv2d output gradient", s.output_len(), dy.len())?;
-    check_len("conv2d weight gradient", s.weight_len(), dw.len())?;
-    if let Some(b) = &dbias {
+    check_len("conv2d weight gradient", s.weight_len(), grads.dw.len())?;
+    if let Some(b) = &grads.dbias {
         check_len("conv2d bias gradient", s.out_channels, b.len())?;
     }
-    grad_weight::run(level, s, x, quant, dy, dw, dbias);
+    grad_weight::run(level, s, input, dy, grads);
     Ok(())
 }
 
@@ -122,59 +128,49 @@ pub(crate) fn check_len(op: &'static str, expected: usize, found: usize) -> Resu
     ))
 }
 
+/// A buffer's numbers, for the functions on slices.
+pub(crate) fn slices<'a>(input: ConvInput<'a, CpuBuffer>) -> Input<'a> {
+    Input::new(input.x, input.quant)
+}
+
 impl Conv2dKernel for Cpu {
     fn conv2d_forward(
         &self,
         s: &ConvShape,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
-        w: &Self::Vec,
-        bias: Option<&Self::Vec>,
-        y: &mut Self::Vec,
+        x: ConvInput<CpuBuffer>,
+        w: &CpuBuffer,
+        bias: Option<&CpuBuffer>,
+        y: &mut CpuBuffer,
     ) -> Result<()> {
         let bias = bias.map(|b| b.as_slice());
-        forward(Level::Native, s, x, quant, w, bias, y)
+        forward(Level::Native, s, slices(x), w, bias, y)
     }
 
     fn conv2d_grad_input(
         &self,
         s: &ConvShape,
-        dy: &Self::Vec,
-        w: &Self::Vec,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
-        dx: &mut Self::Vec,
-        accumulate: bool,
+        dy: &CpuBuffer,
+        w: &CpuBuffer,
+        x: ConvInput<CpuBuffer>,
+        dx: GradTo<CpuBuffer>,
     ) -> Result<Option<ActQuantGrad>> {
-        grad_input(Level::Native, s, dy, w, x, quant, dx, accumulate)
-    }
-
-    fn conv2d_grad_bounds(
-        &self,
-        s: &ConvShape,
-        dy: &Self::Vec,
-        w: &Self::Vec,
-        x: &Self::Vec,
-        quant: ActQuant,
-    ) -> Result<ActQuantGrad> {
-        s.check()?;
-        // The first layer's input is small, so the gradient that nobody keeps costs little.
-        scratch::with_scratch(s.input_len(), |dx| {
-            let grad = grad_input(Level::Native, s, dy, w, x, Some(quant), dx, false)?;
-            Ok(grad.unwrap_or_default())
-        })
+        let dx = match dx {
+            GradTo::Overwrite(dx) => GradTo::Overwrite(&mut dx[..]),
+            GradTo::Add(dx) => GradTo::Add(&mut dx[..]),
+            GradTo::Nowhere => GradTo::Nowhere,
+        };
+        grad_input(Level::Native, s, dy, w, slices(x), dx)
     }
 
     fn conv2d_grad_weight(
         &self,
         s: &ConvShape,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
-        dy: &Self::Vec,
-        dw: &mut Self::Vec,
-        dbias: Option<&mut Self::Vec>,
+        x: ConvInput<CpuBuffer>,
+        dy: &CpuBuffer,
+        dw: &mut CpuBuffer,
+        dbias: Option<&mut CpuBuffer>,
     ) -> Result<()> {
         let dbias = dbias.map(|b| b.as_mut_slice());
-        grad_weight(Level::Native, s, x, quant, dy, dw, dbias)
+        grad_weight(Level::Native, s, slices(x), dy, WeightGrads { dw, dbias })
     }
 }

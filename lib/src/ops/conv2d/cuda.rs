@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::{CudaDevice, CudaSlice, DeviceRepr, DeviceSlice};
+use cudarc::driver::{CudaDevice, DeviceRepr, DeviceSlice, LaunchConfig};
 use dfdx::prelude::{Cuda, Storage};
 
 use super::cpu::check_len;
-use super::{ActQuant, ActQuantGrad, Conv2dKernel, ConvShape};
+use super::{ActQuant, ActQuantGrad, Conv2dKernel, ConvInput, ConvShape, GradTo};
 use crate::error::{Error, Result};
 use crate::ops::cuda::{
-    Chunks, CudaBuffer, Module, add_blocks, address, blocks, clear, each, summing, upload, zeros,
+    Chunks, CudaBuffer, DEEPEST, Module, Scratch, add_blocks, address, blocks, clear, columns,
+    each, room, summing, upload,
 };
 use crate::ops::masked_grad::FreezeMask;
 
@@ -18,8 +19,10 @@ const MODULE: Module = Module {
     ptx: include_str!("conv2d.ptx"),
     kernels: &[
         "rebit_conv_wide",
+        "rebit_conv_medium",
         "rebit_conv_narrow",
         "rebit_conv_grad_input_wide",
+        "rebit_conv_grad_input_medium",
         "rebit_conv_grad_input_narrow",
         "rebit_conv_grad_weight_wide",
         "rebit_conv_grad_weight_flat",
@@ -32,12 +35,39 @@ const MODULE: Module = Module {
     ],
 };
 
-/// Threads of a block that computes a tile.
-const TILE_THREADS: usize = 256;
-/// Columns up to which the narrow tile (128 x 16) is used, and rows up to which the flat one (16 x 64).
-const NARROW: usize = 32;
-/// Blocks that the gradient of a weight is spread over, by cutting its pixels into chunks.
-const BLOCKS: usize = 512;
+/// A tile of pixels times channels, as in conv2d.cu; all have 128 threads.
+struct PixelTile {
+    /// End of the kernels' names.
+    kind: usize,
+    pixels: usize,
+    channels: usize,
+}
+
+impl PixelTile {
+    const THREADS: usize = 128;
+
+    /// The smallest that holds `channels`.
+    fn of(channels: usize) -> Self {
+        let (kind, pixels, channels) = match channels {
+            ..=16 => (0, 128, 16),
+            ..=32 => (1, 128, 32),
+            _ => (2, 64, 64),
+        };
+        PixelTile {
+            kind,
+            pixels,
+            channels,
+        }
+    }
+
+    fn grid(&self, pixels: usize, channels: usize, groups: usize) -> LaunchConfig {
+        let tiles = (
+            pixels.div_ceil(self.pixels),
+            channels.div_ceil(self.channels),
+        );
+        blocks((tiles.0, tiles.1, groups), (Self::THREADS, 1))
+    }
+}
 
 /// `Conv` of conv.cuh.
 #[repr(C)]
@@ -66,10 +96,33 @@ impl Conv {
     /// As [`ConvShape::check`]; [`Error::Invalid`] for more groups than a grid reaches.
     pub(crate) fn new(s: &ConvShape) -> Result<Self> {
         s.check()?;
-        if s.groups > 65_535 && !depthwise(s) {
+        let s = &s.with_stride_used();
+        let (h, w) = (s.in_h + 2 * s.padding, s.in_w + 2 * s.padding);
+        if h.max(w).saturating_add(s.stride) > i32::MAX as usize {
+            return Err(Error::invalid(
+                format!("conv2d of a padded image of {h}x{w}"),
+                "the GPU counts pixels of a row up to 2^31",
+            ));
+        }
+        // Groups and taps are extents of grids; neither grows with the data.
+        let most = DEEPEST as usize;
+        if s.groups > most && !depthwise(s) {
             return Err(Error::invalid(
                 format!("conv2d groups = {}", s.groups),
                 "the GPU computes at most 65535 groups of more than one channel",
+            ));
+        }
+        let pixels = (s.batch * s.in_h * s.in_w).max(out_pixels(s));
+        if pixels > i32::MAX as usize {
+            return Err(Error::invalid(
+                format!("conv2d of {pixels} pixels"),
+                "the GPU counts pixels up to 2^31; take smaller batches",
+            ));
+        }
+        if s.kernel.0 * s.kernel.1 > most && depthwise(s) {
+            return Err(Error::invalid(
+                format!("conv2d kernel = {:?}", s.kernel),
+                "the GPU computes depthwise kernels of at most 65535 taps",
             ));
         }
         Ok(Conv {
@@ -135,19 +188,29 @@ fn depthwise(s: &ConvShape) -> bool {
 
 /// Tiles of a weight's gradient within the groups: rows are output channels, columns taps and input channels.
 struct Tiles {
+    kernel: &'static str,
+    threads: usize,
     rows: usize,
     side: usize,
     columns: usize,
+    /// Blocks to spread a gradient over, by cutting its pixels into chunks: so many run at once on a large GPU.
+    blocks: usize,
 }
 
 impl Tiles {
     fn new(s: &ConvShape) -> Self {
         let outs = s.out_channels / s.groups;
-        let side = if outs <= NARROW { 16 } else { 64 };
+        let (kernel, threads, side, blocks) = match outs {
+            ..=32 => ("rebit_conv_grad_weight_flat", 64, 16, 1536),
+            _ => ("rebit_conv_grad_weight_wide", 128, 64, 768),
+        };
         Tiles {
+            kernel,
+            threads,
             rows: outs.div_ceil(side),
             side,
             columns: filter_len(s).div_ceil(64),
+            blocks,
         }
     }
 
@@ -165,11 +228,8 @@ impl Tiles {
     }
 
     /// All tiles with a free entry.
-    fn active(&self, s: &ConvShape, frozen: Option<&FreezeMask>) -> Vec<u32> {
+    fn active(&self, s: &ConvShape, frozen: &FreezeMask) -> Vec<u32> {
         let count = self.count(s);
-        let Some(frozen) = frozen else {
-            return (0..count as u32).collect();
-        };
         let mut used = vec![false; count];
         frozen.for_each_free(|k| used[self.of(s, k)] = true);
         (0..count as u32).filter(|t| used[*t as usize]).collect()
@@ -189,7 +249,7 @@ pub(crate) fn grad_bias(s: &ConvShape, dy: &CudaBuffer, dbias: &mut CudaBuffer) 
     check_len("conv2d bias gradient", s.out_channels, dbias.len())?;
     let (device, pixels, channels) = (dy.device(), out_pixels(s), s.out_channels);
     let chunks = Chunks::new(pixels);
-    let mut partial = zeros::<f64>(&device, chunks.count * channels)?;
+    let mut partial = room::<f64>(&device, chunks.count * channels)?;
     let arguments = (pixels, channels as u32, chunks.rows, dy, &mut partial);
     // SAFETY: the kernel's arguments; `dy` has the output's elements, `partial` one number a channel and chunk.
     unsafe {
@@ -201,15 +261,15 @@ pub(crate) fn grad_bias(s: &ConvShape, dy: &CudaBuffer, dbias: &mut CudaBuffer) 
         )?
     };
     let arguments = (channels as u32, chunks.count as u32, &partial, dbias);
+    let grid = columns(channels);
     // SAFETY: as above.
-    unsafe { MODULE.launch(&device, "rebit_conv_bias_end", each(channels), arguments) }
+    unsafe { MODULE.launch(&device, "rebit_conv_bias_end", grid, arguments) }
 }
 
 /// The gradient of the weight; with a mask, zero in frozen entries, and tiles without a free entry are not computed.
 pub(crate) fn grad_weight(
     s: &ConvShape,
-    x: &CudaBuffer,
-    quant: Option<ActQuant>,
+    ConvInput { x, quant }: ConvInput<CudaBuffer>,
     dy: &CudaBuffer,
     frozen: Option<&FreezeMask>,
     dw: &mut CudaBuffer,
@@ -221,7 +281,7 @@ pub(crate) fn grad_weight(
     let (device, pixels) = (x.device(), out_pixels(s));
     let (chunks, partial) = if depthwise(s) {
         let chunks = Chunks::new(pixels);
-        let partial = zeros::<f32>(&device, chunks.count * s.weight_len())?;
+        let partial = room::<f32>(&device, chunks.count * s.weight_len())?;
         let grid = chunks.grid(s.out_channels, s.kernel.0 * s.kernel.1);
         let kernel = "rebit_conv_depthwise_grad_weight";
         let arguments = (conv, q, x, dy, chunks.rows, &partial);
@@ -230,24 +290,22 @@ pub(crate) fn grad_weight(
         (chunks.count, partial)
     } else {
         let tiles = Tiles::new(s);
-        let active = tiles.active(s, frozen);
-        if active.is_empty() {
+        let active = frozen.map(|f| tiles.active(s, f));
+        if active.as_ref().is_some_and(|a| a.is_empty()) {
             return clear(dw);
         }
         // By the shape alone: the bits of a gradient do not depend on the mask.
-        let wanted = (BLOCKS / tiles.count(s)).clamp(1, 64);
+        let wanted = (tiles.blocks / tiles.count(s)).clamp(1, 256);
         let chunk = pixels.div_ceil(wanted).max(256).next_multiple_of(16);
         let count = pixels.div_ceil(chunk);
-        let partial = zeros::<f32>(&device, count * s.weight_len())?;
-        let list = upload(&device, &active)?;
-        let kernel = match tiles.side {
-            16 => "rebit_conv_grad_weight_flat",
-            _ => "rebit_conv_grad_weight_wide",
-        };
-        let grid = blocks((active.len(), count, 1), (TILE_THREADS, 1));
-        let arguments = (conv, q, x, dy, &list, chunk, &partial);
-        // SAFETY: as above; the list names tiles of this weight.
-        unsafe { MODULE.launch(&device, kernel, grid, arguments)? };
+        let partial = room::<f32>(&device, count * s.weight_len())?;
+        let list = active.as_ref().map(|a| upload(&device, a)).transpose()?;
+        let computed = active.map_or(tiles.count(s), |a| a.len());
+        let list = list.as_ref().map_or(0, address);
+        let grid = blocks((computed, count, 1), (tiles.threads, 1));
+        let arguments = (conv, q, x, dy, list, chunk, &partial);
+        // SAFETY: as above; the list names tiles of this weight, and without one all are computed.
+        unsafe { MODULE.launch(&device, tiles.kernel, grid, arguments)? };
         (count, partial)
     };
     let mask = frozen.map(|f| frozen_bytes(&device, f)).transpose()?;
@@ -255,11 +313,11 @@ pub(crate) fn grad_weight(
     let mask = mask.as_ref().map_or(0, address);
     let arguments = (n, chunks as u32, &partial, mask, dw);
     // SAFETY: as above; the mask has the weight's length.
-    unsafe { MODULE.launch(&device, "rebit_conv_add_chunks", each(n), arguments) }
+    unsafe { MODULE.launch(&device, "rebit_conv_add_chunks", columns(n), arguments) }
 }
 
 /// A byte for each entry: 1 where it is frozen.
-fn frozen_bytes(device: &Arc<CudaDevice>, frozen: &FreezeMask) -> Result<CudaSlice<u8>> {
+fn frozen_bytes(device: &Arc<CudaDevice>, frozen: &FreezeMask) -> Result<Scratch<u8>> {
     let mut bytes = vec![1; frozen.len()];
     frozen.for_each_free(|k| bytes[k] = 0);
     upload(device, &bytes)
@@ -269,8 +327,7 @@ impl Conv2dKernel for Cuda {
     fn conv2d_forward(
         &self,
         s: &ConvShape,
-        x: &CudaBuffer,
-        quant: Option<ActQuant>,
+        ConvInput { x, quant }: ConvInput<CudaBuffer>,
         w: &CudaBuffer,
         bias: Option<&CudaBuffer>,
         y: &mut CudaBuffer,
@@ -290,12 +347,9 @@ impl Conv2dKernel for Cuda {
             return unsafe { MODULE.launch(&device, "rebit_conv_depthwise", each(n), arguments) };
         }
         let outs = s.out_channels / s.groups;
-        let (kernel, rows, columns) = match outs <= NARROW {
-            true => ("rebit_conv_narrow", 128, 16),
-            false => ("rebit_conv_wide", 64, 64),
-        };
-        let tiles = (out_pixels(s).div_ceil(rows), outs.div_ceil(columns));
-        let grid = blocks((tiles.0, tiles.1, s.groups), (TILE_THREADS, 1));
+        let tile = PixelTile::of(outs);
+        let kernel = ["rebit_conv_narrow", "rebit_conv_medium", "rebit_conv_wide"][tile.kind];
+        let grid = tile.grid(out_pixels(s), outs, s.groups);
         // SAFETY: as above.
         unsafe { MODULE.launch(&device, kernel, grid, (conv, q, x, w, bias, y)) }
     }
@@ -305,18 +359,27 @@ impl Conv2dKernel for Cuda {
         s: &ConvShape,
         dy: &CudaBuffer,
         w: &CudaBuffer,
-        x: &CudaBuffer,
-        quant: Option<ActQuant>,
-        dx: &mut CudaBuffer,
-        accumulate: bool,
+        ConvInput { x, quant }: ConvInput<CudaBuffer>,
+        dx: GradTo<CudaBuffer>,
     ) -> Result<Option<ActQuantGrad>> {
         let (conv, q) = (Conv::new(s)?, Quantiser::from(quant));
         check_len("conv2d output gradient", s.output_len(), dy.len())?;
         check_len("conv2d weight", s.weight_len(), w.len())?;
-        check_len("conv2d input gradient", s.input_len(), dx.len())?;
         if quant.is_some() {
             check_len("conv2d input", s.input_len(), x.len())?;
         }
+        // Where the bounds alone are wanted, the gradient that nobody keeps is that of a first layer's small input.
+        let mut unkept = None;
+        let (dx, accumulate) = match dx {
+            GradTo::Overwrite(dx) => (dx, false),
+            GradTo::Add(dx) => (dx, true),
+            GradTo::Nowhere if quant.is_none() => return Ok(None),
+            GradTo::Nowhere => {
+                let dx = <Cuda as Storage<f32>>::try_alloc_len(self, s.input_len())?;
+                (unkept.insert(dx), false)
+            }
+        };
+        check_len("conv2d input gradient", s.input_len(), dx.len())?;
         let device = dy.device();
         let into = Into {
             x: address(x),
@@ -330,30 +393,30 @@ impl Conv2dKernel for Cuda {
         let (kernel, grid) = if depthwise(s) {
             ("rebit_conv_depthwise_grad_input", summing(n))
         } else {
-            let (kernel, rows, columns) = match channels <= NARROW {
-                true => ("rebit_conv_grad_input_narrow", 128, 16),
-                false => ("rebit_conv_grad_input_wide", 64, 64),
-            };
-            let tiles = (pixels.div_ceil(rows), channels.div_ceil(columns));
-            let grid = blocks((tiles.0, tiles.1, s.groups), (TILE_THREADS, 1));
-            (kernel, grid)
+            let tile = PixelTile::of(channels);
+            let kernels = [
+                "rebit_conv_grad_input_narrow",
+                "rebit_conv_grad_input_medium",
+                "rebit_conv_grad_input_wide",
+            ];
+            (kernels[tile.kind], tile.grid(pixels, channels, s.groups))
         };
         let (gx, gy, gz) = grid.grid_dim;
-        let mut partial = zeros::<f64>(&device, 2 * gx as usize * gy as usize * gz as usize)?;
-        // SAFETY: the kernels' arguments; the lengths were checked, `partial` has two numbers for each block, and
-        // without a quantiser `x` is not read.
+        let sums = 2 * gx as usize * gy as usize * gz as usize;
+        let partial = quant.map(|_| room::<f64>(&device, sums)).transpose()?;
+        let sums = partial.as_ref().map_or(0, address);
+        // SAFETY: the kernels' arguments; the lengths were checked. With a quantiser there are two sums for each block,
+        // and without one neither they nor `x` are looked at.
         unsafe {
             if depthwise(s) {
-                let arguments = (n, conv, dy, w, into, &mut partial);
-                MODULE.launch(&device, kernel, grid, arguments)?;
+                MODULE.launch(&device, kernel, grid, (n, conv, dy, w, into, sums))?;
             } else {
-                let arguments = (conv, dy, w, into, &mut partial);
-                MODULE.launch(&device, kernel, grid, arguments)?;
+                MODULE.launch(&device, kernel, grid, (conv, dy, w, into, sums))?;
             }
         }
-        if quant.is_none() {
+        let Some(partial) = partial else {
             return Ok(None);
-        }
+        };
         let [lower, upper] = add_blocks(&device, &partial)?;
         Ok(Some(ActQuantGrad {
             lower: lower as f32,
@@ -361,31 +424,15 @@ impl Conv2dKernel for Cuda {
         }))
     }
 
-    fn conv2d_grad_bounds(
-        &self,
-        s: &ConvShape,
-        dy: &CudaBuffer,
-        w: &CudaBuffer,
-        x: &CudaBuffer,
-        quant: ActQuant,
-    ) -> Result<ActQuantGrad> {
-        s.check()?;
-        // The first layer's input is small, so the gradient that nobody keeps costs little.
-        let mut dx = <Cuda as Storage<f32>>::try_alloc_len(self, s.input_len())?;
-        let grad = self.conv2d_grad_input(s, dy, w, x, Some(quant), &mut dx, false)?;
-        Ok(grad.unwrap_or_default())
-    }
-
     fn conv2d_grad_weight(
         &self,
         s: &ConvShape,
-        x: &CudaBuffer,
-        quant: Option<ActQuant>,
+        x: ConvInput<CudaBuffer>,
         dy: &CudaBuffer,
         dw: &mut CudaBuffer,
         dbias: Option<&mut CudaBuffer>,
     ) -> Result<()> {
-        grad_weight(s, x, quant, dy, None, dw)?;
+        grad_weight(s, x, dy, None, dw)?;
         dbias.map_or(Ok(()), |db| grad_bias(s, dy, db))
     }
 }

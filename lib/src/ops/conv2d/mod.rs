@@ -20,6 +20,7 @@
 use dfdx::tensor::Storage;
 
 use crate::error::{Error, Result};
+use crate::ops::parallel::checked_product;
 
 pub(crate) mod cpu;
 #[cfg(feature = "cuda")]
@@ -28,6 +29,9 @@ mod tape;
 
 pub(crate) use tape::record as conv2d_record;
 pub use tape::{Conv2dOptions, conv2d, try_conv2d};
+
+/// Most numbers that a thread's copy of a band of an image may have: 4 GiB.
+const MOST_COPIED: usize = 1 << 30;
 
 /// Geometry of one convolution; activations NHWC, weights OIHW `(out, in/groups, kh, kw)` as in PyTorch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,8 +111,9 @@ impl ConvShape {
     /// Whether the numbers describe a convolution.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a zero size, stride, dilation or group count and for channels that the groups do not
-    /// divide; [`Error::Shape`] for a kernel larger than the padded image.
+    /// [`Error::Invalid`] for a zero size, stride, dilation or group count, for channels that the groups do not divide
+    /// and for padding that no memory holds; [`Error::Shape`] for a kernel larger than the padded image and for sizes
+    /// that cannot be counted.
     pub fn check(&self) -> Result<()> {
         let positive = [
             ("batch", self.batch),
@@ -138,8 +143,15 @@ impl ConvShape {
                 ));
             }
         }
-        let (eh, ew) = self.kernel_extent();
-        let (ph, pw) = (self.in_h + 2 * self.padding, self.in_w + 2 * self.padding);
+        let (Some((eh, ew)), Some((ph, pw))) = (self.kernel_extent(), self.padded()) else {
+            return Err(Error::invalid(
+                format!(
+                    "conv2d padding = {}, dilation = {}, kernel = {:?} of a {}x{} image",
+                    self.padding, self.dilation, self.kernel, self.in_h, self.in_w
+                ),
+                "is more than can be counted",
+            ));
+        };
         if eh > ph || ew > pw {
             return Err(Error::shape(
                 "conv2d",
@@ -147,23 +159,91 @@ impl ConvShape {
                 format!("{ph}x{pw}"),
             ));
         }
+        let ConvShape {
+            batch,
+            in_channels,
+            out_channels,
+            ..
+        } = *self;
+        checked_product("conv2d input", &[batch, self.in_h, self.in_w, in_channels])?;
+        let (oh, ow) = (self.out_h(), self.out_w());
+        checked_product("conv2d output", &[batch, oh, ow, out_channels])?;
+        let per_group = in_channels / self.groups;
+        let (kh, kw) = self.kernel;
+        checked_product("conv2d weight", &[out_channels, per_group, kh, kw])?;
+        // What a thread copies of an image: the rows under some rows of the output, in blocks of 16 channels.
+        let stride = self.stride_used();
+        let rows = ph.min(eh.saturating_add(3 * stride));
+        let channels = [in_channels, out_channels]
+            .map(|c| {
+                (c / self.groups)
+                    .next_multiple_of(16)
+                    .saturating_mul(self.groups)
+            })
+            .into_iter()
+            .max();
+        let copy = checked_product("conv2d", &[rows, pw, channels.unwrap_or(1)]);
+        if self.padding > 0 && !copy.is_ok_and(|floats| floats <= MOST_COPIED) {
+            return Err(Error::invalid(
+                format!(
+                    "conv2d padding = {}, dilation = {}",
+                    self.padding, self.dilation
+                ),
+                format!("a padded image of {ph}x{pw} is too large to be copied into the cache"),
+            ));
+        }
         Ok(())
     }
 
     /// Rows and columns that the dilated kernel covers.
-    fn kernel_extent(&self) -> (usize, usize) {
-        let extent = |k: usize| (k - 1) * self.dilation + 1;
-        (extent(self.kernel.0), extent(self.kernel.1))
+    fn kernel_extent(&self) -> Option<(usize, usize)> {
+        let extent = |k: usize| {
+            k.saturating_sub(1)
+                .checked_mul(self.dilation)?
+                .checked_add(1)
+        };
+        Some((extent(self.kernel.0)?, extent(self.kernel.1)?))
+    }
+
+    /// Height and width of the padded image.
+    fn padded(&self) -> Option<(usize, usize)> {
+        let both = self.padding.checked_mul(2)?;
+        Some((self.in_h.checked_add(both)?, self.in_w.checked_add(both)?))
+    }
+
+    /// How often a kernel fits behind the first place, in pixels; 0 for numbers that [`check`](Self::check) refuses.
+    fn room(&self) -> (usize, usize) {
+        let (Some(extent), Some(padded)) = (self.kernel_extent(), self.padded()) else {
+            return (0, 0);
+        };
+        (
+            padded.0.saturating_sub(extent.0),
+            padded.1.saturating_sub(extent.1),
+        )
+    }
+
+    /// A stride beyond the image is one that just leaves it: kernels lay out memory by the stride.
+    fn stride_used(&self) -> usize {
+        let (down, right) = self.room();
+        self.stride.min(down.max(right) + 1)
+    }
+
+    /// The same convolution with [`stride_used`](Self::stride_used).
+    pub(crate) fn with_stride_used(&self) -> Self {
+        ConvShape {
+            stride: self.stride_used(),
+            ..*self
+        }
     }
 
     /// Height of the output.
     pub fn out_h(&self) -> usize {
-        (self.in_h + 2 * self.padding - self.kernel_extent().0) / self.stride + 1
+        self.room().0 / self.stride.max(1) + 1
     }
 
     /// Width of the output.
     pub fn out_w(&self) -> usize {
-        (self.in_w + 2 * self.padding - self.kernel_extent().1) / self.stride + 1
+        self.room().1 / self.stride.max(1) + 1
     }
 
     /// Elements of the input.
@@ -217,6 +297,52 @@ pub struct ActQuantGrad {
     pub upper: f32,
 }
 
+/// What a convolution reads: a buffer, as it is or through the quantiser.
+#[derive(Debug)]
+pub struct ConvInput<'a, V: ?Sized> {
+    /// The activation as it is stored, NHWC.
+    pub x: &'a V,
+    /// What it is read through.
+    pub quant: Option<ActQuant>,
+}
+
+impl<'a, V: ?Sized> ConvInput<'a, V> {
+    /// `x` through `quant`.
+    pub fn new(x: &'a V, quant: Option<ActQuant>) -> Self {
+        ConvInput { x, quant }
+    }
+}
+
+impl<V: ?Sized> Clone for ConvInput<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V: ?Sized> Copy for ConvInput<'_, V> {}
+
+/// Where a gradient goes.
+#[derive(Debug)]
+pub enum GradTo<'a, V: ?Sized> {
+    /// `dx = gradient`.
+    Overwrite(&'a mut V),
+    /// `dx += gradient`.
+    Add(&'a mut V),
+    /// Nowhere: what is wanted is what comes out beside it.
+    Nowhere,
+}
+
+impl<'a, V: ?Sized> GradTo<'a, V> {
+    /// [`Add`](Self::Add) with `accumulate`, else [`Overwrite`](Self::Overwrite).
+    pub fn new(dx: &'a mut V, accumulate: bool) -> Self {
+        if accumulate {
+            GradTo::Add(dx)
+        } else {
+            GradTo::Overwrite(dx)
+        }
+    }
+}
+
 /// A device's convolution: buffers in, buffers out, activations NHWC and weights OIHW.
 ///
 /// Every method checks the lengths of its buffers and returns [`Error::Shape`] when one does not fit.
@@ -225,56 +351,38 @@ pub trait Conv2dKernel: Storage<f32> {
     ///
     /// # Errors
     /// A shape that [`ConvShape::check`] refuses, or a buffer of the wrong length.
-    #[allow(clippy::too_many_arguments)]
     fn conv2d_forward(
         &self,
         s: &ConvShape,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
+        x: ConvInput<Self::Vec>,
         w: &Self::Vec,
         bias: Option<&Self::Vec>,
         y: &mut Self::Vec,
     ) -> Result<()>;
 
-    /// `dx = dL/dx` (or `dx += dL/dx` with `accumulate`). With a quantiser the gradient passes through its mask, and
-    /// the gradients of its bounds come out of the same pass; without one, `x` is not read and the result is `None`.
+    /// `dL/dx` goes to `dx`. With a quantiser it passes through its mask, and the gradients of its bounds come out of
+    /// the same pass; without one, the input is not read and the result is `None`. A first layer whose input needs no
+    /// gradient asks for the bounds alone with [`GradTo::Nowhere`].
     ///
     /// # Errors
     /// As [`Self::conv2d_forward`].
-    #[allow(clippy::too_many_arguments)]
     fn conv2d_grad_input(
         &self,
         s: &ConvShape,
         dy: &Self::Vec,
         w: &Self::Vec,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
-        dx: &mut Self::Vec,
-        accumulate: bool,
+        x: ConvInput<Self::Vec>,
+        dx: GradTo<Self::Vec>,
     ) -> Result<Option<ActQuantGrad>>;
 
-    /// The gradients of the quantiser's bounds alone, for a first layer whose input needs no gradient.
-    ///
-    /// # Errors
-    /// As [`Self::conv2d_forward`].
-    fn conv2d_grad_bounds(
-        &self,
-        s: &ConvShape,
-        dy: &Self::Vec,
-        w: &Self::Vec,
-        x: &Self::Vec,
-        quant: ActQuant,
-    ) -> Result<ActQuantGrad>;
-
-    /// `dw = dL/dw` (overwritten, OIHW) and `dbias = dL/dbias`; `x` is quantised again on the fly.
+    /// `dw = dL/dw` (overwritten, OIHW) and `dbias = dL/dbias`; the input is quantised again on the fly.
     ///
     /// # Errors
     /// As [`Self::conv2d_forward`].
     fn conv2d_grad_weight(
         &self,
         s: &ConvShape,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
+        x: ConvInput<Self::Vec>,
         dy: &Self::Vec,
         dw: &mut Self::Vec,
         dbias: Option<&mut Self::Vec>,

@@ -2,14 +2,14 @@
 
 use dfdx::prelude::*;
 
-use super::{Conv2dKernel, ConvShape};
+use super::{Conv2dKernel, ConvInput, ConvShape, GradTo};
 use crate::error::{Error, Result};
 use crate::ops::layout::LayoutKernel;
 use crate::ops::tape::{
-    BackwardOp, Recorder, add_gradient, channels_last, load, load_images, store_images,
-    with_gradient, zeros,
+    BackwardOp, Recorder, add_gradient, backward_of, channels_last, load, load_images,
+    store_images, zeros,
 };
-use crate::tensors::{Buffer, DevError, Grads, Images, Shape4, Vector, dev};
+use crate::tensors::{Buffer, Grads, Images, Shape4, Vector, dev};
 
 /// How a convolution walks over its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,12 +85,10 @@ pub(crate) fn record(
     bias: Option<Vector>,
     o: Conv2dOptions,
 ) -> Result<(Images, BackwardOp)> {
-    let (y, backward) = forward(x, w, bias, o)?;
-    let out = y.clone();
-    Ok((
-        y,
-        Box::new(move |grads: &mut Grads| backward.run(&out, grads)),
-    ))
+    let (y, saved) = forward(x, w, bias, o)?;
+    let shape = *y.shape();
+    let backward = backward_of(&y, move |grads, dy| saved.run(shape, dy, grads));
+    Ok((y, backward))
 }
 
 /// What the backward pass needs.
@@ -120,7 +118,13 @@ fn forward(
     let weight = load(&w)?;
     let bias_buffer = bias.as_ref().map(load).transpose()?;
     let mut output = zeros(s.output_len())?;
-    dev().conv2d_forward(&s, &input, None, &weight, bias_buffer.as_ref(), &mut output)?;
+    dev().conv2d_forward(
+        &s,
+        ConvInput::new(&input, None),
+        &weight,
+        bias_buffer.as_ref(),
+        &mut output,
+    )?;
     let y = store_images(&output, (s.batch, s.out_channels, s.out_h(), s.out_w()))?;
     let backward = Backward {
         s,
@@ -134,20 +138,22 @@ fn forward(
 }
 
 impl Backward {
-    fn run(self, y: &Images, grads: &mut Grads) -> Result<(), DevError> {
-        with_gradient(grads, y, |grads, dy| self.try_run(*y.shape(), dy, grads))
-    }
-
-    fn try_run(self, shape: Shape4, dy: &Buffer, grads: &mut Grads) -> Result<()> {
+    fn run(self, shape: Shape4, dy: &Buffer, grads: &mut Grads) -> Result<()> {
         let (s, d) = (self.s, dev());
         let dy = channels_last(shape, dy)?;
         let mut dx = zeros(s.input_len())?;
-        d.conv2d_grad_input(&s, &dy, &self.weight, &self.input, None, &mut dx, false)?;
+        d.conv2d_grad_input(
+            &s,
+            &dy,
+            &self.weight,
+            ConvInput::new(&self.input, None),
+            GradTo::Overwrite(&mut dx),
+        )?;
         let gx = grads.get_or_alloc_mut(&self.x)?;
         d.to_channels_first(&dx, s.in_channels, s.in_h * s.in_w, gx, true)?;
         let (mut dw, mut db) = (zeros(s.weight_len())?, zeros(s.out_channels)?);
         let bias = self.bias.as_ref().map(|_| &mut db);
-        d.conv2d_grad_weight(&s, &self.input, None, &dy, &mut dw, bias)?;
+        d.conv2d_grad_weight(&s, ConvInput::new(&self.input, None), &dy, &mut dw, bias)?;
         add_gradient(grads, &self.w, &dw)?;
         match &self.bias {
             Some(bias) => add_gradient(grads, bias, &db),

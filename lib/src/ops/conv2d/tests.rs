@@ -2,7 +2,7 @@
 
 use rand::Rng as _;
 
-use super::cpu::{self, Level};
+use super::cpu::{self, Input, Level, WeightGrads};
 use super::*;
 
 fn shape(
@@ -141,7 +141,7 @@ fn forward_is_the_definition() {
             });
             for level in LEVELS {
                 let mut y = vec![f32::NAN; s.output_len()];
-                cpu::forward(level, &s, &x, quant, &w, Some(&b), &mut y).unwrap();
+                cpu::forward(level, &s, Input::new(&x, quant), &w, Some(&b), &mut y).unwrap();
                 close("y", &s, &y, &want, s.weight_len() / s.out_channels);
             }
         }
@@ -172,7 +172,15 @@ fn grad_input_is_the_definition() {
             let terms = s.weight_len() / s.in_channels * s.groups;
             for level in LEVELS {
                 let mut dx = vec![f32::NAN; s.input_len()];
-                let grad = cpu::grad_input(level, &s, &dy, &w, &x, quant, &mut dx, false).unwrap();
+                let grad = cpu::grad_input(
+                    level,
+                    &s,
+                    &dy,
+                    &w,
+                    Input::new(&x, quant),
+                    GradTo::Overwrite(&mut dx),
+                )
+                .unwrap();
                 close("dx", &s, &dx, &want, terms);
                 assert_eq!(grad.is_some(), quant.is_some());
                 if let Some(grad) = grad {
@@ -180,8 +188,19 @@ fn grad_input_is_the_definition() {
                     let scale = s.input_len() * terms;
                     close("bounds", &s, &got, &[bounds.0, bounds.1], scale);
                 }
+                let alone =
+                    cpu::grad_input(level, &s, &dy, &w, Input::new(&x, quant), GradTo::Nowhere);
+                assert_eq!(alone.unwrap(), grad, "bounds alone of {s:?}");
                 let mut dx = before.clone();
-                cpu::grad_input(level, &s, &dy, &w, &x, quant, &mut dx, true).unwrap();
+                cpu::grad_input(
+                    level,
+                    &s,
+                    &dy,
+                    &w,
+                    Input::new(&x, quant),
+                    GradTo::Add(&mut dx),
+                )
+                .unwrap();
                 let sum: Vec<f64> = want
                     .iter()
                     .zip(&before)
@@ -210,11 +229,53 @@ fn grad_weight_is_the_definition() {
             for level in LEVELS {
                 let mut dw = vec![f32::NAN; s.weight_len()];
                 let mut db = vec![f32::NAN; s.out_channels];
-                cpu::grad_weight(level, &s, &x, quant, &dy, &mut dw, Some(&mut db)).unwrap();
+                cpu::grad_weight(
+                    level,
+                    &s,
+                    Input::new(&x, quant),
+                    &dy,
+                    WeightGrads {
+                        dw: &mut dw,
+                        dbias: Some(&mut db),
+                    },
+                )
+                .unwrap();
                 let pixels = s.output_len() / s.out_channels;
                 close("dw", &s, &dw, &want, pixels);
                 close("dbias", &s, &db, &want_bias, pixels);
             }
+        }
+    }
+}
+
+#[test]
+fn nan_goes_through_the_quantiser() {
+    let s = shape((1, 6), (18, 3), 1, (1, 0, 1, 1));
+    let mut x = random(s.input_len(), 13);
+    // In a full vector of channels, and in the rest of one.
+    (x[3], x[18 * 20 + 17], x[18 * 30]) = (f32::NAN, f32::NAN, f32::INFINITY);
+    let w = vec![1.0; s.weight_len()];
+    for level in LEVELS {
+        for quant in QUANTS {
+            let mut y = vec![0.0; s.output_len()];
+            cpu::forward(level, &s, Input::new(&x, quant), &w, None, &mut y).unwrap();
+            for (pixel, y) in y.chunks(3).enumerate() {
+                let expected = pixel == 0 || pixel == 20;
+                assert!(y.iter().all(|y| y.is_nan() == expected), "{pixel}: {y:?}");
+            }
+        }
+        let (dy, mut dw) = (vec![1.0; s.output_len()], vec![0.0; s.weight_len()]);
+        let grads = WeightGrads {
+            dw: &mut dw,
+            dbias: None,
+        };
+        cpu::grad_weight(level, &s, Input::new(&x, QUANTS[1]), &dy, grads).unwrap();
+        for dw in dw.chunks(18) {
+            assert!(
+                dw.iter()
+                    .enumerate()
+                    .all(|(c, d)| d.is_nan() == [3, 17].contains(&c))
+            );
         }
     }
 }
@@ -235,10 +296,27 @@ fn bits_do_not_depend_on_the_number_of_threads() {
                 let mut dx = vec![0.0; s.input_len()];
                 let mut dw = vec![0.0; s.weight_len()];
                 let q = QUANTS[1];
-                cpu::forward(Level::Native, &s, &x, q, &w, None, &mut y).unwrap();
-                let bounds =
-                    cpu::grad_input(Level::Native, &s, &dy, &w, &x, q, &mut dx, false).unwrap();
-                cpu::grad_weight(Level::Native, &s, &x, q, &dy, &mut dw, None).unwrap();
+                cpu::forward(Level::Native, &s, Input::new(&x, q), &w, None, &mut y).unwrap();
+                let bounds = cpu::grad_input(
+                    Level::Native,
+                    &s,
+                    &dy,
+                    &w,
+                    Input::new(&x, q),
+                    GradTo::Overwrite(&mut dx),
+                )
+                .unwrap();
+                cpu::grad_weight(
+                    Level::Native,
+                    &s,
+                    Input::new(&x, q),
+                    &dy,
+                    WeightGrads {
+                        dw: &mut dw,
+                        dbias: None,
+                    },
+                )
+                .unwrap();
                 (y, dx, dw, bounds)
             })
         };
@@ -254,7 +332,8 @@ fn refusals_name_both_shapes() {
     let s = shape((1, 4), (2, 3), 3, (1, 1, 1, 1));
     let (x, w) = (vec![0.0; s.input_len()], vec![0.0; s.weight_len() - 1]);
     let mut y = vec![0.0; s.output_len()];
-    let error = cpu::forward(Level::Native, &s, &x, None, &w, None, &mut y).unwrap_err();
+    let error =
+        cpu::forward(Level::Native, &s, Input::new(&x, None), &w, None, &mut y).unwrap_err();
     assert_eq!(
         error.to_string(),
         "conv2d weight: expected 54 elements, found 53 elements"
@@ -273,4 +352,84 @@ fn refusals_name_both_shapes() {
     .check()
     .unwrap_err();
     assert!(error.to_string().contains("3x3"), "{error}");
+}
+
+/// Strides beyond the image leave one output, as a stride that just leaves it does, and take no more memory.
+#[test]
+fn a_stride_beyond_the_image_is_one_that_just_leaves_it() {
+    let far = shape((2, 5), (3, 4), 3, (1 << 40, 1, 1, 1));
+    let near = ConvShape { stride: 6, ..far };
+    assert_eq!((far.out_h(), far.out_w()), (1, 1));
+    let (x, w) = (random(far.input_len(), 1), random(far.weight_len(), 2));
+    let dy = random(far.output_len(), 3);
+    let all = |s: &ConvShape| {
+        let mut y = vec![0.0; s.output_len()];
+        let (mut dx, mut dw) = (vec![0.0; s.input_len()], vec![0.0; s.weight_len()]);
+        let (level, input) = (Level::Native, Input::new(&x, None));
+        cpu::forward(level, s, input, &w, None, &mut y).unwrap();
+        cpu::grad_input(level, s, &dy, &w, input, GradTo::Overwrite(&mut dx)).unwrap();
+        let grads = WeightGrads {
+            dw: &mut dw,
+            dbias: None,
+        };
+        cpu::grad_weight(level, s, input, &dy, grads).unwrap();
+        (y, dx, dw)
+    };
+    assert!(all(&far) == all(&near));
+}
+
+#[test]
+fn sizes_that_cannot_be_counted_are_refused() {
+    let s = shape((1, 5), (1, 1), 3, (1, 1, 1, 1));
+    for refused in [
+        ConvShape {
+            padding: 1 << 63,
+            ..s
+        },
+        ConvShape {
+            padding: usize::MAX,
+            ..s
+        },
+        ConvShape {
+            padding: 1 << 40,
+            ..s
+        },
+        ConvShape {
+            padding: 1 << 40,
+            stride: 1 << 40,
+            ..s
+        },
+        ConvShape {
+            padding: 1 << 31,
+            dilation: 1 << 30,
+            ..s
+        },
+        ConvShape {
+            dilation: 1 << 62,
+            ..s
+        },
+        ConvShape {
+            dilation: 1 << 63,
+            ..s
+        },
+        ConvShape {
+            kernel: (usize::MAX, 3),
+            ..s
+        },
+        ConvShape {
+            batch: usize::MAX,
+            ..s
+        },
+        ConvShape {
+            out_channels: usize::MAX / 2,
+            ..s
+        },
+        ConvShape {
+            in_channels: usize::MAX / 2,
+            out_channels: usize::MAX / 2,
+            ..s
+        },
+    ] {
+        assert!(refused.check().is_err(), "{refused:?}");
+    }
 }

@@ -63,10 +63,7 @@ pub(super) fn check(
         ));
     }
     if let Some(i) = labels.iter().position(|&k| k as usize >= classes) {
-        return Err(Error::invalid(
-            format!("label {} of sample {i}", labels[i]),
-            format!("labels lie in 0..{classes}, the number of logits of a sample"),
-        ));
+        return Err(super::no_class(&labels[i], i, classes));
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use dfdx::prelude::Cuda;
 use super::CrossEntropyKernel;
 use super::cpu::check;
 use crate::error::Result;
-use crate::ops::cuda::{CudaBuffer, Module, address, blocks, download, upload, zeros};
+use crate::ops::cuda::{CudaBuffer, Module, address, blocks, download, room, upload};
 
 const MODULE: Module = Module {
     name: "rebit_cross_entropy",
@@ -38,7 +38,7 @@ impl CrossEntropyKernel for Cuda {
         )?;
         let device = logits.device();
         let labels = upload(&device, labels)?;
-        let mut losses = zeros::<f64>(&device, samples)?;
+        let mut losses = room::<f64>(&device, samples)?;
         let dlogits = dlogits.map_or(0, |d| address(d));
         let arguments = (
             samples,

@@ -14,12 +14,10 @@
 
 use dfdx::prelude::{HasShape, PutTape, Storage};
 
-use crate::buffer::HostAccess;
-use crate::error::Result;
-use crate::ops::affine::AffineKernel;
+use crate::error::{Error, Result};
 use crate::ops::or_panic;
-use crate::ops::tape::{BackwardOp, Recorder, load, with_gradient, zeros};
-use crate::tensors::{Buffer, Grads, Matrix, Scalar, dev, scalar};
+use crate::ops::tape::{BackwardOp, Recorder, load, loss_of, zeros};
+use crate::tensors::{Matrix, Scalar, dev};
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -43,6 +41,23 @@ pub trait CrossEntropyKernel: Storage<f32> {
     ) -> Result<f32>;
 }
 
+/// A whole number that names a class: what data sets give (`u32`), what counts (`usize`), what a literal is (`i32`).
+pub trait Label: Copy + std::fmt::Display {
+    /// The class, where a kernel can count as far.
+    fn class(self) -> Option<u32>;
+}
+
+macro_rules! label {
+    ($($number:ty)*) => {$(
+        impl Label for $number {
+            fn class(self) -> Option<u32> {
+                u32::try_from(self).ok()
+            }
+        }
+    )*};
+}
+label!(u8 u32 usize i32 i64);
+
 /// Mean cross entropy of `(samples, classes)` logits against one label per sample; see the
 /// [module](self) for formula and gradient.
 ///
@@ -57,7 +72,7 @@ pub trait CrossEntropyKernel: Storage<f32> {
 /// # Panics
 /// Where [`try_cross_entropy`] fails.
 #[track_caller]
-pub fn cross_entropy<T: Recorder>(logits: Matrix<T>, labels: &[usize]) -> Scalar<T> {
+pub fn cross_entropy<T: Recorder, L: Label>(logits: Matrix<T>, labels: &[L]) -> Scalar<T> {
     or_panic(try_cross_entropy(logits, labels, 0.0))
 }
 
@@ -65,45 +80,42 @@ pub fn cross_entropy<T: Recorder>(logits: Matrix<T>, labels: &[usize]) -> Scalar
 ///
 /// # Errors
 /// As [`CrossEntropyKernel::cross_entropy`].
-pub fn try_cross_entropy<T: Recorder>(
+pub fn try_cross_entropy<T: Recorder, L: Label>(
     logits: Matrix<T>,
-    labels: &[usize],
+    labels: &[L],
     smoothing: f32,
 ) -> Result<Scalar<T>> {
+    let classes = logits.shape().1;
+    let class = |(i, label): (usize, &L)| label.class().ok_or_else(|| no_class(label, i, classes));
+    let labels: Vec<u32> = labels
+        .iter()
+        .enumerate()
+        .map(class)
+        .collect::<Result<_>>()?;
     let (logits, tape) = T::split_matrix(logits)?;
-    let (loss, backward) = record(logits, labels, smoothing)?;
+    let (loss, backward) = record(logits, &labels, smoothing)?;
     Ok(loss.put_tape(tape.record(backward)))
 }
 
-fn record(logits: Matrix, labels: &[usize], smoothing: f32) -> Result<(Scalar, BackwardOp)> {
-    let (loss, gradient) = forward(&logits, labels, smoothing)?;
-    let out = loss.clone();
-    let backward = move |grads: &mut Grads| {
-        with_gradient(grads, &out, |grads, dy| {
-            let (slope, into) = (dy.view()?[0], grads.get_or_alloc_mut(&logits)?);
-            dev().mix(1.0, into, slope, &gradient)
-        })
-    };
-    Ok((loss, Box::new(backward)))
+fn no_class(label: &dyn std::fmt::Display, sample: usize, classes: usize) -> Error {
+    Error::invalid(
+        format!("label {label} of sample {sample}"),
+        format!("labels lie in 0..{classes}, the number of logits of a sample"),
+    )
 }
 
-fn forward(logits: &Matrix, labels: &[usize], smoothing: f32) -> Result<(Scalar, Buffer)> {
+fn record(logits: Matrix, labels: &[u32], smoothing: f32) -> Result<(Scalar, BackwardOp)> {
     let (samples, classes) = *logits.shape();
     let mut gradient = zeros(samples * classes)?;
-    // A label beyond `u32` is beyond the classes too, and is refused as such.
-    let labels: Vec<u32> = labels
-        .iter()
-        .map(|&k| u32::try_from(k).unwrap_or(u32::MAX))
-        .collect();
     let loss = dev().cross_entropy(
         samples,
         classes,
-        &load(logits)?,
-        &labels,
+        &load(&logits)?,
+        labels,
         smoothing,
         Some(&mut gradient),
     )?;
-    Ok((scalar(loss), gradient))
+    Ok(loss_of(logits, loss, gradient))
 }
 
 #[cfg(test)]
@@ -176,6 +188,17 @@ mod tests {
     }
 
     #[test]
+    fn labels_are_taken_as_data_sets_give_them() {
+        let z = from_vec(wave(6), (2, 3)).unwrap();
+        let of_data: Vec<u32> = vec![2, 0];
+        let counted = [2usize, 0];
+        assert_eq!(
+            read(&cross_entropy(z.clone(), &of_data)),
+            read(&cross_entropy(z, &counted))
+        );
+    }
+
+    #[test]
     fn wrong_labels_are_refused_with_the_sample() {
         let z = from_vec(vec![0.0; 6], (2, 3)).unwrap();
         let error = try_cross_entropy(z.clone(), &[0, 3], 0.0).unwrap_err();
@@ -185,7 +208,14 @@ mod tests {
         );
         let error = try_cross_entropy(z.clone(), &[0], 0.0).unwrap_err();
         assert!(error.to_string().contains("2 elements in `labels`"));
-        assert!(try_cross_entropy(z.clone(), &[0, usize::MAX], 0.0).is_err());
+        let error = try_cross_entropy(z.clone(), &[0, usize::MAX], 0.0).unwrap_err();
+        let said = format!("label {} of sample 1", usize::MAX);
+        assert!(error.to_string().starts_with(&said), "{error}");
+        let error = try_cross_entropy(z.clone(), &[-1, 0], 0.0).unwrap_err();
+        assert!(
+            error.to_string().starts_with("label -1 of sample 0"),
+            "{error}"
+        );
         assert!(try_cross_entropy(z, &[0, 1], 1.0).is_err());
     }
 }

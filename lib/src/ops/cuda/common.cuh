@@ -40,3 +40,19 @@ template <class T> __device__ __forceinline__ T block_sum(T value, T *warps) {
         for (unsigned w = 0; w < blockDim.x * blockDim.y / 32; w++) sum += warps[w];
     return sum;
 }
+
+/// The sum of a column of `rows` numbers that lie `stride` apart, over the 8 rows of a block of 32 columns x 8; valid in row
+/// 0. The order of the additions is fixed.
+template <class T>
+__device__ __forceinline__ T column_sum(const T *column, size_t stride, unsigned rows, bool exists, T (&shared)[8][32]) {
+    T sum = 0;
+    if (exists)
+        for (unsigned k = threadIdx.y; k < rows; k += 8) sum += column[k * stride];
+    // The sums before may still be being read.
+    __syncthreads();
+    shared[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y == 0)
+        for (int k = 1; k < 8; k++) sum += shared[k][threadIdx.x];
+    return sum;
+}

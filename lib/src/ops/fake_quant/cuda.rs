@@ -5,7 +5,7 @@ use dfdx::prelude::Cuda;
 
 use super::{BoundGrad, FakeQuant, FakeQuantKernel};
 use crate::error::Result;
-use crate::ops::cuda::{CudaBuffer, Module, add_blocks, each, summing, zeros};
+use crate::ops::cuda::{CudaBuffer, Module, add_blocks, each, room, summing};
 use crate::ops::parallel::expect_len;
 
 const MODULE: Module = Module {
@@ -66,7 +66,7 @@ impl FakeQuantKernel for Cuda {
             return Ok(f.bound_grad([]));
         }
         let (device, grid) = (x.device(), summing(n));
-        let mut partial = zeros::<f64>(&device, 2 * grid.grid_dim.0 as usize)?;
+        let mut partial = room::<f64>(&device, 2 * grid.grid_dim.0 as usize)?;
         let arguments = (n, x, Quantiser::from(f), dy, dx, accumulate, &mut partial);
         // SAFETY: the kernel's arguments; the buffers have `n` elements, `partial` two for each block.
         unsafe { MODULE.launch(&device, "rebit_fake_quant_grad", grid, arguments)? };

@@ -1,13 +1,15 @@
 //! Fake quantisation on dfdx's tape.
 
-use dfdx::prelude::{HasShape, Merge, PutTape, Shape, Tape, Tensor};
+use dfdx::prelude::{HasShape, Merge, PutTape, ReshapeTo, Shape, Tensor};
 
 use super::{BoundGrad, Bounds, FakeQuant, FakeQuantKernel};
 use crate::buffer::HostAccess;
 use crate::error::Result;
 use crate::ops::or_panic;
-use crate::ops::tape::{load, nudge_gradient, split, store, with_gradient, zeros};
-use crate::tensors::{Buffer, Dev, DevError, Grads, Scalar, dev, read};
+use crate::ops::tape::{
+    BackwardOp, Recorder, backward_of, load, nudge_gradient, split_flat, store, zeros,
+};
+use crate::tensors::{Buffer, Dev, Grads, Scalar, Vector, dev, read};
 
 /// Activations: `q` in `[0, 1]`, on `2^bits` levels between two trainable bounds; see the [module](super)
 /// for formula and gradient.
@@ -32,9 +34,9 @@ pub fn fake_quant<S, T, R, Q>(
 ) -> Tensor<S, f32, Dev, T>
 where
     S: Shape,
-    T: Tape<f32, Dev> + Merge<R> + Merge<Q>,
-    R: Tape<f32, Dev>,
-    Q: Tape<f32, Dev>,
+    T: Recorder + Merge<R> + Merge<Q>,
+    R: Recorder,
+    Q: Recorder,
 {
     or_panic(try_fake_quant(x, lower, upper, bits))
 }
@@ -51,9 +53,9 @@ pub fn try_fake_quant<S, T, R, Q>(
 ) -> Result<Tensor<S, f32, Dev, T>>
 where
     S: Shape,
-    T: Tape<f32, Dev> + Merge<R> + Merge<Q>,
-    R: Tape<f32, Dev>,
-    Q: Tape<f32, Dev>,
+    T: Recorder + Merge<R> + Merge<Q>,
+    R: Recorder,
+    Q: Recorder,
 {
     record(x, lower, upper, |bounds| {
         FakeQuant::activation(bounds, bits)
@@ -82,9 +84,9 @@ pub fn quantise_weight<S, T, R, Q>(
 ) -> Tensor<S, f32, Dev, T>
 where
     S: Shape,
-    T: Tape<f32, Dev> + Merge<R> + Merge<Q>,
-    R: Tape<f32, Dev>,
-    Q: Tape<f32, Dev>,
+    T: Recorder + Merge<R> + Merge<Q>,
+    R: Recorder,
+    Q: Recorder,
 {
     or_panic(try_quantise_weight(w, lower, upper, bits))
 }
@@ -101,9 +103,9 @@ pub fn try_quantise_weight<S, T, R, Q>(
 ) -> Result<Tensor<S, f32, Dev, T>>
 where
     S: Shape,
-    T: Tape<f32, Dev> + Merge<R> + Merge<Q>,
-    R: Tape<f32, Dev>,
-    Q: Tape<f32, Dev>,
+    T: Recorder + Merge<R> + Merge<Q>,
+    R: Recorder,
+    Q: Recorder,
 {
     record(w, lower, upper, |bounds| FakeQuant::weight(bounds, bits))
 }
@@ -116,47 +118,47 @@ fn record<S, T, R, Q>(
 ) -> Result<Tensor<S, f32, Dev, T>>
 where
     S: Shape,
-    T: Tape<f32, Dev> + Merge<R> + Merge<Q>,
-    R: Tape<f32, Dev>,
-    Q: Tape<f32, Dev>,
+    T: Recorder + Merge<R> + Merge<Q>,
+    R: Recorder,
+    Q: Recorder,
 {
-    let (x, tape) = split(x)?;
-    let (bounds, mut tape) = TapedBounds::split(lower, upper, tape)?;
+    let shape = *x.shape();
+    let (x, tape) = split_flat(x)?;
+    let (bounds, tape) = TapedBounds::split(lower, upper, tape)?;
     let f = quantiser(bounds.values())?;
-    let values = load(&x)?;
-    let y = store(forward(&values, f)?, *x.shape())?;
-    let out = y.clone();
-    tape.add_backward_op(move |grads| {
-        bounds.backward(grads, &out, |grads, dy| {
-            let dx = grads.get_or_alloc_mut(&x)?;
-            dev().fake_quant_grad(&values, f, dy, dx, true)
-        })
-    });
-    Ok(y.put_tape(tape))
+    let (y, backward) = run(x, bounds, f)?;
+    let y = y.try_reshape_like(&shape)?;
+    Ok(y.put_tape(tape.record(backward)))
 }
 
-fn forward(x: &Buffer, f: FakeQuant) -> Result<Buffer> {
-    let mut y = zeros(x.elements())?;
-    dev().fake_quant_forward(x, f, &mut y)?;
-    Ok(y)
+fn run(x: Vector, bounds: TapedBounds, f: FakeQuant) -> Result<(Vector, BackwardOp)> {
+    let values = load(&x)?;
+    let mut y = zeros(values.elements())?;
+    dev().fake_quant_forward(&values, f, &mut y)?;
+    let y = store(y, *x.shape())?;
+    let backward = bounds.backward(&y, move |grads, dy| {
+        let dx = grads.get_or_alloc_mut(&x)?;
+        dev().fake_quant_grad(&values, f, dy, dx, true)
+    });
+    Ok((y, backward))
 }
 
 /// The two bounds of a quantiser as tensors that want a gradient.
 pub(crate) struct TapedBounds {
-    lower: Scalar,
-    upper: Scalar,
+    lower: Vector,
+    upper: Vector,
 }
 
 impl TapedBounds {
     /// Takes the bounds' tapes into that of the quantised tensor.
     pub(crate) fn split<T, R, Q>(lower: Scalar<R>, upper: Scalar<Q>, tape: T) -> Result<(Self, T)>
     where
-        T: Tape<f32, Dev> + Merge<R> + Merge<Q>,
-        R: Tape<f32, Dev>,
-        Q: Tape<f32, Dev>,
+        T: Recorder + Merge<R> + Merge<Q>,
+        R: Recorder,
+        Q: Recorder,
     {
-        let (lower, lower_tape) = split(lower)?;
-        let (upper, upper_tape) = split(upper)?;
+        let (lower, lower_tape) = split_flat(lower)?;
+        let (upper, upper_tape) = split_flat(upper)?;
         let tape = tape.merge(lower_tape).merge(upper_tape);
         Ok((TapedBounds { lower, upper }, tape))
     }
@@ -165,14 +167,13 @@ impl TapedBounds {
         Bounds::new(read(&self.lower)[0], read(&self.upper)[0])
     }
 
-    /// Lends the gradient of `out` to `gradient` and adds what it returns to the bounds' gradients.
-    pub(crate) fn backward<S: Shape>(
-        &self,
-        grads: &mut Grads,
-        out: &Tensor<S, f32, Dev>,
-        gradient: impl FnOnce(&mut Grads, &Buffer) -> Result<BoundGrad>,
-    ) -> Result<(), DevError> {
-        with_gradient(grads, out, |grads, dy| {
+    /// The backward pass of `y`: lends its gradient to `gradient` and adds what that returns to the bounds' gradients.
+    pub(crate) fn backward(
+        self,
+        y: &Vector,
+        gradient: impl FnOnce(&mut Grads, &Buffer) -> Result<BoundGrad> + 'static,
+    ) -> BackwardOp {
+        backward_of(y, move |grads, dy| {
             let bounds = gradient(grads, dy)?;
             nudge_gradient(grads, &self.lower, 0, bounds.lower)?;
             nudge_gradient(grads, &self.upper, 0, bounds.upper)

@@ -5,7 +5,7 @@ use dfdx::prelude::Cuda;
 
 use super::L1LossKernel;
 use crate::error::{Error, Result};
-use crate::ops::cuda::{CudaBuffer, Module, add_blocks, summing, upload, zeros};
+use crate::ops::cuda::{CudaBuffer, Module, add_blocks, room, summing, upload};
 use crate::ops::parallel::expect_len;
 
 const MODULE: Module = Module {
@@ -24,7 +24,7 @@ impl L1LossKernel for Cuda {
         }
         let (device, grid) = (x.device(), summing(n));
         let target = upload(&device, target)?;
-        let mut partial = zeros::<f64>(&device, grid.grid_dim.0 as usize)?;
+        let mut partial = room::<f64>(&device, grid.grid_dim.0 as usize)?;
         let arguments = (n, x, &target, 1.0 / n as f32, dx, &mut partial);
         // SAFETY: the kernel's arguments; the buffers have `n` elements, `partial` one for each block.
         unsafe { MODULE.launch(&device, "rebit_l1_loss", grid, arguments)? };

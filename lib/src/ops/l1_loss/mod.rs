@@ -1,13 +1,11 @@
 //! Mean absolute error: `L = mean |x - target|`, `dL/dx = sign(x - target) / n`, 0 where they agree.
 
-use dfdx::prelude::{HasShape, PutTape, Shape, Storage, Tape, Tensor};
+use dfdx::prelude::{HasShape, PutTape, Shape, Storage, Tensor};
 
-use crate::buffer::HostAccess;
 use crate::error::{Error, Result};
-use crate::ops::affine::AffineKernel;
 use crate::ops::or_panic;
-use crate::ops::tape::{load, split, with_gradient, zeros};
-use crate::tensors::{Dev, Scalar, dev, from_vec};
+use crate::ops::tape::{BackwardOp, Recorder, load, loss_of, split_flat, zeros};
+use crate::tensors::{Dev, Scalar, Vector, dev, read};
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -34,7 +32,7 @@ pub trait L1LossKernel: Storage<f32> {
 /// # Panics
 /// Where [`try_l1_loss`] fails.
 #[track_caller]
-pub fn l1_loss<S: Shape, T: Tape<f32, Dev>>(
+pub fn l1_loss<S: Shape, T: Recorder>(
     x: Tensor<S, f32, Dev, T>,
     target: &Tensor<S, f32, Dev>,
 ) -> Scalar<T> {
@@ -45,11 +43,10 @@ pub fn l1_loss<S: Shape, T: Tape<f32, Dev>>(
 ///
 /// # Errors
 /// [`Error::Shape`] for tensors of different shapes, [`Error::Invalid`] for empty ones.
-pub fn try_l1_loss<S: Shape, T: Tape<f32, Dev>>(
+pub fn try_l1_loss<S: Shape, T: Recorder>(
     x: Tensor<S, f32, Dev, T>,
     target: &Tensor<S, f32, Dev>,
 ) -> Result<Scalar<T>> {
-    let (x, mut tape) = split(x)?;
     if x.shape() != target.shape() {
         let (x, t) = (x.shape().concrete(), target.shape().concrete());
         return Err(Error::shape(
@@ -58,18 +55,16 @@ pub fn try_l1_loss<S: Shape, T: Tape<f32, Dev>>(
             format!("{t:?}"),
         ));
     }
-    let values = load(&x)?;
-    let mut slope = zeros(values.elements())?;
-    let loss = dev().l1_loss(&values, &crate::tensors::read(target), &mut slope)?;
-    let loss: Scalar = from_vec(vec![loss], ())?;
-    let out = loss.clone();
-    tape.add_backward_op(move |grads| {
-        with_gradient(grads, &out, |grads, dy| {
-            let (factor, dx) = (dy.view()?[0], grads.get_or_alloc_mut(&x)?);
-            dev().mix(1.0, dx, factor, &slope)
-        })
-    });
-    Ok(loss.put_tape(tape))
+    let target = read(target);
+    let (x, tape) = split_flat(x)?;
+    let (loss, backward) = record(x, &target)?;
+    Ok(loss.put_tape(tape.record(backward)))
+}
+
+fn record(x: Vector, target: &[f32]) -> Result<(Scalar, BackwardOp)> {
+    let mut slope = zeros(target.len())?;
+    let loss = dev().l1_loss(&load(&x)?, target, &mut slope)?;
+    Ok(loss_of(x, loss, slope))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use dfdx::prelude::Cuda;
 
 use super::{LayoutKernel, check};
 use crate::error::Result;
-use crate::ops::cuda::{CudaBuffer, Module, blocks};
+use crate::ops::cuda::{CudaBuffer, Module, pieces};
 
 const MODULE: Module = Module {
     name: "rebit_layout",
@@ -36,8 +36,8 @@ impl LayoutKernel for Cuda {
     }
 }
 
-/// Images of a launch: the third extent of a grid.
-const IMAGES: usize = 65_535;
+/// Side of the tiles of layout.cu.
+const SIDE: usize = 32;
 
 fn turn(
     src: &CudaBuffer,
@@ -50,23 +50,10 @@ fn turn(
     if src.len() == 0 {
         return Ok(());
     }
-    let len = rows * columns;
-    let images = src.len() / len;
-    for first in (0..images).step_by(IMAGES) {
-        let part = first * len..(first + IMAGES).min(images) * len;
-        let count = part.len() / len;
-        let grid = (columns.div_ceil(32), rows.div_ceil(32), count);
-        let (from, mut to) = (src.slice(part.clone()), dst.slice_mut(part));
-        let arguments = (rows as u32, columns as u32, &from, &mut to, add);
-        // SAFETY: the kernel's arguments; both parts hold `count` images.
-        unsafe {
-            MODULE.launch(
-                &src.device(),
-                "rebit_turn",
-                blocks(grid, (32, 8)),
-                arguments,
-            )?
-        };
-    }
-    Ok(())
+    let images = src.len() / (rows * columns);
+    let tiles = images * rows.div_ceil(SIDE) * columns.div_ceil(SIDE);
+    let arguments = (tiles, rows as u32, columns as u32, src, dst, add);
+    let grid = pieces(tiles, (SIDE, 8));
+    // SAFETY: the kernel's arguments; `check` found whole images of the same number in both buffers.
+    unsafe { MODULE.launch(&src.device(), "rebit_turn", grid, arguments) }
 }

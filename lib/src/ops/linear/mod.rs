@@ -13,8 +13,9 @@
 use dfdx::prelude::*;
 
 use super::conv2d::{
-    ActQuant, ActQuantGrad, Conv2dKernel, Conv2dOptions, ConvShape, conv2d_record,
+    ActQuantGrad, Conv2dKernel, Conv2dOptions, ConvInput, ConvShape, GradTo, conv2d_record,
 };
+use super::parallel::expect_len;
 use super::tape::{BackwardOp, Recorder};
 use crate::error::{Error, Result};
 use crate::tensors::{Matrix, Vector};
@@ -35,6 +36,30 @@ impl LinearShape {
     pub fn conv(&self) -> ConvShape {
         ConvShape::linear(self.rows, self.inputs, self.outputs)
     }
+
+    /// Refuses an empty side in the words of `op`.
+    pub(crate) fn check(&self, op: &'static str) -> Result<()> {
+        for (name, side) in [
+            ("rows", self.rows),
+            ("inputs", self.inputs),
+            ("outputs", self.outputs),
+        ] {
+            if side == 0 {
+                return Err(Error::invalid(
+                    format!("{op} with 0 {name}"),
+                    "a product needs at least one row, input and output",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// [`check`](Self::check), and the lengths of buffers: `(name, expected, found)`.
+    fn expect(&self, lengths: &[(&str, usize, usize)]) -> Result<()> {
+        self.check("linear")?;
+        (lengths.iter())
+            .try_for_each(|(name, expected, found)| expect_len("linear", name, *expected, *found))
+    }
 }
 
 /// A device's linear layer: every device that can convolve has one.
@@ -46,31 +71,40 @@ pub trait LinearKernel: Conv2dKernel {
     fn linear_forward(
         &self,
         s: LinearShape,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
+        x: ConvInput<Self::Vec>,
         w: &Self::Vec,
         bias: Option<&Self::Vec>,
         y: &mut Self::Vec,
     ) -> Result<()> {
-        self.conv2d_forward(&s.conv(), x, quant, w, bias, y)
+        s.expect(&[
+            ("x", s.rows * s.inputs, self.len(x.x)),
+            ("w", s.inputs * s.outputs, self.len(w)),
+            ("bias", s.outputs, bias.map_or(s.outputs, |b| self.len(b))),
+            ("y", s.rows * s.outputs, self.len(y)),
+        ])?;
+        self.conv2d_forward(&s.conv(), x, w, bias, y)
     }
 
-    /// `dx = dL/dx` (or `+=`), with the gradients of the quantiser's bounds.
+    /// `dL/dx` goes to `dx`, with the gradients of the quantiser's bounds.
     ///
     /// # Errors
     /// As [`Self::linear_forward`].
-    #[allow(clippy::too_many_arguments)]
     fn linear_grad_input(
         &self,
         s: LinearShape,
         dy: &Self::Vec,
         w: &Self::Vec,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
-        dx: &mut Self::Vec,
-        accumulate: bool,
+        x: ConvInput<Self::Vec>,
+        dx: GradTo<Self::Vec>,
     ) -> Result<Option<ActQuantGrad>> {
-        self.conv2d_grad_input(&s.conv(), dy, w, x, quant, dx, accumulate)
+        s.expect(&[
+            ("dy", s.rows * s.outputs, self.len(dy)),
+            ("w", s.inputs * s.outputs, self.len(w)),
+        ])?;
+        if let GradTo::Overwrite(dx) | GradTo::Add(dx) = &dx {
+            s.expect(&[("dx", s.rows * s.inputs, self.len(dx))])?;
+        }
+        self.conv2d_grad_input(&s.conv(), dy, w, x, dx)
     }
 
     /// `dw = dL/dw` and `dbias = dL/dbias`.
@@ -80,13 +114,17 @@ pub trait LinearKernel: Conv2dKernel {
     fn linear_grad_weight(
         &self,
         s: LinearShape,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
+        x: ConvInput<Self::Vec>,
         dy: &Self::Vec,
         dw: &mut Self::Vec,
         dbias: Option<&mut Self::Vec>,
     ) -> Result<()> {
-        self.conv2d_grad_weight(&s.conv(), x, quant, dy, dw, dbias)
+        s.expect(&[
+            ("x", s.rows * s.inputs, self.len(x.x)),
+            ("dy", s.rows * s.outputs, self.len(dy)),
+            ("dw", s.inputs * s.outputs, self.len(dw)),
+        ])?;
+        self.conv2d_grad_weight(&s.conv(), x, dy, dw, dbias)
     }
 }
 
@@ -139,6 +177,19 @@ where
 
 fn record(x: Matrix, w: Matrix, bias: Option<Vector>) -> Result<(Matrix, BackwardOp)> {
     let ((rows, inputs), (outputs, _)) = (*x.shape(), *w.shape());
+    LinearShape {
+        rows,
+        inputs,
+        outputs,
+    }
+    .check("linear")?;
+    if let Some(&(found,)) = bias.as_ref().map(|b| b.shape()).filter(|b| b.0 != outputs) {
+        return Err(Error::shape(
+            "linear",
+            format!("a bias ({outputs},)"),
+            format!("a bias ({found},)"),
+        ));
+    }
     // Reshaped tensors are the same to the tape: their gradients are those of `x` and `w`.
     let x = x.try_reshape_like(&(rows, inputs, 1, 1))?;
     let w = w.try_reshape_like(&(outputs, inputs, 1, 1))?;
@@ -173,6 +224,23 @@ mod tests {
         assert_eq!(
             try_linear(x, w, None).unwrap_err().to_string(),
             "linear: expected a weight (4, 3) for an input (2, 3), found a weight (4, 2)"
+        );
+        let (x, w) = (
+            from_vec(vec![0.0; 6], (2, 3)),
+            from_vec(vec![0.0; 12], (4, 3)),
+        );
+        let bias = from_vec(vec![0.0; 3], (3,)).unwrap();
+        assert_eq!(
+            try_linear(x.unwrap(), w.unwrap(), Some(bias))
+                .unwrap_err()
+                .to_string(),
+            "linear: expected a bias (4,), found a bias (3,)"
+        );
+        let (x, w) = (from_vec(vec![], (0, 3)), from_vec(vec![0.0; 12], (4, 3)));
+        let error = try_linear(x.unwrap(), w.unwrap(), None).unwrap_err();
+        assert!(
+            error.to_string().starts_with("linear with 0 rows"),
+            "{error}"
         );
     }
 }

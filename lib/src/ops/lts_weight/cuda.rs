@@ -9,7 +9,7 @@ use dfdx::prelude::{Cuda, Storage};
 use super::{LtsCounts, LtsState, LtsStep, LtsWeightKernel};
 use crate::error::Result;
 use crate::ops::cuda::{
-    CudaBuffer, Module, add_blocks, download, driver_error, each, summing, upload, zeros,
+    CudaBuffer, Module, add_blocks, download, driver_error, each, room, summing, upload, zeros,
 };
 use crate::ops::fake_quant::cuda::Quantiser;
 use crate::ops::fake_quant::{BoundGrad, FakeQuant};
@@ -127,7 +127,7 @@ impl LtsWeightKernel for Cuda {
         }
         let (device, grid, q) = (w.device(), summing(n), Quantiser::from(f));
         let frozen = upload(&device, &state.frozen)?;
-        let mut partial = zeros::<f64>(&device, 2 * grid.grid_dim.0 as usize)?;
+        let mut partial = room::<f64>(&device, 2 * grid.grid_dim.0 as usize)?;
         let saved = &state.saved;
         let arguments = (n, w, q, &frozen, saved, dy, dw, accumulate, &mut partial);
         // SAFETY: the kernel's arguments; the buffers have `n` elements, `partial` two for each block.

@@ -1,14 +1,14 @@
 //! The LTS weight quantiser on dfdx's tape.
 
-use dfdx::prelude::{HasShape, Merge, PutTape, Shape, Tape, Tensor};
+use dfdx::prelude::{HasShape, Merge, PutTape, ReshapeTo, Shape, Tensor};
 
 use super::{LtsCounts, LtsState, LtsStep, LtsWeightKernel};
 use crate::buffer::HostAccess;
 use crate::error::Result;
 use crate::ops::fake_quant::{FakeQuant, TapedBounds};
 use crate::ops::or_panic;
-use crate::ops::tape::{load, split, store, zeros};
-use crate::tensors::{Buffer, Dev, Scalar, dev};
+use crate::ops::tape::{BackwardOp, Recorder, load, split_flat, store, zeros};
+use crate::tensors::{Buffer, Dev, Scalar, Vector, dev};
 
 /// Quantises a weight to `2q - 1` in `[-1, 1]`, reading frozen entries from `state`; with a `step` (training)
 /// the state moves, without one (evaluation) it stays. See the [module](super) for the rule.
@@ -43,9 +43,9 @@ pub fn lts_weight<S, T, R, Q>(
 ) -> Tensor<S, f32, Dev, T>
 where
     S: Shape,
-    T: Tape<f32, Dev> + Merge<R> + Merge<Q>,
-    R: Tape<f32, Dev>,
-    Q: Tape<f32, Dev>,
+    T: Recorder + Merge<R> + Merge<Q>,
+    R: Recorder,
+    Q: Recorder,
 {
     or_panic(try_lts_weight(w, lower, upper, bits, state, step)).0
 }
@@ -64,27 +64,53 @@ pub fn try_lts_weight<S, T, R, Q>(
 ) -> Result<(Tensor<S, f32, Dev, T>, LtsCounts)>
 where
     S: Shape,
-    T: Tape<f32, Dev> + Merge<R> + Merge<Q>,
-    R: Tape<f32, Dev>,
-    Q: Tape<f32, Dev>,
+    T: Recorder + Merge<R> + Merge<Q>,
+    R: Recorder,
+    Q: Recorder,
 {
-    let (w, tape) = split(w)?;
-    let (bounds, mut tape) = TapedBounds::split(lower, upper, tape)?;
+    let shape = *w.shape();
+    let (w, tape) = split_flat(w)?;
+    let (bounds, tape) = TapedBounds::split(lower, upper, tape)?;
     let f = FakeQuant::weight(bounds.values(), bits)?;
+    let forward = run(w, bounds, f, state, step, T::OWNS_TAPE)?;
+    let y = forward.y.try_reshape_like(&shape)?;
+    let tape = match forward.backward {
+        Some(backward) => tape.record(backward),
+        None => tape,
+    };
+    Ok((y.put_tape(tape), forward.counts))
+}
+
+struct Forward {
+    y: Vector,
+    counts: LtsCounts,
+    /// Where one was asked for: it keeps a copy of the state.
+    backward: Option<BackwardOp>,
+}
+
+fn run(
+    w: Vector,
+    bounds: TapedBounds,
+    f: FakeQuant,
+    state: &mut LtsState<Buffer>,
+    step: Option<LtsStep>,
+    gradient: bool,
+) -> Result<Forward> {
     let values = load(&w)?;
     let mut y = zeros(values.elements())?;
     let counts = dev().lts_weight_forward(&values, f, step, state, &mut y)?;
     let y = store(y, *w.shape())?;
-    if T::OWNS_TAPE {
-        let out = y.clone();
+    let backward = gradient.then(|| {
         // The state of this forward: the caller's moves on before the gradient is asked for.
         let then = state.clone();
-        tape.add_backward_op(move |grads| {
-            bounds.backward(grads, &out, |grads, dy| {
-                let dw = grads.get_or_alloc_mut(&w)?;
-                dev().lts_weight_grad(&values, f, &then, dy, dw, true)
-            })
-        });
-    }
-    Ok((y.put_tape(tape), counts))
+        bounds.backward(&y, move |grads, dy| {
+            let dw = grads.get_or_alloc_mut(&w)?;
+            dev().lts_weight_grad(&values, f, &then, dy, dw, true)
+        })
+    });
+    Ok(Forward {
+        y,
+        counts,
+        backward,
+    })
 }

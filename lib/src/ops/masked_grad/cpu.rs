@@ -7,8 +7,9 @@ use crate::error::Result;
 use crate::ops::conv2d::cpu::plan::Plan;
 #[cfg(target_arch = "x86_64")]
 use crate::ops::conv2d::cpu::source::BLOCK;
-use crate::ops::conv2d::cpu::{self, Level, check_len};
-use crate::ops::conv2d::{ActQuant, ConvShape};
+use crate::ops::conv2d::cpu::{self, Input, Level, WeightGrads, check_len, slices};
+use crate::ops::conv2d::{ConvInput, ConvShape};
+use crate::tensors::CpuBuffer;
 
 mod dots;
 mod entries;
@@ -21,6 +22,8 @@ mod sampled;
 mod turn;
 #[cfg(target_arch = "x86_64")]
 mod vectors;
+
+use turn::Geometry;
 
 /// How to compute the free entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,31 +83,33 @@ fn packed(
 }
 
 /// The masked gradient on slices.
-#[allow(clippy::too_many_arguments)]
 pub(crate) fn grad_weight_masked(
     level: Level,
     method: Option<Method>,
     s: &ConvShape,
-    x: &[f32],
-    quant: Option<ActQuant>,
+    input: Input,
     dy: &[f32],
     frozen: &FreezeMask,
-    dw: &mut [f32],
-    dbias: Option<&mut [f32]>,
+    grads: WeightGrads,
 ) -> Result<()> {
     s.check()?;
+    let s = &s.with_stride_used();
     check_len("masked gradient: freeze mask", s.weight_len(), frozen.len())?;
     if frozen.frozen() == 0 {
-        return cpu::grad_weight(level, s, x, quant, dy, dw, dbias);
+        return cpu::grad_weight(level, s, input, dy, grads);
     }
-    check_len("masked gradient: input", s.input_len(), x.len())?;
+    check_len("masked gradient: input", s.input_len(), input.x.len())?;
     check_len("masked gradient: output gradient", s.output_len(), dy.len())?;
-    check_len("masked gradient: weight gradient", s.weight_len(), dw.len())?;
-    if let Some(b) = &dbias {
+    check_len(
+        "masked gradient: weight gradient",
+        s.weight_len(),
+        grads.dw.len(),
+    )?;
+    if let Some(b) = &grads.dbias {
         check_len("masked gradient: bias gradient", s.out_channels, b.len())?;
     }
-    if frozen.free() == 0 && dbias.is_none() {
-        dw.fill(0.0);
+    if frozen.free() == 0 && grads.dbias.is_none() {
+        grads.dw.fill(0.0);
         return Ok(());
     }
     // A depthwise filter reuses nothing, so there is nothing to lose by the dense product, and it is vectorised.
@@ -114,14 +119,20 @@ pub(crate) fn grad_weight_masked(
     let plan = Plan::forward_grouped(s);
     #[cfg(target_arch = "x86_64")]
     if let Some(vectors) = packed(level, method, s, &plan, frozen) {
-        gathered::run(&plan, &vectors, x, quant, dy, dw, dbias);
+        gathered::run(&plan, &vectors, input, dy, grads);
         return Ok(());
     }
     if method.unwrap_or_else(|| Method::without_permutations(s, frozen)) == Method::Dense {
-        cpu::grad_weight(level, s, x, quant, dy, dw, dbias)?;
+        let WeightGrads { dw, dbias } = grads;
+        let all = WeightGrads {
+            dw: &mut *dw,
+            dbias,
+        };
+        cpu::grad_weight(level, s, input, dy, all)?;
         frozen.clear_frozen(dw);
     } else {
-        sampled::run(level, s, &plan, x, quant, dy, frozen, dw, dbias);
+        let geometry = Geometry::new(s, &plan);
+        sampled::run(level, &plan, &geometry, input, dy, frozen, grads);
     }
     Ok(())
 }
@@ -130,14 +141,14 @@ impl MaskedGradKernel for Cpu {
     fn conv2d_grad_weight_masked(
         &self,
         s: &ConvShape,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
-        dy: &Self::Vec,
+        x: ConvInput<CpuBuffer>,
+        dy: &CpuBuffer,
         frozen: &FreezeMask,
-        dw: &mut Self::Vec,
-        dbias: Option<&mut Self::Vec>,
+        dw: &mut CpuBuffer,
+        dbias: Option<&mut CpuBuffer>,
     ) -> Result<()> {
         let dbias = dbias.map(|b| b.as_mut_slice());
-        grad_weight_masked(Level::Native, None, s, x, quant, dy, frozen, dw, dbias)
+        let grads = WeightGrads { dw, dbias };
+        grad_weight_masked(Level::Native, None, s, slices(x), dy, frozen, grads)
     }
 }

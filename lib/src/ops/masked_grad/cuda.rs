@@ -7,7 +7,7 @@ use super::{FreezeMask, MaskedGradKernel};
 use crate::error::Result;
 use crate::ops::conv2d::cpu::check_len;
 use crate::ops::conv2d::cuda::{Conv, Quantiser, grad_bias, grad_weight};
-use crate::ops::conv2d::{ActQuant, ConvShape};
+use crate::ops::conv2d::{ConvInput, ConvShape};
 use crate::ops::cuda::{CudaBuffer, Module, blocks, clear, upload};
 
 const MODULE: Module = Module {
@@ -24,21 +24,20 @@ impl MaskedGradKernel for Cuda {
     fn conv2d_grad_weight_masked(
         &self,
         s: &ConvShape,
-        x: &CudaBuffer,
-        quant: Option<ActQuant>,
+        input: ConvInput<CudaBuffer>,
         dy: &CudaBuffer,
         frozen: &FreezeMask,
         dw: &mut CudaBuffer,
         dbias: Option<&mut CudaBuffer>,
     ) -> Result<()> {
-        let conv = Conv::new(s)?;
+        let (conv, ConvInput { x, quant }) = (Conv::new(s)?, input);
         check_len("masked gradient: freeze mask", s.weight_len(), frozen.len())?;
         check_len("masked gradient: input", s.input_len(), x.len())?;
         check_len("masked gradient: output gradient", s.output_len(), dy.len())?;
         check_len("masked gradient: weight gradient", s.weight_len(), dw.len())?;
         if frozen.free() as f64 > SAMPLED_SHARE * frozen.len() as f64 {
             let mask = (frozen.frozen() > 0).then_some(frozen);
-            grad_weight(s, x, quant, dy, mask, dw)?;
+            grad_weight(s, input, dy, mask, dw)?;
         } else {
             clear(dw)?;
             let mut entries = Vec::with_capacity(frozen.free());

@@ -23,7 +23,7 @@
 //!
 //! The bias has no mask; its gradient is computed when asked for.
 
-use super::conv2d::{ActQuant, Conv2dKernel, ConvShape};
+use super::conv2d::{Conv2dKernel, ConvInput, ConvShape};
 use crate::error::Result;
 
 pub(crate) mod cpu;
@@ -45,12 +45,10 @@ pub trait MaskedGradKernel: Conv2dKernel {
     ///
     /// # Errors
     /// A shape that [`ConvShape::check`] refuses; [`crate::Error::Shape`] for a buffer or a mask of the wrong length.
-    #[allow(clippy::too_many_arguments)]
     fn conv2d_grad_weight_masked(
         &self,
         s: &ConvShape,
-        x: &Self::Vec,
-        quant: Option<ActQuant>,
+        x: ConvInput<Self::Vec>,
         dy: &Self::Vec,
         frozen: &FreezeMask,
         dw: &mut Self::Vec,

@@ -4,7 +4,7 @@ use rand::Rng as _;
 
 use super::FreezeMask;
 use super::cpu::{Method, grad_weight_masked};
-use crate::ops::conv2d::cpu::{self, Level};
+use crate::ops::conv2d::cpu::{self, Input, Level, WeightGrads};
 use crate::ops::conv2d::{ActQuant, ConvShape};
 
 fn shape(
@@ -82,7 +82,11 @@ fn free_entries_are_the_dense_gradient_and_frozen_ones_zero() {
             let mut dense = vec![0.0; s.weight_len()];
             let mut dense_bias = vec![0.0; s.out_channels];
             let level = Level::Native;
-            cpu::grad_weight(level, &s, &x, quant, &dy, &mut dense, Some(&mut dense_bias)).unwrap();
+            let all = WeightGrads {
+                dw: &mut dense,
+                dbias: Some(&mut dense_bias),
+            };
+            cpu::grad_weight(level, &s, Input::new(&x, quant), &dy, all).unwrap();
             let pixels = (s.output_len() / s.out_channels) as f32;
             let tolerance = 3e-6 * pixels.sqrt().max(1.0);
             for level in [Level::Native, Level::Scalar] {
@@ -90,8 +94,9 @@ fn free_entries_are_the_dense_gradient_and_frozen_ones_zero() {
                     let mut dw = vec![f32::NAN; s.weight_len()];
                     let mut db = vec![f32::NAN; s.out_channels];
                     let dbias = Some(&mut db[..]);
-                    grad_weight_masked(level, method, &s, &x, quant, &dy, &mask, &mut dw, dbias)
-                        .unwrap();
+                    let (input, grads) =
+                        (Input::new(&x, quant), WeightGrads { dw: &mut dw, dbias });
+                    grad_weight_masked(level, method, &s, input, &dy, &mask, grads).unwrap();
                     let case = format!("{s:?}, {share} frozen, {level:?}, {method:?}");
                     for (k, ((&got, &want), &frozen)) in
                         dw.iter().zip(&dense).zip(&bools).enumerate()
@@ -126,7 +131,14 @@ fn bits_do_not_depend_on_the_number_of_threads() {
             pool.unwrap().install(|| {
                 let mut dw = vec![0.0; s.weight_len()];
                 let (level, q) = (Level::Native, Some(QUANT));
-                grad_weight_masked(level, method, &s, &x, q, &dy, &mask, &mut dw, None).unwrap();
+                let (input, grads) = (
+                    Input::new(&x, q),
+                    WeightGrads {
+                        dw: &mut dw,
+                        dbias: None,
+                    },
+                );
+                grad_weight_masked(level, method, &s, input, &dy, &mask, grads).unwrap();
                 dw
             })
         };
@@ -142,7 +154,14 @@ fn a_mask_of_another_weight_is_refused() {
     let mask = FreezeMask::new(11);
     let (x, dy, mut dw) = (vec![0.0; 6], vec![0.0; 8], vec![0.0; 12]);
     let level = Level::Native;
-    let error = grad_weight_masked(level, None, &s, &x, None, &dy, &mask, &mut dw, None);
+    let (input, grads) = (
+        Input::new(&x, None),
+        WeightGrads {
+            dw: &mut dw,
+            dbias: None,
+        },
+    );
+    let error = grad_weight_masked(level, None, &s, input, &dy, &mask, grads);
     assert_eq!(
         error.unwrap_err().to_string(),
         "masked gradient: freeze mask: expected 12 elements, found 11 elements"

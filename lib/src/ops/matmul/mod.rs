@@ -15,11 +15,13 @@
 
 use dfdx::prelude::{HasShape, Merge, PutTape};
 
+use super::conv2d::{ConvInput, GradTo};
 use super::linear::{LinearKernel, LinearShape};
 use crate::buffer::HostAccess;
 use crate::error::{Error, Result};
 use crate::ops::or_panic;
-use crate::ops::tape::{BackwardOp, Recorder, add_gradient, load, store, with_gradient, zeros};
+use crate::ops::parallel::expect_len;
+use crate::ops::tape::{BackwardOp, Recorder, add_gradient, backward_of, load, store, zeros};
 use crate::tensors::{Buffer, Grads, Matrix, dev};
 
 /// A device's products of matrices in row-major order: every device with a linear layer has them.
@@ -35,8 +37,15 @@ pub trait MatmulKernel: LinearKernel {
         b: &Self::Vec,
         y: &mut Self::Vec,
     ) -> Result<()> {
+        s.expect(self.len(a), self.len(b), self.len(y))?;
         // Without a quantiser the layer's input is not read.
-        self.linear_grad_input(s.layer(), a, b, a, None, y, false)?;
+        self.linear_grad_input(
+            s.layer(),
+            a,
+            b,
+            ConvInput::new(a, None),
+            GradTo::Overwrite(y),
+        )?;
         Ok(())
     }
 
@@ -51,7 +60,7 @@ pub trait MatmulKernel: LinearKernel {
         b: &Self::Vec,
         da: &mut Self::Vec,
     ) -> Result<()> {
-        self.linear_forward(s.layer(), dy, None, b, None, da)
+        self.linear_forward(s.layer(), ConvInput::new(dy, None), b, None, da)
     }
 
     /// `db = a^T dy`.
@@ -65,7 +74,8 @@ pub trait MatmulKernel: LinearKernel {
         dy: &Self::Vec,
         db: &mut Self::Vec,
     ) -> Result<()> {
-        self.linear_grad_weight(s.layer(), dy, None, a, db, None)
+        s.expect(self.len(a), self.len(db), self.len(dy))?;
+        self.linear_grad_weight(s.layer(), ConvInput::new(dy, None), a, db, None)
     }
 }
 
@@ -83,6 +93,24 @@ pub struct MatmulShape {
 }
 
 impl MatmulShape {
+    /// Refuses empty sides and buffers of another length than the left matrix, the right one and the product have.
+    fn expect(self, left: usize, right: usize, product: usize) -> Result<()> {
+        let MatmulShape {
+            rows,
+            inner,
+            columns,
+        } = self;
+        if [rows, inner, columns].contains(&0) {
+            return Err(Error::invalid(
+                format!("matmul of ({rows}, {inner}) and ({inner}, {columns})"),
+                "a product needs matrices that are not empty",
+            ));
+        }
+        expect_len("matmul", "left", rows * inner, left)?;
+        expect_len("matmul", "right", inner * columns, right)?;
+        expect_len("matmul", "product", rows * columns, product)
+    }
+
     /// The layer whose weight is the right matrix, and whose input gradient is the product.
     fn layer(self) -> LinearShape {
         LinearShape {
@@ -131,11 +159,8 @@ where
 
 fn record(a: Matrix, b: Matrix) -> Result<(Matrix, BackwardOp)> {
     let (y, product) = Product::new(a, b)?;
-    let out = y.clone();
-    let backward = move |grads: &mut Grads| {
-        with_gradient(grads, &out, |grads, dy| product.backward(grads, dy))
-    };
-    Ok((y, Box::new(backward)))
+    let backward = backward_of(&y, move |grads, dy| product.backward(grads, dy));
+    Ok((y, backward))
 }
 
 /// What the backward pass needs.

@@ -11,15 +11,12 @@
 //! Source: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
 //! Convolutional Neural Network", arXiv:1609.05158, equation 4.
 
-use dfdx::prelude::{HasShape, PutTape, Storage};
+use dfdx::prelude::{HasShape, Storage};
 
 use crate::error::{Error, Result};
 use crate::ops::or_panic;
-use crate::ops::tape::{
-    BackwardOp, Recorder, add_gradient, channels_first, channels_last, load_images, store_images,
-    with_gradient, zeros,
-};
-use crate::tensors::{Grads, Images, dev};
+use crate::ops::tape::{ImageOp, Recorder};
+use crate::tensors::{Images, Shape4, dev};
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -92,14 +89,11 @@ pub fn pixel_shuffle<T: Recorder>(x: Images<T>, factor: usize) -> Images<T> {
 /// # Errors
 /// [`Error::Shape`] unless the square of a positive `factor` divides the channels.
 pub fn try_pixel_shuffle<T: Recorder>(x: Images<T>, factor: usize) -> Result<Images<T>> {
-    let (x, tape) = T::split_images(x)?;
-    let (y, backward) = record(x, factor)?;
-    Ok(y.put_tape(tape.record(backward)))
+    op(*x.shape(), factor)?.record(x)
 }
 
-fn record(x: Images, factor: usize) -> Result<(Images, BackwardOp)> {
-    let (batch, c, height, width) = *x.shape();
-    let square = factor * factor;
+fn op((batch, c, height, width): Shape4, factor: usize) -> Result<ImageOp> {
+    let square = factor.saturating_mul(factor);
     if square == 0 || !c.is_multiple_of(square) {
         return Err(Error::shape(
             "pixel_shuffle",
@@ -114,19 +108,19 @@ fn record(x: Images, factor: usize) -> Result<(Images, BackwardOp)> {
         channels: c / square,
         factor,
     };
-    let mut y = zeros(s.elements())?;
-    dev().pixel_shuffle(s, &load_images(&x)?, &mut y)?;
-    let y = store_images(&y, (batch, c / square, factor * height, factor * width))?;
-    let out = y.clone();
-    let backward = move |grads: &mut Grads| {
-        with_gradient(grads, &out, |grads, dy| {
-            let dy = channels_last(*out.shape(), dy)?;
-            let mut dx = zeros(s.elements())?;
-            dev().pixel_shuffle_grad(s, &dy, &mut dx, false)?;
-            add_gradient(grads, &x, &channels_first(*x.shape(), &dx)?)
-        })
+    let sides = [height, width].map(|side| side.checked_mul(factor));
+    let [Some(tall), Some(wide)] = sides else {
+        return Err(Error::shape(
+            "pixel_shuffle",
+            "a map that memory holds",
+            format!("{height}x{width} times {factor}"),
+        ));
     };
-    Ok((y, Box::new(backward)))
+    Ok(ImageOp::new(
+        (batch, s.channels, tall, wide),
+        move |x, y| dev().pixel_shuffle(s, x, y),
+        move |_, dy, dx| dev().pixel_shuffle_grad(s, dy, dx, false),
+    ))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use dfdx::prelude::Cuda;
 use super::cpu::check_mean;
 use super::{PoolKernel, PoolShape};
 use crate::error::Result;
-use crate::ops::cuda::{CudaBuffer, Module, blocks, each};
+use crate::ops::cuda::{CudaBuffer, Module, each, pieces};
 use crate::ops::parallel::expect_len;
 
 const MODULE: Module = Module {
@@ -90,8 +90,9 @@ impl PoolKernel for Cuda {
         y: &mut CudaBuffer,
     ) -> Result<()> {
         check_mean(batch, pixels_per_image, channels, x.len(), y.len())?;
-        let arguments = (pixels_per_image as u32, channels as u32, x, y);
-        let grid = blocks((channels.div_ceil(32), batch, 1), (32, 8));
+        let means = batch * channels.div_ceil(32);
+        let arguments = (means, pixels_per_image as u32, channels as u32, x, y);
+        let grid = pieces(means, (32, 8));
         // SAFETY: the kernel's arguments; `check_mean` compared the lengths.
         unsafe { MODULE.launch(&x.device(), "rebit_mean_pool", grid, arguments) }
     }

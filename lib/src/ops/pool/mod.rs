@@ -12,6 +12,7 @@
 use dfdx::prelude::Storage;
 
 use crate::error::{Error, Result};
+use crate::ops::parallel::checked_product;
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -57,7 +58,11 @@ impl PoolShape {
                 "kernel and stride are at least 1, padding is at most half the kernel",
             ));
         }
-        let side = |len: usize| (len + 2 * self.padding).checked_sub(self.kernel);
+        // Padding is at most half a kernel that fits into what can be counted.
+        let side = |len: usize| {
+            let padded = len.checked_add(self.padding)?.checked_add(self.padding)?;
+            padded.checked_sub(self.kernel)
+        };
         match (side(self.in_h), side(self.in_w)) {
             (Some(h), Some(w)) if self.in_h > 0 && self.in_w > 0 => {
                 Ok((h / self.stride + 1, w / self.stride + 1))
@@ -73,9 +78,11 @@ impl PoolShape {
         }
     }
 
-    /// Elements of the input buffer.
+    /// Elements of the input buffer, of which there cannot be more than can be counted.
     pub fn in_len(self) -> usize {
-        self.batch * self.in_h * self.in_w * self.channels
+        [self.in_h, self.in_w, self.channels]
+            .into_iter()
+            .fold(self.batch, usize::saturating_mul)
     }
 
     /// Elements of the output buffer.
@@ -84,7 +91,7 @@ impl PoolShape {
     /// As [`out`](Self::out).
     pub fn out_len(self) -> Result<usize> {
         let (h, w) = self.out()?;
-        Ok(self.batch * h * w * self.channels)
+        checked_product("max_pool2d", &[self.batch, h, w, self.channels])
     }
 }
 

@@ -69,19 +69,25 @@ rebit_max_pool_grad(size_t n, PoolShape s, const float *x, const float *dy, floa
     }
 }
 
-/// Blocks of 32 channels x 8 pixels; block (k, sample) sums channels 32 k to 32 k + 31 of a sample.
-KERNEL(256) rebit_mean_pool(unsigned pixels, unsigned channels, const float *x, float *y) {
+/// Blocks of 32 channels x 8 pixels take one after the other of `means`: 32 channels of a sample each.
+KERNEL(256) rebit_mean_pool(size_t means, unsigned pixels, unsigned channels, const float *x, float *y) {
     __shared__ double sums[8][32];
-    unsigned c = blockIdx.x * 32 + threadIdx.x;
-    const float *image = x + (size_t)blockIdx.y * pixels * channels;
-    double sum = 0;
-    if (c < channels)
-        for (unsigned p = threadIdx.y; p < pixels; p += 8) sum += image[(size_t)p * channels + c];
-    sums[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
-    if (threadIdx.y == 0 && c < channels) {
-        for (int k = 1; k < 8; k++) sum += sums[k][threadIdx.x];
-        y[(size_t)blockIdx.y * channels + c] = (float)(sum / pixels);
+    unsigned parts = (channels + 31) / 32;
+    for (size_t mean = blockIdx.x; mean < means; mean += gridDim.x) {
+        unsigned c = (unsigned)(mean % parts) * 32 + threadIdx.x;
+        size_t sample = mean / parts;
+        const float *image = x + sample * pixels * channels;
+        double sum = 0;
+        if (c < channels)
+            for (unsigned p = threadIdx.y; p < pixels; p += 8) sum += image[(size_t)p * channels + c];
+        sums[threadIdx.y][threadIdx.x] = sum;
+        __syncthreads();
+        if (threadIdx.y == 0 && c < channels) {
+            for (int k = 1; k < 8; k++) sum += sums[k][threadIdx.x];
+            y[sample * channels + c] = (float)(sum / pixels);
+        }
+        // The sums may still be being read.
+        __syncthreads();
     }
 }
 

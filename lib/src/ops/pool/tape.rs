@@ -6,10 +6,10 @@ use super::{PoolKernel, PoolShape};
 use crate::error::Result;
 use crate::ops::or_panic;
 use crate::ops::tape::{
-    BackwardOp, Recorder, add_gradient, channels_first, channels_last, load_images, store,
-    store_images, with_gradient, zeros,
+    BackwardOp, ImageOp, Recorder, add_gradient, backward_of, channels_first, load_images, store,
+    zeros,
 };
-use crate::tensors::{Grads, Images, Matrix, dev};
+use crate::tensors::{Images, Matrix, dev};
 
 /// Mean over the pixels of each channel: `(N, C, H, W)` to `(N, C)`; `dx = dy / (H W)`.
 ///
@@ -43,15 +43,12 @@ fn record_mean(x: Images) -> Result<(Matrix, BackwardOp)> {
     let mut y = zeros(n * c)?;
     dev().global_avg_pool_forward(n, h * w, c, &load_images(&x)?, &mut y)?;
     let y = store(y, (n, c))?;
-    let out = y.clone();
-    let backward = move |grads: &mut Grads| {
-        with_gradient(grads, &out, |grads, dy| {
-            let mut dx = zeros(n * c * h * w)?;
-            dev().global_avg_pool_grad(n, h * w, c, dy, &mut dx, false)?;
-            add_gradient(grads, &x, &channels_first(*x.shape(), &dx)?)
-        })
-    };
-    Ok((y, Box::new(backward)))
+    let backward = backward_of(&y, move |grads, dy| {
+        let mut dx = zeros(n * c * h * w)?;
+        dev().global_avg_pool_grad(n, h * w, c, dy, &mut dx, false)?;
+        add_gradient(grads, &x, &channels_first(*x.shape(), &dx)?)
+    });
+    Ok((y, backward))
 }
 
 /// The largest value of each `kernel x kernel` window; see the [module](super) for sizes and gradient.
@@ -86,17 +83,6 @@ pub fn try_max_pool2d<T: Recorder>(
     stride: usize,
     padding: usize,
 ) -> Result<Images<T>> {
-    let (x, tape) = T::split_images(x)?;
-    let (y, backward) = record_max(x, kernel, stride, padding)?;
-    Ok(y.put_tape(tape.record(backward)))
-}
-
-fn record_max(
-    x: Images,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-) -> Result<(Images, BackwardOp)> {
     let (batch, channels, in_h, in_w) = *x.shape();
     let s = PoolShape {
         batch,
@@ -107,18 +93,14 @@ fn record_max(
         stride,
         padding,
     };
+    max(s)?.record(x)
+}
+
+fn max(s: PoolShape) -> Result<ImageOp> {
     let (out_h, out_w) = s.out()?;
-    let mut y = zeros(s.out_len()?)?;
-    dev().max_pool_forward(s, &load_images(&x)?, &mut y)?;
-    let y = store_images(&y, (s.batch, s.channels, out_h, out_w))?;
-    let out = y.clone();
-    let backward = move |grads: &mut Grads| {
-        with_gradient(grads, &out, |grads, dy| {
-            let dy = channels_last(*out.shape(), dy)?;
-            let mut dx = zeros(s.in_len())?;
-            dev().max_pool_grad(s, &load_images(&x)?, &dy, &mut dx, false)?;
-            add_gradient(grads, &x, &channels_first(*x.shape(), &dx)?)
-        })
-    };
-    Ok((y, Box::new(backward)))
+    Ok(ImageOp::new(
+        (s.batch, s.channels, out_h, out_w),
+        move |x, y| dev().max_pool_forward(s, x, y),
+        move |x, dy, dx| dev().max_pool_grad(s, &load_images(x)?, dy, dx, false),
+    ))
 }

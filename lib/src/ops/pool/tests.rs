@@ -124,6 +124,16 @@ fn impossible_windows_are_refused_with_the_numbers() {
     let error = try_max_pool2d(x.clone(), 2, 2, 2).unwrap_err().to_string();
     assert!(error.contains("padding is at most half"), "{error}");
     assert!(try_max_pool2d(x, 2, 0, 0).is_err());
+    let x: Images = from_vec(vec![0.0; 4], (1, 1, 2, 2)).unwrap();
+    for (kernel, padding) in [
+        ((1 << 63) + 4, 1 << 62),
+        ((1 << 63) + 2, 1),
+        (usize::MAX, 0),
+    ] {
+        let error = try_max_pool2d(x.clone(), kernel, 1, padding).unwrap_err();
+        assert!(error.to_string().contains("2x2"), "{error}");
+    }
+    assert_eq!(*max_pool2d(x, 2, usize::MAX, 0).shape(), (1, 1, 1, 1));
     let empty: Images = from_vec(vec![], (1, 3, 0, 4)).unwrap();
     assert!(try_global_avg_pool(empty).is_err());
 }

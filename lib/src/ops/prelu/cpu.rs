@@ -8,6 +8,12 @@ use crate::error::Result;
 use crate::ops::parallel::{CHUNK, expect_len, map, map2, update2};
 use crate::tensors::CpuBuffer as Buffer;
 
+/// `min(x, 0)`; NaN stays NaN (`f32::min` would hide it).
+#[inline(always)]
+fn below(x: f32) -> f32 {
+    if x > 0.0 { 0.0 } else { x }
+}
+
 impl PreluKernel for Cpu {
     fn prelu_forward(&self, slope: f32, x: &Buffer, y: &mut Buffer) -> Result<()> {
         expect_len("prelu", "y", x.len(), y.len())?;
@@ -32,7 +38,7 @@ impl PreluKernel for Cpu {
             map2(x, dy, dx, pass);
         }
         let sum = |(x, dy): (&[f32], &[f32])| -> f64 {
-            let terms = x.iter().zip(dy).map(|(x, dy)| (x.min(0.0) * dy) as f64);
+            let terms = x.iter().zip(dy).map(|(x, dy)| (below(*x) * dy) as f64);
             terms.sum()
         };
         let sums: Vec<f64> = x

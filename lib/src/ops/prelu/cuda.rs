@@ -5,7 +5,7 @@ use dfdx::prelude::Cuda;
 
 use super::PreluKernel;
 use crate::error::Result;
-use crate::ops::cuda::{CudaBuffer, Module, add_blocks, each, summing, zeros};
+use crate::ops::cuda::{CudaBuffer, Module, add_blocks, each, room, summing};
 use crate::ops::parallel::expect_len;
 
 const MODULE: Module = Module {
@@ -37,7 +37,7 @@ impl PreluKernel for Cuda {
             return Ok(0.0);
         }
         let (device, grid) = (x.device(), summing(n));
-        let mut partial = zeros::<f64>(&device, grid.grid_dim.0 as usize)?;
+        let mut partial = room::<f64>(&device, grid.grid_dim.0 as usize)?;
         let arguments = (n, slope, x, dy, dx, accumulate, &mut partial);
         // SAFETY: the kernel's arguments; the buffers have `n` elements, `partial` one for each block.
         unsafe { MODULE.launch(&device, "rebit_prelu_grad", grid, arguments)? };

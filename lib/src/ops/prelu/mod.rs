@@ -4,13 +4,15 @@
 //!
 //! Source: He et al., "Delving Deep into Rectifiers", arXiv:1502.01852, equations 1 and 7 (channel-shared).
 
-use dfdx::prelude::{HasShape, Merge, PutTape, Shape, Storage, Tape, Tensor};
+use dfdx::prelude::{HasShape, Merge, PutTape, ReshapeTo, Shape, Storage, Tensor};
 
 use crate::buffer::HostAccess;
 use crate::error::Result;
 use crate::ops::or_panic;
-use crate::ops::tape::{load, nudge_gradient, split, store, with_gradient, zeros};
-use crate::tensors::{Dev, Scalar, dev, read};
+use crate::ops::tape::{
+    BackwardOp, Recorder, backward_of, load, nudge_gradient, split_flat, store, zeros,
+};
+use crate::tensors::{Dev, Scalar, Vector, dev, read};
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -53,8 +55,8 @@ pub trait PreluKernel: Storage<f32> {
 pub fn prelu<S, T, R>(x: Tensor<S, f32, Dev, T>, slope: Scalar<R>) -> Tensor<S, f32, Dev, T>
 where
     S: Shape,
-    T: Tape<f32, Dev> + Merge<R>,
-    R: Tape<f32, Dev>,
+    T: Recorder + Merge<R>,
+    R: Recorder,
 {
     or_panic(try_prelu(x, slope))
 }
@@ -69,25 +71,28 @@ pub fn try_prelu<S, T, R>(
 ) -> Result<Tensor<S, f32, Dev, T>>
 where
     S: Shape,
-    T: Tape<f32, Dev> + Merge<R>,
-    R: Tape<f32, Dev>,
+    T: Recorder + Merge<R>,
+    R: Recorder,
 {
-    let (x, tape) = split(x)?;
-    let (slope, slope_tape) = split(slope)?;
-    let mut tape = tape.merge(slope_tape);
+    let shape = *x.shape();
+    let (x, tape) = split_flat(x)?;
+    let (slope, slope_tape) = split_flat(slope)?;
+    let (y, backward) = record(x, slope)?;
+    let y = y.try_reshape_like(&shape)?;
+    Ok(y.put_tape(tape.merge(slope_tape).record(backward)))
+}
+
+fn record(x: Vector, slope: Vector) -> Result<(Vector, BackwardOp)> {
     let (values, a) = (load(&x)?, read(&slope)[0]);
     let mut y = zeros(values.elements())?;
     dev().prelu_forward(a, &values, &mut y)?;
     let y = store(y, *x.shape())?;
-    let out = y.clone();
-    tape.add_backward_op(move |grads| {
-        with_gradient(grads, &out, |grads, dy| {
-            let dx = grads.get_or_alloc_mut(&x)?;
-            let da = dev().prelu_grad(a, &values, dy, dx, true)?;
-            nudge_gradient(grads, &slope, 0, da)
-        })
+    let backward = backward_of(&y, move |grads, dy| {
+        let dx = grads.get_or_alloc_mut(&x)?;
+        let da = dev().prelu_grad(a, &values, dy, dx, true)?;
+        nudge_gradient(grads, &slope, 0, da)
     });
-    Ok(y.put_tape(tape))
+    Ok((y, backward))
 }
 
 #[cfg(test)]
@@ -108,6 +113,15 @@ mod tests {
             .backward();
         assert_eq!(read(&grads.get(&x)), [0.25, 0.5, 3.0, 1.0]);
         assert_eq!(read(&grads.get(&a)), [-2.0 - 16.0]);
+    }
+
+    #[test]
+    fn nan_goes_through_and_reaches_the_slope() {
+        let (x, a) = (vector(&[f32::NAN, -1.0]), scalar(0.25));
+        let y = prelu(x.leaky_trace(), a.leaky_trace());
+        assert!(read(&y)[0].is_nan() && read(&y)[1] == -0.25);
+        let grads = y.sum::<(), _>().backward();
+        assert!(read(&grads.get(&a))[0].is_nan());
     }
 
     #[test]

@@ -12,7 +12,8 @@ rebit_prelu_grad(size_t n, float slope, const float *x, const float *dy, float *
     double sum = 0;
     EACH(i, n) {
         float g = x[i] > 0.0f ? dy[i] : slope * dy[i];
-        sum += fminf(x[i], 0.0f) * dy[i];
+        // Not `fminf`: NaN stays NaN.
+        sum += (x[i] > 0.0f ? 0.0f : x[i]) * dy[i];
         dx[i] = accumulate ? dx[i] + g : g;
     }
     sum = block_sum(sum, warps);

@@ -14,7 +14,7 @@ fn clamp(value: f32, (lowest, highest): (f32, f32)) -> f32 {
     if raised > highest { highest } else { raised }
 }
 
-/// `gradient` where the output lies strictly between the corners (or is NaN), else 0.
+/// `gradient` where the output lies strictly between the corners (or is NaN), else 0; a corner that is NaN is none.
 #[inline(always)]
 fn pass(y: f32, gradient: f32, (lowest, highest): (f32, f32)) -> f32 {
     if y <= lowest || y >= highest {
@@ -42,7 +42,7 @@ impl ActivationKernel for Cpu {
     ) -> Result<()> {
         expect_len("activate_grad", "dy", y.len(), dy.len())?;
         expect_len("activate_grad", "dx", y.len(), dx.len())?;
-        let bounds = act.bounds();
+        let bounds = act.corners();
         if accumulate {
             update2(y, dy, dx, move |dx, y, dy| dx + pass(y, dy, bounds));
         } else {

@@ -34,7 +34,7 @@ impl ActivationKernel for Cuda {
         let n = y.len();
         expect_len("activate_grad", "dy", n, dy.len())?;
         expect_len("activate_grad", "dx", n, dx.len())?;
-        let (low, high) = act.bounds();
+        let (low, high) = act.corners();
         let arguments = (n, y, dy, low, high, dx, accumulate);
         // SAFETY: the kernel's arguments; all buffers have `n` elements.
         unsafe { MODULE.launch(&y.device(), "rebit_activate_grad", each(n), arguments) }

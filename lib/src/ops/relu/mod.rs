@@ -1,12 +1,11 @@
 //! Rectifiers: `relu(x) = max(x, 0)` and `relu6(x) = min(max(x, 0), 6)`, and the plain sums around them.
 
-use dfdx::prelude::{HasShape, PutTape, Shape, Storage, Tape, Tensor};
+use dfdx::prelude::{Shape, Storage, Tensor};
 
-use crate::buffer::HostAccess;
 use crate::error::Result;
 use crate::ops::or_panic;
-use crate::ops::tape::{load, split, store, with_gradient, zeros};
-use crate::tensors::{Buffer, Dev, dev};
+use crate::ops::tape::{Recorder, Unary};
+use crate::tensors::{Dev, dev};
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -40,6 +39,14 @@ impl Activation {
             Activation::Relu => (0.0, f32::INFINITY),
             Activation::Relu6 => (0.0, 6.0),
         }
+    }
+
+    /// The outputs at and beyond which the gradient is 0: NaN, with which nothing compares, where there is no corner.
+    /// An infinite output has a gradient too.
+    pub(crate) fn corners(self) -> (f32, f32) {
+        let corner = |bound: f32| if bound.is_finite() { bound } else { f32::NAN };
+        let (lowest, highest) = self.bounds();
+        (corner(lowest), corner(highest))
     }
 }
 
@@ -78,7 +85,7 @@ pub trait ActivationKernel: Storage<f32> {
 /// # Panics
 /// Where [`try_relu`] fails.
 #[track_caller]
-pub fn relu<S: Shape, T: Tape<f32, Dev>>(x: Tensor<S, f32, Dev, T>) -> Tensor<S, f32, Dev, T> {
+pub fn relu<S: Shape, T: Recorder>(x: Tensor<S, f32, Dev, T>) -> Tensor<S, f32, Dev, T> {
     or_panic(try_relu(x))
 }
 
@@ -86,10 +93,10 @@ pub fn relu<S: Shape, T: Tape<f32, Dev>>(x: Tensor<S, f32, Dev, T>) -> Tensor<S,
 ///
 /// # Errors
 /// [`crate::Error::Device`] when memory cannot be had.
-pub fn try_relu<S: Shape, T: Tape<f32, Dev>>(
+pub fn try_relu<S: Shape, T: Recorder>(
     x: Tensor<S, f32, Dev, T>,
 ) -> Result<Tensor<S, f32, Dev, T>> {
-    try_activate(x, Activation::Relu)
+    op(Activation::Relu).record(x)
 }
 
 /// `min(max(x, 0), 6)` of any tensor; `dx = dy` where `0 < x < 6`, else 0.
@@ -105,7 +112,7 @@ pub fn try_relu<S: Shape, T: Tape<f32, Dev>>(
 /// # Panics
 /// Where [`try_relu6`] fails.
 #[track_caller]
-pub fn relu6<S: Shape, T: Tape<f32, Dev>>(x: Tensor<S, f32, Dev, T>) -> Tensor<S, f32, Dev, T> {
+pub fn relu6<S: Shape, T: Recorder>(x: Tensor<S, f32, Dev, T>) -> Tensor<S, f32, Dev, T> {
     or_panic(try_relu6(x))
 }
 
@@ -113,31 +120,17 @@ pub fn relu6<S: Shape, T: Tape<f32, Dev>>(x: Tensor<S, f32, Dev, T>) -> Tensor<S
 ///
 /// # Errors
 /// [`crate::Error::Device`] when memory cannot be had.
-pub fn try_relu6<S: Shape, T: Tape<f32, Dev>>(
+pub fn try_relu6<S: Shape, T: Recorder>(
     x: Tensor<S, f32, Dev, T>,
 ) -> Result<Tensor<S, f32, Dev, T>> {
-    try_activate(x, Activation::Relu6)
+    op(Activation::Relu6).record(x)
 }
 
-fn try_activate<S: Shape, T: Tape<f32, Dev>>(
-    x: Tensor<S, f32, Dev, T>,
-    act: Activation,
-) -> Result<Tensor<S, f32, Dev, T>> {
-    let (x, mut tape) = split(x)?;
-    let y = store(forward(act, &load(&x)?)?, *x.shape())?;
-    let out = y.clone();
-    tape.add_backward_op(move |grads| {
-        with_gradient(grads, &out, |grads, dy| {
-            dev().activate_grad(act, &load(&out)?, dy, grads.get_or_alloc_mut(&x)?, true)
-        })
-    });
-    Ok(y.put_tape(tape))
-}
-
-fn forward(act: Activation, x: &Buffer) -> Result<Buffer> {
-    let mut y = zeros(x.elements())?;
-    dev().activate(act, x, &mut y)?;
-    Ok(y)
+fn op(act: Activation) -> Unary {
+    Unary::by_output(
+        move |x, y| dev().activate(act, x, y),
+        move |y, dy, dx| dev().activate_grad(act, y, dy, dx, true),
+    )
 }
 
 #[cfg(test)]
@@ -199,6 +192,21 @@ mod tests {
         let y = relu(wide);
         assert_eq!(read(&y), [0., 2., 0., 2., 0., 2.]);
         assert_eq!(read(&y.sum::<(), _>().backward().get(&x)), [0.0, 3.0]);
+    }
+
+    #[test]
+    fn an_infinite_output_has_a_gradient_where_there_is_no_corner() {
+        let infinite = || from_vec(vec![f32::INFINITY, f32::NEG_INFINITY], (2,)).unwrap();
+        let x = infinite();
+        let grads = relu(x.leaky_trace()).sum::<(), _>().backward();
+        assert_eq!(read(&grads.get(&x)), [1.0, 0.0]);
+        let x = infinite();
+        let grads = relu6(x.leaky_trace()).sum::<(), _>().backward();
+        assert_eq!(read(&grads.get(&x)), [0.0, 0.0]);
+        let (y, dy, mut dx) = (buffer(&[f32::INFINITY]), buffer(&[3.0]), buffer(&[0.0]));
+        let none = Activation::None;
+        cpu().activate_grad(none, &y, &dy, &mut dx, false).unwrap();
+        assert_eq!(*dx, [3.0]);
     }
 
     #[test]

@@ -66,6 +66,9 @@ impl ResizeKernel for Cpu {
         s.check()?;
         expect_len("resize", "x", s.in_len(), x.len())?;
         expect_len("resize", "y", s.out_len(), y.len())?;
+        if s.batch * s.channels == 0 {
+            return Ok(());
+        }
         let (by_row, by_column) = (Taps::new(s.from.0, s.to.0), Taps::new(s.from.1, s.to.1));
         let row = s.from.1 * s.channels;
         let mut middle = vec![0.0; s.to.0 * row];
@@ -89,6 +92,9 @@ impl ResizeKernel for Cpu {
         s.check()?;
         expect_len("resize_grad", "dy", s.out_len(), dy.len())?;
         expect_len("resize_grad", "dx", s.in_len(), dx.len())?;
+        if s.batch * s.channels == 0 {
+            return Ok(());
+        }
         let (by_row, by_column) = (Taps::new(s.from.0, s.to.0), Taps::new(s.from.1, s.to.1));
         let row = s.from.1 * s.channels;
         let mut middle = vec![0.0; s.to.0 * row];

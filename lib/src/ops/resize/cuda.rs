@@ -7,7 +7,7 @@ use dfdx::prelude::Cuda;
 
 use super::{ResizeKernel, ResizeShape, Taps};
 use crate::error::Result;
-use crate::ops::cuda::{CudaBuffer, Module, address, each, upload, zeros};
+use crate::ops::cuda::{CudaBuffer, Module, address, each, room, upload};
 use crate::ops::parallel::expect_len;
 
 const MODULE: Module = Module {
@@ -84,7 +84,7 @@ impl ResizeKernel for Cuda {
             return Ok(());
         }
         let (device, [h, w]) = (x.device(), [(s.from.0, s.to.0), (s.from.1, s.to.1)]);
-        let middle = zeros::<f32>(&device, s.batch * h.1 * w.0 * s.channels)?;
+        let middle = room::<f32>(&device, s.batch * h.1 * w.0 * s.channels)?;
         let rows = (s.batch, h.0, w.0 * s.channels);
         Lists::forward(h.0, h.1).apply(&device, rows, x, &middle)?;
         Lists::forward(w.0, w.1).apply(&device, (s.batch * h.1, w.0, s.channels), &middle, y)
@@ -98,7 +98,7 @@ impl ResizeKernel for Cuda {
             return Ok(());
         }
         let (device, [h, w]) = (dy.device(), [(s.from.0, s.to.0), (s.from.1, s.to.1)]);
-        let middle = zeros::<f32>(&device, s.batch * h.1 * w.0 * s.channels)?;
+        let middle = room::<f32>(&device, s.batch * h.1 * w.0 * s.channels)?;
         let columns = (s.batch * h.1, w.1, s.channels);
         Lists::backward(w.0, w.1).apply(&device, columns, dy, &middle)?;
         let rows = (s.batch, h.1, w.0 * s.channels);

@@ -18,15 +18,13 @@
 //! Source: Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981 (a = -1/2); the
 //! antialiasing follows MATLAB's documentation of `imresize`, the borders the benchmarks' files.
 
-use dfdx::prelude::{HasShape, PutTape, Storage, Tape};
+use dfdx::prelude::{HasShape, Storage};
 
 use crate::error::{Error, Result};
 use crate::ops::or_panic;
-use crate::ops::tape::{
-    add_gradient, channels_first, channels_last, load_images, split, store_images, with_gradient,
-    zeros,
-};
-use crate::tensors::{Dev, Images, dev};
+use crate::ops::parallel::checked_product;
+use crate::ops::tape::{ImageOp, Recorder};
+use crate::tensors::{Images, Shape4, dev};
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -65,6 +63,13 @@ impl ResizeShape {
                 "height and width must be at least 1",
             ));
         }
+        let ResizeShape {
+            batch, channels, ..
+        } = self;
+        checked_product("resize", &[batch, channels, self.from.0, self.from.1])?;
+        checked_product("resize", &[batch, channels, self.to.0, self.to.1])?;
+        // What stands between the two passes.
+        checked_product("resize", &[batch, channels, self.to.0, self.from.1])?;
         Ok(())
     }
 }
@@ -99,21 +104,19 @@ pub trait ResizeKernel: Storage<f32> {
 /// # Panics
 /// Where [`try_resize`] fails.
 #[track_caller]
-pub fn resize<T: Tape<f32, Dev>>(x: Images<T>, height: usize, width: usize) -> Images<T> {
+pub fn resize<T: Recorder>(x: Images<T>, height: usize, width: usize) -> Images<T> {
     or_panic(try_resize(x, height, width))
 }
 
 /// See [`resize`].
 ///
 /// # Errors
-/// [`Error::Invalid`] for images without pixels.
-pub fn try_resize<T: Tape<f32, Dev>>(
-    x: Images<T>,
-    height: usize,
-    width: usize,
-) -> Result<Images<T>> {
-    let (x, mut tape) = split(x)?;
-    let (batch, channels, h, w) = *x.shape();
+/// [`Error::Invalid`] for images without pixels, [`Error::Shape`] for a size that no memory holds.
+pub fn try_resize<T: Recorder>(x: Images<T>, height: usize, width: usize) -> Result<Images<T>> {
+    op(*x.shape(), height, width)?.record(x)
+}
+
+fn op((batch, channels, h, w): Shape4, height: usize, width: usize) -> Result<ImageOp> {
     let s = ResizeShape {
         batch,
         channels,
@@ -121,19 +124,11 @@ pub fn try_resize<T: Tape<f32, Dev>>(
         to: (height, width),
     };
     s.check()?;
-    let mut y = zeros(s.out_len())?;
-    dev().resize_forward(s, &load_images(&x)?, &mut y)?;
-    let y = store_images(&y, (batch, channels, height, width))?;
-    let out = y.clone();
-    tape.add_backward_op(move |grads| {
-        with_gradient(grads, &out, |grads, dy| {
-            let dy = channels_last(*out.shape(), dy)?;
-            let mut dx = zeros(s.in_len())?;
-            dev().resize_grad(s, &dy, &mut dx)?;
-            add_gradient(grads, &x, &channels_first(*x.shape(), &dx)?)
-        })
-    });
-    Ok(y.put_tape(tape))
+    Ok(ImageOp::new(
+        (batch, channels, height, width),
+        move |x, y| dev().resize_forward(s, x, y),
+        move |_, dy, dx| dev().resize_grad(s, dy, dx),
+    ))
 }
 
 /// The inputs that one axis' outputs read, and with which weight.

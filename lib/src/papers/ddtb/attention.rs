@@ -104,15 +104,20 @@ pub fn try_attention_loss<T: Tape<f32, Dev>>(
     }
     let (values, target) = (load_images(&x)?, load_images(teacher)?);
     let mut slope = zeros(values.elements())?;
-    let (values, target) = (values.view()?, target.view()?);
-    let loss = slope.edit(|d| attention_loss_grad((n, c), &values, &target, 1.0, d))?;
+    let loss = {
+        let (values, target) = (values.view()?, target.view()?);
+        slope.edit(|d| attention_loss_grad((n, c), &values, &target, 1.0, d))?
+    };
     let loss: Scalar = from_vec(vec![loss], ())?;
     let out = loss.clone();
     tape.add_backward_op(move |grads| {
         with_gradient(grads, &out, |grads, dy| {
+            // The factor goes into the gradient before it is rounded to single precision.
             let factor = dy.view()?[0];
+            let (values, target) = (values.view()?, target.view()?);
+            slope.edit(|d| attention_loss_grad((n, c), &values, &target, factor, d))?;
             let slope = channels_first(*x.shape(), &slope)?;
-            dev().mix(1.0, grads.get_or_alloc_mut(&x)?, factor, &slope)
+            dev().mix(1.0, grads.get_or_alloc_mut(&x)?, 1.0, &slope)
         })
     });
     Ok(loss.put_tape(tape))

@@ -1,6 +1,8 @@
 //! Settings: which bounds, where they start, which gates, and how all of it is trained.
 
-use crate::nn::WeightRange;
+use std::path::PathBuf;
+
+use crate::quant::Range;
 use crate::{Error, Result};
 
 /// How a site bounds its activations.
@@ -10,18 +12,6 @@ pub enum Bounding {
     Dual,
     /// One bound on either side of 0 and one level less: PAMS' grid.
     Symmetric,
-}
-
-/// Where bounds start.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum BoundStart {
-    /// Percentiles `M` and `100 - M` of the first training batch at that site (a symmetric bound takes the larger
-    /// magnitude). 99 for EDSR and SRResNet, 95 for RDN.
-    Percentile(f32),
-    /// The mean over samples of the largest magnitude, of the last calibration batch: PAMS.
-    MeanMax,
-    /// The same number everywhere; the authors' code keeps 10 for 3 and 4 bits.
-    Constant(f32),
 }
 
 /// Which sites have a gate.
@@ -65,10 +55,12 @@ pub struct DdtbConfig {
     pub bits: u32,
     /// One bound or two.
     pub bounding: Bounding,
-    /// Where they start.
-    pub start: BoundStart,
-    /// Bounds of the weights.
-    pub weights: WeightRange,
+    /// Where they start: [`Range::Percentile`] of the first training batch at that site (a symmetric bound takes the
+    /// larger magnitude; 0.99 for EDSR and SRResNet, 0.95 for RDN), [`Range::MeanMaxAbs`] over the samples of the last
+    /// calibration batch (PAMS), or [`Range::Constant`] (the authors' code keeps 10 for 3 and 4 bits).
+    pub start: Range,
+    /// Bounds of the weights, read in every pass; [`Range::MaxAbs`] gives PAMS' symmetric grid.
+    pub weights: Range,
     /// Which sites are gated.
     pub gates: Gates,
     /// What of a gate is trained.
@@ -91,6 +83,10 @@ pub struct DdtbConfig {
     pub attention: f32,
     /// Seed of patches, gates and random sites.
     pub seed: u64,
+    /// Live progress.
+    pub show: bool,
+    /// Where the run's state is written about a hundred times, and continued from.
+    pub checkpoint: Option<PathBuf>,
 }
 
 impl Default for DdtbConfig {
@@ -98,8 +94,8 @@ impl Default for DdtbConfig {
         DdtbConfig {
             bits: 2,
             bounding: Bounding::Dual,
-            start: BoundStart::Percentile(99.0),
-            weights: WeightRange::Percentile(0.99),
+            start: Range::Percentile(0.99),
+            weights: Range::Percentile(0.99),
             gates: Gates::DynamicIntensity(0.3),
             gate_gradient: GateGradient::Detached,
             iterations: 400,
@@ -111,6 +107,8 @@ impl Default for DdtbConfig {
             halvings: 5,
             attention: 1000.0,
             seed: 1,
+            show: true,
+            checkpoint: None,
         }
     }
 }
@@ -143,7 +141,7 @@ impl DdtbConfig {
     /// The bound of PAMS with the weight quantiser of DDTB, so that only the activations differ.
     pub fn pams(bits: u32) -> Self {
         DdtbConfig {
-            start: BoundStart::MeanMax,
+            start: Range::MeanMaxAbs,
             ..Self::symmetric(bits)
         }
     }
@@ -151,7 +149,7 @@ impl DdtbConfig {
     /// PAMS with its own weight quantiser.
     pub fn pams_published(bits: u32) -> Self {
         DdtbConfig {
-            weights: WeightRange::MaxAbs,
+            weights: Range::MaxAbs,
             ..Self::pams(bits)
         }
     }
@@ -196,19 +194,14 @@ impl DdtbConfig {
                 return refuse(what, "a gate has two factors, one for each of dual bounds");
             }
         }
+        self.start.check()?;
+        self.weights.check()?;
         match self.start {
-            BoundStart::Percentile(m) if !(m > 50.0 && m <= 100.0) => refuse(
-                format!("percentile {m}"),
-                "lies above 50 and is at most 100",
-            ),
-            BoundStart::Constant(c) if !(c.is_finite() && c > 0.0) => {
-                refuse(format!("bounds of ±{c}"), "must be positive")
-            }
-            BoundStart::MeanMax if self.bounding == Bounding::Dual => {
+            Range::MeanMaxAbs if self.bounding == Bounding::Dual => {
                 let what = "the mean maximum as a start of dual bounds".to_string();
                 refuse(what, "gives one bound only; take a percentile")
             }
-            BoundStart::MeanMax if self.calibration == 0 => {
+            Range::MeanMaxAbs if self.calibration == 0 => {
                 let what = "the mean maximum without calibration".to_string();
                 refuse(what, "is read off calibration batches: at least 1")
             }

@@ -8,7 +8,8 @@ use super::gate::{self, Gate};
 use super::site::{Site, SiteState};
 use super::{Bounding, DdtbConfig, Gates, SiteRecord};
 use crate::data::{Patches, Photo};
-use crate::nn::{DataQuant, LayerInfo, Mode, Net, Param, Role, SiteInfo};
+use crate::nn::{BoundGrid, LayerInfo, Net, Param, Role, SiteInfo, Slots};
+use crate::quant::Range;
 use crate::{Error, Result, Rng, rng};
 
 /// What the quantisers do.
@@ -53,26 +54,23 @@ pub fn quantise(net: &Net, config: &DdtbConfig) -> Result<Ddtb> {
         };
         let name = format!("{}.bounds", info.name);
         let bounds = Param::new(name, vec![start.len()], Role::Bound, start)?;
-        let mut made = None;
-        net.attach(&info, vec![bounds], |ids| {
-            let state = SiteState {
-                name: info.name.clone(),
-                bounds: ids[0],
-                config: config.clone(),
-                phase: Phase::Off,
-                gate: None,
-                gated_sites: 0,
-                ready: false,
-                seen: Vec::new(),
-                mean_max: 0.0,
-                gate_loss: 0.0,
-                watch: None,
-            };
-            let site = Site(Arc::new(Mutex::new(state)));
-            made = Some(site.clone());
-            Box::new(site)
-        })?;
-        controlled.push((info, made.expect("attach makes the quantiser")));
+        let state = SiteState {
+            name: info.name.clone(),
+            bounds: net.add_parameter(bounds)?,
+            config: config.clone(),
+            phase: Phase::Off,
+            gate: None,
+            gated_sites: 0,
+            ready: false,
+            seen: Vec::new(),
+            calibrated: None,
+            gate_loss: 0.0,
+            watch: None,
+        };
+        let site = Site(Arc::new(Mutex::new(state)));
+        // The site keeps its range itself.
+        net.quantise_input(&info.name, site.clone(), config.start)?;
+        controlled.push((info, site));
     }
     Ok(Ddtb {
         config: config.clone(),
@@ -93,14 +91,10 @@ impl Ddtb {
     /// Sizes that do not fit.
     pub fn calibrate(&mut self, net: &Net, patches: &Patches, rng: &mut Rng) -> Result<()> {
         self.set_phase(Phase::Calibration);
-        let size = patches.size();
         for _ in 0..self.config.calibration {
             crate::show::check_interrupt()?;
             let batch = patches.draw(self.config.batch, rng);
-            let mut inner = net.lock();
-            inner.fit(size, size)?;
-            let pass = inner.forward(&batch.low, Mode::Eval, false)?;
-            inner.recycle(pass);
+            net.predict_images(&batch.low_images(self.config.batch)?)?;
         }
         self.set_phase(Phase::Off);
         Ok(())
@@ -112,19 +106,22 @@ impl Ddtb {
     /// # Errors
     /// [`Error::Invalid`] when called twice, or for gates by dynamic intensity without calibration.
     pub fn begin(&mut self, net: &Net) -> Result<()> {
-        let quant = DataQuant {
-            bits: self.config.bits,
-            range: self.config.weights,
+        let range = self.config.weights;
+        let grid = match range {
+            Range::MaxAbs => BoundGrid::symmetric(self.config.bits),
+            _ => BoundGrid::bits(self.config.bits),
         };
-        net.quantise_weights(|layer| in_body(layer).then_some(quant))?;
+        net.quantise(|layer| match in_body(layer) {
+            true => Ok(Slots::weights(grid, range.each_pass())),
+            false => Ok(Slots::none()),
+        })?;
         self.gated = self.choose_sites()?;
         for &index in &self.gated {
             let (info, site) = &self.sites[index];
             let mut rng = rng(self.config.seed ^ ((index as u64 + 1) << 32));
             let params = gate::parameters(&info.name, info.channels, &mut rng)?;
-            let mut inner = net.lock();
-            let ids: Vec<_> = params.into_iter().map(|p| inner.add_param(p)).collect();
-            drop(inner);
+            let ids = params.into_iter().map(|p| net.add_parameter(p));
+            let ids = ids.collect::<Result<Vec<_>>>()?;
             let mut state = site.lock();
             state.gate = Some(Gate::new(info.channels, &ids));
             state.gated_sites = self.gated.len();
@@ -168,6 +165,13 @@ impl Ddtb {
             variance(high) + variance(low)
         };
         self.sites.iter().map(of).collect()
+    }
+
+    /// Says that every site has its bounds: they came with the parameters.
+    pub(super) fn bounds_are_set(&mut self) {
+        self.sites
+            .iter()
+            .for_each(|(_, site)| site.lock().ready = true);
     }
 
     /// What the quantisers do from now on.

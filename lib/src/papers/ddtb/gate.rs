@@ -14,7 +14,7 @@
 use rand::Rng as _;
 
 use super::GateGradient;
-use crate::nn::{Param, ParamId, Role, SiteParams};
+use crate::nn::{Param, ParamId, Params, QuantiseGrad, Role};
 use crate::{Result, Rng};
 
 /// Channels between the two layers.
@@ -99,27 +99,36 @@ impl Gate {
         }
     }
 
+    /// Its parameters.
+    pub fn parameters(self) -> [ParamId; 6] {
+        let Gate {
+            conv1,
+            gamma,
+            beta,
+            mean,
+            var,
+            conv2,
+            ..
+        } = self;
+        [conv1, gamma, beta, mean, var, conv2]
+    }
+
     /// Bits that the gate's weights take.
     pub fn weight_bits(self) -> usize {
         2 * (self.channels * HIDDEN + HIDDEN * 2)
     }
 
     /// Logits for a batch of pooled activations `(N, channels)`.
-    pub fn forward(
-        self,
-        mut pooled: Vec<f32>,
-        p: &mut SiteParams,
-        train: bool,
-    ) -> Result<GateMemo> {
+    pub fn forward(self, mut pooled: Vec<f32>, p: &mut Params, train: bool) -> Result<GateMemo> {
         let samples = pooled.len() / self.channels;
         round_to_four_levels(&mut pooled);
-        let w1 = ternary(&p.values(self.conv1)?);
+        let w1 = ternary(&p.view(self.conv1)?);
         let z = product(&pooled, &w1, self.channels);
         let (mean, var) = if train {
             let (mean, var) = moments(&z, samples);
             let unbias = samples as f32 / (samples as f32 - 1.0).max(1.0);
             for (at, new, factor) in [(self.mean, &mean, 1.0), (self.var, &var, unbias)] {
-                let mut mixed = p.values(at)?.into_owned();
+                let mut mixed = p.view(at)?.into_owned();
                 for (old, new) in mixed.iter_mut().zip(new) {
                     *old = (1.0 - MOMENTUM) * *old + MOMENTUM * factor * new;
                 }
@@ -128,19 +137,19 @@ impl Gate {
             (mean, var)
         } else {
             (
-                p.values(self.mean)?.into_owned(),
-                p.values(self.var)?.into_owned(),
+                p.view(self.mean)?.into_owned(),
+                p.view(self.var)?.into_owned(),
             )
         };
         let scale: Vec<f32> = var.iter().map(|v| 1.0 / (v + EPS).sqrt()).collect();
         let each = |i: usize| (z[i] - mean[i % HIDDEN]) * scale[i % HIDDEN];
         let normalised: Vec<f32> = (0..z.len()).map(each).collect();
-        let (gamma, beta) = (p.values(self.gamma)?, p.values(self.beta)?);
+        let (gamma, beta) = (p.view(self.gamma)?, p.view(self.beta)?);
         let rectify = |(i, n): (usize, &f32)| (gamma[i % HIDDEN] * n + beta[i % HIDDEN]).max(0.0);
         let rectified: Vec<f32> = normalised.iter().enumerate().map(rectify).collect();
         let mut hidden = rectified.clone();
         round_to_four_levels(&mut hidden);
-        let logits = product(&hidden, &ternary(&p.values(self.conv2)?), HIDDEN);
+        let logits = product(&hidden, &ternary(&p.view(self.conv2)?), HIDDEN);
         Ok(GateMemo {
             logits: logits.chunks_exact(2).map(|c| [c[0], c[1]]).collect(),
             pooled,
@@ -158,19 +167,16 @@ impl Gate {
         memo: &GateMemo,
         dlogits: &[[f32; 2]],
         how: GateGradient,
-        p: &mut SiteParams,
+        cx: &mut QuantiseGrad,
     ) -> Result<()> {
         let dc: Vec<f32> = dlogits.iter().flatten().copied().collect();
-        p.set_grad(self.conv2, &outer(&dc, &memo.hidden, 2, HIDDEN))?;
+        cx.add_param_grad(self.conv2, &outer(&dc, &memo.hidden, 2, HIDDEN))?;
         let zeros = vec![0.0; HIDDEN];
         if how == GateGradient::Detached {
-            p.set_grad(self.conv1, &vec![0.0; HIDDEN * self.channels])?;
-            p.set_grad(self.gamma, &zeros)?;
-            p.set_grad(self.beta, &zeros)?;
             return Ok(());
         }
-        let w2 = ternary(&p.values(self.conv2)?);
-        let gamma = p.values(self.gamma)?.into_owned();
+        let w2 = ternary(&cx.params().view(self.conv2)?);
+        let gamma = cx.params().view(self.gamma)?.into_owned();
         let through = |(i, r): (usize, &f32)| {
             let (n, k) = (i / HIDDEN, i % HIDDEN);
             let d = dc[2 * n] * w2[k] + dc[2 * n + 1] * w2[HIDDEN + k];
@@ -191,9 +197,9 @@ impl Gate {
                 gamma[k] * memo.scale[k] * centred
             })
             .collect();
-        p.set_grad(self.conv1, &outer(&dz, &memo.pooled, HIDDEN, self.channels))?;
-        p.set_grad(self.gamma, &dgamma)?;
-        p.set_grad(self.beta, &dbeta)
+        cx.add_param_grad(self.conv1, &outer(&dz, &memo.pooled, HIDDEN, self.channels))?;
+        cx.add_param_grad(self.gamma, &dgamma)?;
+        cx.add_param_grad(self.beta, &dbeta)
     }
 }
 

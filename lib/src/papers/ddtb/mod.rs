@@ -20,7 +20,7 @@ mod train;
 mod workbench;
 
 pub use attention::{attention_loss, try_attention_loss};
-pub use config::{BoundStart, Bounding, DdtbConfig, GateGradient, Gates};
+pub use config::{Bounding, DdtbConfig, GateGradient, Gates};
 pub use controller::{Ddtb, Phase, quantise};
 pub use record::{LevelUse, SiteRecord};
 pub use train::{DdtbRun, fine_tune_without_body, pretrained_edsr, quantised_edsr, train};

@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::gate::{Gate, GateMemo, extremes, factor};
 use super::record::SiteRecord;
-use super::{BoundStart, Bounding, DdtbConfig, Phase};
-use crate::nn::{Memo, Mode, ParamId, SiteBatch, SiteParams, SiteQuantiser};
+use super::{Bounding, DdtbConfig, Phase};
+use crate::nn::{Mode, ParamId, Params, Quantise, QuantiseGrad, Quantiser, RangeKind};
 use crate::ops::bound_quant::{BoundQuant, BoundQuantKernel};
 use crate::ops::pool::PoolKernel;
 use crate::ops::relu::ActivationKernel;
-use crate::quant::{Bounds, Range};
-use crate::{Buffer, Error, HostAccess, Result, dev};
+use crate::quant::{Bounds, Range, RangeObserver};
+use crate::{Error, HostAccess, Result, dev};
 
 /// Bounds are never closer than this.
 const CLOSEST: f32 = 1e-3;
@@ -29,14 +29,15 @@ pub(super) struct SiteState {
     pub ready: bool,
     /// Largest and smallest value of each calibration batch.
     pub seen: Vec<(f32, f32)>,
-    /// Mean over samples of the largest magnitude, of the last calibration batch.
-    pub mean_max: f32,
+    /// The range of the last calibration batch, over its samples.
+    pub calibrated: Option<Bounds>,
     /// Mean squared logit of the last training batch.
     pub gate_loss: f32,
     pub watch: Option<SiteRecord>,
 }
 
 /// What the backward pass needs: the quantiser of each sample and the gate's memo.
+#[derive(Clone, Default)]
 struct Kept {
     /// One for each sample, or one for all; `None` while nothing is quantised.
     quantisers: Option<Vec<BoundQuant>>,
@@ -55,20 +56,24 @@ impl Site {
 }
 
 impl SiteState {
-    fn calibrate(&mut self, x: &[f32], at: SiteBatch) {
+    fn calibrate(&mut self, x: &[f32], sample: usize) -> Result<()> {
         let (low, high) = extremes(x);
         self.seen.push((high, low));
-        let largest = |s: &[f32]| s.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        let sum: f32 = x.chunks_exact(x.len() / at.batch).map(largest).sum();
-        self.mean_max = sum / at.batch as f32;
+        if self.config.start == Range::MeanMaxAbs {
+            let mut observer = RangeObserver::new(self.config.start)?;
+            x.chunks_exact(sample)
+                .try_for_each(|s| observer.observe(s))?;
+            self.calibrated = Some(observer.bounds()?);
+        }
+        Ok(())
     }
 
     /// Bounds from the first training batch.
-    fn start(&mut self, x: &[f32], p: &mut SiteParams) -> Result<()> {
-        let pair = match self.config.start {
-            BoundStart::Percentile(m) => percentiles(x, m / 100.0)?,
-            BoundStart::MeanMax => Bounds::new(-self.mean_max, self.mean_max),
-            BoundStart::Constant(c) => Bounds::new(-c, c),
+    fn start(&mut self, x: &[f32], p: &mut Params) -> Result<()> {
+        let pair = match (self.config.start, self.calibrated) {
+            (Range::Percentile(p), _) => percentiles(x, p)?,
+            (Range::MeanMaxAbs, Some(found)) => found,
+            (range, _) => range.bounds(x)?,
         };
         match self.config.bounding {
             Bounding::Dual => p.set(self.bounds, &[pair.lower, pair.upper])?,
@@ -111,60 +116,68 @@ fn percentiles(x: &[f32], m: f32) -> Result<Bounds> {
     ))
 }
 
-impl SiteQuantiser for Site {
-    fn forward(
-        &mut self,
-        x: &Buffer,
-        at: SiteBatch,
-        p: &mut SiteParams,
-        y: &mut Buffer,
-    ) -> Result<Memo> {
+impl Quantiser for Site {
+    fn bits(&self) -> u32 {
+        self.lock().config.bits
+    }
+
+    fn range(&self) -> RangeKind {
+        RangeKind::None
+    }
+
+    fn parameters(&self) -> Vec<ParamId> {
+        let site = self.lock();
+        let gate = site.gate.into_iter().flat_map(Gate::parameters);
+        std::iter::once(site.bounds).chain(gate).collect()
+    }
+
+    fn quantise(&mut self, cx: &mut Quantise) -> Result<()> {
         let mut site = self.lock();
         let site = &mut *site;
-        let sample = x.elements() / at.batch;
+        let x = cx.input();
+        let sample = cx.extent().len();
         if let Some(watch) = &mut site.watch {
             x.view()?.chunks_exact(sample).for_each(|s| watch.see(s));
         }
         if matches!(site.phase, Phase::Off | Phase::Calibration) {
             if site.phase == Phase::Calibration {
-                site.calibrate(&x.view()?, at);
+                site.calibrate(&x.view()?, sample)?;
             }
-            y.copy_from(x)?;
-            return Ok(Box::new(Kept {
-                quantisers: None,
-                gate: None,
-                active: false,
-            }));
+            cx.remember(Kept::default());
+            return cx.output().copy_from(x);
         }
-        let train = at.mode == Mode::Train;
+        let train = cx.mode() == Mode::Train;
         if !site.ready {
             if !train {
                 let why = "has no bounds yet: they come from the first training batch";
                 return Err(Error::invalid(format!("site {}", site.name), why));
             }
-            site.start(&x.view()?, p)?;
+            site.start(&x.view()?, cx.params_mut()?)?;
         }
         let active = site.phase == Phase::Active;
         let gate = match site.gate {
             // Outside training a gate that is not applied has nothing to do.
             Some(gate) if active || train => {
-                let mut pooled = buffer_like(at.batch * at.channels)?;
-                dev().global_avg_pool_forward(at.batch, at.pixels, at.channels, x, &mut pooled)?;
-                Some(gate.forward(pooled.view()?.into_owned(), p, train)?)
+                let (batch, extent) = (cx.rows(), cx.extent());
+                let mut pooled = crate::buffer(&vec![0.0; batch * extent.channels])?;
+                let pixels = extent.pixels();
+                dev().global_avg_pool_forward(batch, pixels, extent.channels, x, &mut pooled)?;
+                let pooled = pooled.view()?.into_owned();
+                Some(gate.forward(pooled, cx.params_mut()?, train)?)
             }
             _ => None,
         };
-        let bounds = &p.values(site.bounds)?;
+        let bounds = cx.params().view(site.bounds)?.into_owned();
         let quantisers = match &gate {
             Some(memo) if active => {
                 let factors: Vec<[f32; 2]> = memo.logits.iter().map(|c| c.map(factor)).collect();
                 if let Some(watch) = &mut site.watch {
                     watch.factors.extend(&factors);
                 }
-                let each = factors.iter().map(|f| site.quantiser(bounds, *f));
+                let each = factors.iter().map(|f| site.quantiser(&bounds, *f));
                 each.collect::<Result<Vec<_>>>()?
             }
-            _ => vec![site.quantiser(bounds, [1.0, 1.0])?],
+            _ => vec![site.quantiser(&bounds, [1.0, 1.0])?],
         };
         if let (Some(memo), true) = (&gate, train) {
             let squares: f32 = memo.logits.iter().flatten().map(|c| c * c).sum();
@@ -178,34 +191,24 @@ impl SiteQuantiser for Site {
                     .count(s, quantisers[if shared { 0 } else { n }]);
             }
         }
-        dev().bound_quant_forward(x, &quantisers, y)?;
-        Ok(Box::new(Kept {
+        dev().bound_quant_forward(x, &quantisers, cx.output())?;
+        cx.remember(Kept {
             quantisers: Some(quantisers),
             gate,
             active,
-        }))
+        });
+        Ok(())
     }
 
-    fn backward(
-        &mut self,
-        x: &Buffer,
-        _: SiteBatch,
-        memo: &Memo,
-        dy: &Buffer,
-        p: &mut SiteParams,
-        dx: &mut Buffer,
-        accumulate: bool,
-    ) -> Result<()> {
+    fn gradient(&mut self, cx: &mut QuantiseGrad) -> Result<()> {
         let site = self.lock();
-        let kept: &Kept = memo
-            .downcast_ref()
-            .expect("the memo of this site's forward pass");
+        let kept = cx.memo::<Kept>()?.clone();
+        let (x, dy, dx, accumulate) = cx.parts();
         let Some(quantisers) = &kept.quantisers else {
-            match accumulate {
-                true => dev().accumulate(dy, dx)?,
-                false => dx.copy_from(dy)?,
-            }
-            return Ok(());
+            return match accumulate {
+                true => dev().accumulate(dy, dx),
+                false => dx.copy_from(dy),
+            };
         };
         let grads = dev().bound_quant_grad(x, quantisers, dy, dx, accumulate)?;
         let gate = kept.gate.as_ref().zip(site.gate);
@@ -220,12 +223,14 @@ impl SiteQuantiser for Site {
                     upper += fu * g.upper;
                     lower += fl * g.lower;
                 }
-                p.set_grad(site.bounds, &[lower, upper])?;
+                cx.add_param_grad(site.bounds, &[lower, upper])?;
             }
-            Bounding::Symmetric => p.set_grad(site.bounds, &[grads[0].upper - grads[0].lower])?,
+            Bounding::Symmetric => {
+                cx.add_param_grad(site.bounds, &[grads[0].upper - grads[0].lower])?;
+            }
         }
         if let Some((memo, gate)) = gate {
-            let bounds = p.values(site.bounds)?.into_owned();
+            let bounds = cx.params().view(site.bounds)?.into_owned();
             let dlogits: Vec<[f32; 2]> = if kept.active {
                 // d(2 sigmoid)/dc = beta (1 - beta/2).
                 let slope = |beta: f32| beta * (1.0 - beta / 2.0);
@@ -245,13 +250,8 @@ impl SiteQuantiser for Site {
                     .map(|c| c.map(|c| 2.0 * c / share))
                     .collect()
             };
-            gate.backward(memo, &dlogits, site.config.gate_gradient, p)?;
+            gate.backward(memo, &dlogits, site.config.gate_gradient, cx)?;
         }
         Ok(())
     }
-}
-
-fn buffer_like(len: usize) -> Result<Buffer> {
-    use dfdx::tensor::Storage;
-    Ok(<crate::Dev as Storage<f32>>::try_alloc_len(&dev(), len)?)
 }

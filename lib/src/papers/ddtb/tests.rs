@@ -5,8 +5,12 @@ use rand::Rng as _;
 use super::gate::{self, Gate, HIDDEN};
 use super::*;
 use crate::data::{Patches, Photo, SrPair};
-use crate::nn::{EdsrConfig, Mode, Net, RdnConfig, SrresnetConfig, edsr, rdn, srresnet};
-use crate::{HostAccess, Images, Result, from_vec, read, rng};
+use crate::nn::{
+    EdsrConfig, Extent, Mode, Net, Operand, QuantiseGrad, RdnConfig, SrresnetConfig, edsr, rdn,
+    srresnet,
+};
+use crate::quant::Range;
+use crate::{Grads, HostAccess, Images, Result, from_vec, read, rng};
 
 const TINY: EdsrConfig = EdsrConfig {
     scale: 2,
@@ -54,18 +58,18 @@ fn started(config: &DdtbConfig) -> Result<(Net, Ddtb)> {
     Ok((net, ddtb))
 }
 
-/// A training pass forwards and backwards on [`batch`]; gradients stay in the network.
-fn step(net: &Net) -> Result<()> {
+/// A training pass forwards and backwards on [`batch`].
+fn step(net: &Net) -> Result<Grads> {
     use dfdx::prelude::{Backward, SumTo, Trace};
     let y = net.forward_images(batch().leaky_trace(), Mode::Train)?;
-    (y.square().sum::<(), _>() / 1e4).backward();
-    Ok(())
+    Ok((y.square().sum::<(), _>() / 1e4).backward())
 }
 
-fn gradient(net: &Net, name: &str) -> Vec<f32> {
-    let inner = net.lock();
-    let id = inner.find(name).unwrap();
-    inner.grads[id].view().unwrap().into_owned()
+/// The gradient of a parameter; zeros where the loss did not reach it.
+fn gradient(net: &Net, grads: &mut Grads, name: &str) -> Vec<f32> {
+    let value = net.parameter(name).unwrap().value;
+    let found = grads.get_or_alloc_mut(&value).unwrap();
+    found.view().unwrap().into_owned()
 }
 
 fn all_gated(phase_config: DdtbConfig) -> DdtbConfig {
@@ -105,20 +109,13 @@ fn bounds_start_at_the_percentiles_of_the_first_batch() -> Result<()> {
     // Only the first site sees what the full-precision head says: later ones read quantised inputs.
     let net = edsr(&TINY, rng(1))?;
     let config = DdtbConfig {
-        start: BoundStart::Percentile(95.0),
+        start: Range::Percentile(0.95),
         ..DdtbConfig::dual(2)
     };
     let mut ddtb = quantise(&net, &config)?;
     ddtb.begin(&net)?;
-    let mut seen = {
-        let (mut inner, x) = (net.lock(), batch());
-        inner.fit(10, 10)?;
-        let head = inner.node("head.0")?;
-        let mut nhwc = vec![0.0; 600];
-        crate::ops::layout::nchw_to_nhwc(&read(&x), 3, 100, &mut nhwc);
-        let pass = inner.forward(&nhwc, Mode::Train, true)?;
-        pass.activation(head).unwrap().view()?.into_owned()
-    };
+    let mut out = net.run(&batch(), Mode::Train)?;
+    let mut seen = read(&out.images("head.0")?);
     let [lower, upper] = ddtb.bounds(&net)?[0];
     seen.sort_by(f32::total_cmp);
     let percentile = |p: f64| {
@@ -242,12 +239,12 @@ fn as_published_only_the_last_layer_of_a_gate_learns() -> Result<()> {
         };
         let (net, mut ddtb) = started(&config)?;
         ddtb.set_phase(phase);
-        step(&net)?;
-        let any = |part: &str| {
+        let mut grads = step(&net)?;
+        let mut any = |part: &str| {
             let sites = ddtb.gated();
             let mut all = sites
                 .iter()
-                .flat_map(|s| gradient(&net, &format!("{s}.gate.{part}")));
+                .flat_map(|s| gradient(&net, &mut grads, &format!("{s}.gate.{part}")));
             all.any(|g| g != 0.0)
         };
         Ok([any("conv1.weight"), any("bn.weight"), any("conv2.weight")])
@@ -276,19 +273,34 @@ fn a_gates_last_layer_has_the_gradient_of_its_own_formula() -> Result<()> {
     // The logits are linear in the ternary weights, which count as the weights themselves: dL/dw = d^T h.
     let (net, _) = started(&all_gated(DdtbConfig::ddtb(2)))?;
     let (mut inner, channels) = (net.lock(), 16);
-    let first = inner.find("body.0.identity.gate.conv1.weight")?;
+    let params = &mut inner.params;
+    let first = params.find("body.0.identity.gate.conv1.weight")?;
     let ids: Vec<usize> = (first..first + 6).collect();
     let gate = Gate::new(channels, &ids);
     let pooled: Vec<f32> = (0..3 * channels).map(|i| ((i * 5) % 11) as f32).collect();
-    let memo = {
-        let mut p = inner.lend();
-        let memo = gate.forward(pooled, &mut p, true)?;
-        let d = [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]];
-        gate.backward(&memo, &d, GateGradient::Detached, &mut p)?;
-        memo
+    let memo = gate.forward(pooled, params, true)?;
+    let d = [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]];
+    let (mut grads, nothing) = (Grads::leaky(), crate::buffer(&[])?);
+    let mut into = crate::buffer(&[])?;
+    let mut cx = QuantiseGrad {
+        operand: Operand::Input,
+        batch: 3,
+        extent: Extent::vector(channels),
+        x: &nothing,
+        dy: &nothing,
+        dx: &mut into,
+        accumulate: false,
+        range: &[],
+        factor: 1.0,
+        params,
+        grads: &mut grads,
+        memo: None,
+        range_grad: None,
     };
-    let g = inner.grads[ids[5]].view()?;
-    let w2 = gate::ternary(&inner.values[ids[5]].view()?);
+    gate.backward(&memo, &d, GateGradient::Detached, &mut cx)?;
+    let last = &params.describe(ids[5]).value;
+    let g = grads.get_or_alloc_mut(last)?.view()?.into_owned();
+    let w2 = gate::ternary(&params.view(ids[5])?);
     let logit: f32 = g.iter().zip(&w2[..HIDDEN]).map(|(h, w)| h * w).sum();
     assert!((logit - memo.logits[0][0]).abs() < 1e-5);
     assert!(g[HIDDEN..].iter().all(|g| *g == 0.0));
@@ -298,11 +310,11 @@ fn a_gates_last_layer_has_the_gradient_of_its_own_formula() -> Result<()> {
 #[test]
 fn constant_inputs_leave_gates_finite() -> Result<()> {
     let (net, _) = started(&all_gated(DdtbConfig::ddtb(2)))?;
-    let mut inner = net.lock();
-    let first = inner.find("body.0.identity.gate.conv1.weight")?;
+    let params = &mut net.lock().params;
+    let first = params.find("body.0.identity.gate.conv1.weight")?;
     let gate = Gate::new(16, &(first..first + 6).collect::<Vec<_>>());
     for value in [0.0, 3.5] {
-        let memo = gate.forward(vec![value; 32], &mut inner.lend(), true)?;
+        let memo = gate.forward(vec![value; 32], params, true)?;
         assert!(memo.logits.iter().flatten().all(|c| c.is_finite()));
     }
     Ok(())
@@ -312,16 +324,13 @@ fn constant_inputs_leave_gates_finite() -> Result<()> {
 /// would see the steps, so the gradient of one site is compared with the closed form instead.
 #[test]
 fn bounds_get_the_sum_of_their_samples_gradients() -> Result<()> {
-    use crate::nn::{SiteBatch, SiteQuantiser};
+    use crate::nn::Quantise;
     let (net, ddtb) = started(&DdtbConfig::dual(2))?;
     let [l, u] = ddtb.bounds(&net)?[0];
     let mut inner = net.lock();
-    let site = inner
-        .nodes
-        .iter()
-        .position(|n| n.name == "body.0.identity")
-        .unwrap();
-    let mut quantiser: Box<dyn SiteQuantiser> = inner.sites[site].take().unwrap();
+    let site = inner.graph.find("body.0.identity")?;
+    let mut placed = inner.slots[site].input.take().unwrap();
+    let quantiser = &mut placed.quantiser;
     let values: Vec<f32> = (0..64)
         .map(|i| 1.5 * l + (1.5 * u - 1.5 * l) * i as f32 / 63.0)
         .collect();
@@ -329,15 +338,27 @@ fn bounds_get_the_sum_of_their_samples_gradients() -> Result<()> {
         crate::buffer(&values)?,
         crate::buffer(&crate::ops::wave(64))?,
     );
-    let at = SiteBatch {
-        batch: 2,
-        pixels: 2,
-        channels: 16,
-        mode: Mode::Train,
-    };
     let (mut y, mut dx) = (crate::buffer(&[0.0; 64])?, crate::buffer(&[0.0; 64])?);
-    let memo = quantiser.forward(&x, at, &mut inner.lend(), &mut y)?;
-    quantiser.backward(&x, at, &memo, &dy, &mut inner.lend(), &mut dx, false)?;
+    let extent = Extent::new(16, 1, 2);
+    let mut cx = Quantise::of_input(&x, &mut y, (2, extent), Mode::Train, &mut inner.params);
+    quantiser.quantise(&mut cx)?;
+    let memo = cx.memo.take();
+    let mut grads = Grads::leaky();
+    quantiser.gradient(&mut QuantiseGrad {
+        operand: Operand::Input,
+        batch: 2,
+        extent,
+        x: &x,
+        dy: &dy,
+        dx: &mut dx,
+        accumulate: false,
+        range: &[],
+        factor: 1.0,
+        params: &inner.params,
+        grads: &mut grads,
+        memo: memo.as_ref(),
+        range_grad: None,
+    })?;
     let (x, dy, y, dx) = (x.view()?, dy.view()?, y.view()?, dx.view()?);
     let (mut dl, mut du) = (0.0, 0.0);
     for i in 0..64 {
@@ -346,8 +367,9 @@ fn bounds_get_the_sum_of_their_samples_gradients() -> Result<()> {
         dl += dy[i] * (f32::from(u8::from(x[i] < l)) - r);
         assert_eq!(dx[i], if x[i] > l && x[i] < u { dy[i] } else { 0.0 });
     }
-    let id = inner.find("body.0.identity.bounds")?;
-    crate::ops::assert_close(&inner.grads[id].view()?, &[dl, du], 1e-4);
+    drop(inner);
+    let found = gradient(&net, &mut grads, "body.0.identity.bounds");
+    crate::ops::assert_close(&found, &[dl, du], 1e-4);
     Ok(())
 }
 
@@ -449,7 +471,7 @@ fn every_network_trains_a_step_in_two_bits() -> Result<()> {
         ddtb.begin(&net)?;
         step(&net)?;
         ddtb.set_phase(Phase::Active);
-        step(&net)?;
+        let mut grads = step(&net)?;
         assert!(
             read(&net.predict_images(&batch())?)
                 .iter()
@@ -466,7 +488,7 @@ fn every_network_trains_a_step_in_two_bits() -> Result<()> {
         }
         let names = ddtb.site_names();
         assert!(names.iter().all(|s| {
-            gradient(&net, &format!("{s}.bounds"))
+            gradient(&net, &mut grads, &format!("{s}.bounds"))
                 .iter()
                 .all(|g| g.is_finite())
         }));
@@ -559,12 +581,12 @@ fn settings_that_contradict_each_other_are_refused() -> Result<()> {
     };
     assert!(refused(gated).contains("dual bounds"));
     let low = DdtbConfig {
-        start: BoundStart::Percentile(0.99),
+        start: Range::Percentile(0.2),
         ..DdtbConfig::dual(2)
     };
-    assert!(refused(low).contains("percentile 0.99"));
+    assert!(refused(low).contains("percentile 0.2"));
     let mean = DdtbConfig {
-        start: BoundStart::MeanMax,
+        start: Range::MeanMaxAbs,
         ..DdtbConfig::dual(2)
     };
     assert!(refused(mean).contains("percentile"));

@@ -1,17 +1,17 @@
 //! The whole recipe: calibration, static phase, active phase.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::attention::attention_loss_grad;
-use super::{Ddtb, DdtbConfig, Phase, quantise};
-use crate::data::{PatchBatch, Patches, SrPair};
-use crate::nn::{EdsrConfig, FEATURES, Mode, Net, edsr};
-use crate::ops::l1_loss::L1LossKernel;
-use crate::show::{Progress, check_interrupt};
+use super::{Ddtb, DdtbConfig, Phase, quantise, try_attention_loss};
+use crate::data::{Patches, SrPair};
+use crate::nn::{EdsrConfig, FEATURES, Mode, Net, Role, edsr};
+use crate::ops::l1_loss::try_l1_loss;
 use crate::train::{
-    Adam, Schedule, SrConfig, SrHistory, SrScore, check_loss, evaluate_sr, train_sr,
+    Adam, Loss, Observer, Schedule, Shown, SrConfig, SrHistory, SrScore, Step, Task, Trainer,
+    evaluate_sr, from_bytes, to_bytes, train_sr,
 };
-use crate::{HostAccess, Result, dev, rng};
+use crate::{Result, Rng, read, rng};
 
 /// Points of the curves that a run records.
 const POINTS: usize = 100;
@@ -48,39 +48,43 @@ pub fn train(
     let mut rng = rng(config.seed);
     quantisers.calibrate(student, patches, &mut rng)?;
     quantisers.begin(student)?;
-    for net in [student, teacher] {
-        let mut inner = net.lock();
-        let features = inner.node(FEATURES)?;
-        inner.watch(features);
-    }
-    let schedule = Schedule::halved(config.halvings);
-    let warmup = config.warmup_iterations();
-    let every = config.iterations.div_ceil(POINTS).max(1);
-    let mut adam = Adam::new(student, config.lr, config.bound_lr);
-    let (mut loss, mut bounds) = (Vec::new(), Vec::new());
-    let label = format!("{} bits", config.bits);
-    let mut progress = Progress::new(label, Some(config.iterations as u64));
-    for iteration in 0..config.iterations {
-        check_interrupt()?;
-        if iteration == warmup {
-            quantisers.set_phase(Phase::Active);
-        }
-        let batch = patches.draw(config.batch, &mut rng);
-        let l1 = step(student, teacher, patches.size(), &batch, config)?;
-        check_loss(l1, iteration)?;
-        adam.update(
-            student,
-            schedule.factor(iteration as f32 / config.iterations as f32),
-        )?;
-        loss.push(l1);
-        if iteration % every == 0 || iteration + 1 == config.iterations {
-            bounds.push((iteration + 1, quantisers.bounds(student)?));
-        }
-        progress.inc(1);
-    }
-    progress.finish();
+    let course = Course::default();
+    let mut task = Transfer {
+        teacher,
+        patches,
+        config,
+        seeded: rng.clone(),
+        rng,
+        course: course.clone(),
+    };
+    let mut phases = Phases {
+        quantisers: &mut quantisers,
+        warmup: config.warmup_iterations(),
+        every: config.iterations.div_ceil(POINTS).max(1),
+        course: course.clone(),
+    };
+    let adam = Adam::new(config.lr).over(student)?;
+    let settings = DdtbConfig {
+        checkpoint: None,
+        ..config.clone()
+    };
+    Trainer::new(1, adam.group(Role::Bound, Adam::new(config.bound_lr)))
+        .label(format!("{} bits", config.bits))
+        .schedule(Schedule::halved(config.halvings), config.lr)
+        .observe(&mut phases)
+        .checkpoint(
+            config.checkpoint.clone(),
+            config.iterations.div_ceil(POINTS).max(1),
+            format!("{settings:?}"),
+        )
+        .show(match config.show {
+            true => Shown::Progress,
+            false => Shown::Nothing,
+        })
+        .run(student, &mut task)?;
     quantisers.set_phase(Phase::Active);
     let score = evaluate_sr(student, test)?;
+    let Noted { loss, bounds } = course.lock().clone();
     Ok(DdtbRun {
         net: student.clone(),
         quantisers,
@@ -90,43 +94,96 @@ pub fn train(
     })
 }
 
-/// One forward and backward pass; returns the mean absolute error.
-fn step(
-    student: &Net,
-    teacher: &Net,
-    size: usize,
-    batch: &PatchBatch,
-    config: &DdtbConfig,
-) -> Result<f32> {
-    let samples = batch.low.len() / (size * size * 3);
-    let target = {
-        let mut inner = teacher.lock();
-        inner.fit(size, size)?;
-        let features = inner.node(FEATURES)?;
-        let pass = inner.forward(&batch.low, Mode::Eval, false)?;
-        let kept = pass.activation(features).expect("a watched layer");
-        let kept = kept.view()?.into_owned();
-        inner.recycle(pass);
-        kept
-    };
-    let mut inner = student.lock();
-    inner.fit(size, size)?;
-    let (output, features) = (inner.output, inner.node(FEATURES)?);
-    let channels = inner.nodes[features].extent[2];
-    let pass = inner.forward(&batch.low, Mode::Train, true)?;
-    let y = pass.output(output);
-    let mut dy = inner.pool.take(y.elements())?;
-    let l1 = dev().l1_loss(y, &batch.high, &mut dy)?;
-    let mut tops = vec![(output, dy)];
-    if config.attention > 0.0 {
-        let ours = pass.activation(features).expect("everything is kept");
-        let mut d = inner.pool.take(ours.elements())?;
-        let ours = ours.view()?;
-        d.edit(|d| attention_loss_grad((samples, channels), &ours, &target, config.attention, d))?;
-        tops.push((features, d));
+/// What a run notes on its way, shared by the task and its observer.
+#[derive(Clone, Default)]
+struct Course(Arc<Mutex<Noted>>);
+
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+struct Noted {
+    loss: Vec<f32>,
+    bounds: Vec<(usize, Vec<[f32; 2]>)>,
+}
+
+impl Course {
+    fn lock(&self) -> MutexGuard<'_, Noted> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
-    inner.backward_from(pass, tops, false)?;
-    Ok(l1)
+}
+
+/// The mean absolute error, and the attention-transfer loss against a teacher.
+struct Transfer<'a> {
+    teacher: &'a Net,
+    patches: &'a Patches,
+    config: &'a DdtbConfig,
+    /// The generator behind calibration.
+    seeded: Rng,
+    rng: Rng,
+    course: Course,
+}
+
+impl Task for Transfer<'_> {
+    fn steps(&self) -> usize {
+        self.config.iterations
+    }
+
+    fn start(&mut self, _: usize, step: usize) -> Result<()> {
+        self.rng = self.seeded.clone();
+        (0..step).for_each(|_| drop(self.patches.draw(self.config.batch, &mut self.rng)));
+        Ok(())
+    }
+
+    fn loss(&mut self, student: &Net, _: Step) -> Result<Loss> {
+        let count = self.config.batch;
+        let batch = self.patches.draw(count, &mut self.rng);
+        let low = batch.low_images(count)?;
+        let mut out = student.run(&low, Mode::Train)?;
+        let l1 = try_l1_loss(out.output()?, &batch.high_images(count)?)?;
+        self.course.lock().loss.push(read(&l1)[0]);
+        if self.config.attention == 0.0 {
+            return Ok(l1.into());
+        }
+        let target = self.teacher.predict_nodes(&[&low], &[FEATURES])?;
+        let attention = try_attention_loss(out.images(FEATURES)?, &target[0])?;
+        Ok((l1 + attention * self.config.attention).into())
+    }
+}
+
+/// Leads the quantisers from the static to the active phase and notes their bounds.
+struct Phases<'a> {
+    quantisers: &'a mut Ddtb,
+    warmup: usize,
+    every: usize,
+    course: Course,
+}
+
+impl Observer for Phases<'_> {
+    fn before_step(&mut self, step: Step, _: &Net) -> Result<()> {
+        self.quantisers
+            .set_phase(match step.iteration < self.warmup {
+                true => Phase::Static,
+                false => Phase::Active,
+            });
+        Ok(())
+    }
+
+    fn after_step(&mut self, step: Step, net: &Net, _: f32) -> Result<()> {
+        let done = step.iteration + 1;
+        if step.iteration.is_multiple_of(self.every) || done == step.total {
+            let bounds = self.quantisers.bounds(net)?;
+            self.course.lock().bounds.push((done, bounds));
+        }
+        Ok(())
+    }
+
+    fn save(&self) -> Result<Vec<u8>> {
+        to_bytes(&*self.course.lock())
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
+        *self.course.lock() = from_bytes(state)?;
+        self.quantisers.bounds_are_set();
+        Ok(())
+    }
 }
 
 /// An EDSR with sites that has the weights of `teacher`.

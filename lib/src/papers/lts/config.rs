@@ -2,16 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::nn::{Grid, LayerSpec, TensorSpec};
+use super::layer::Grid;
+use crate::nn::{Place, Scaled, Slots, Uniform};
+use crate::quant::{Range, RangeFrom};
 use crate::{Error, Result};
-
-/// Where a layer stands in its network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    First,
-    Inner,
-    Last,
-}
 
 /// How the freezing threshold `r(t)`, in level steps, grows with progress after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,28 +142,43 @@ impl LtsConfig {
         }
     }
 
-    /// Quantisers of the layer at `place`, and whether its weights may freeze; `None` for full precision.
-    pub(crate) fn layer(&self, place: Place) -> Option<(LayerSpec, bool)> {
-        let grid = |trained| match self.quantiser {
-            Quantiser::TrainedBounds => Grid::Bounds,
-            Quantiser::FixedScale => Grid::Scale { trained },
+    /// The grid of weights on `bits` bits, and where its range comes from; `trained` is for scales alone, bounds always
+    /// are.
+    pub(super) fn weight_grid(&self, bits: u32, trained: bool) -> (Grid, RangeFrom) {
+        let range = Range::LtsWeight;
+        match self.quantiser {
+            Quantiser::TrainedBounds => (Grid::Bounds(Uniform::normalised(bits)), range.trained()),
+            Quantiser::FixedScale if trained => (Grid::Scale(Scaled::bits(bits)), range.trained()),
+            Quantiser::FixedScale => (Grid::Scale(Scaled::bits(bits)), range.into()),
+        }
+    }
+
+    /// These slots with the quantiser of the input on `bits` bits.
+    pub(super) fn with_input(&self, slots: Slots, bits: u32) -> Slots {
+        let range = Range::LtsActivation.trained();
+        match self.quantiser {
+            Quantiser::TrainedBounds => slots.inputs(Uniform::normalised(bits), range),
+            Quantiser::FixedScale => slots.inputs(Scaled::bits(bits), range),
+        }
+    }
+
+    /// Whether the weights of the layer at `place` may freeze.
+    pub(super) fn freezes(&self, place: Place) -> bool {
+        place == Place::Inner || self.ends == Ends::Quantised
+    }
+
+    /// Quantisers of a first or last layer that is treated unlike the others.
+    pub(super) fn end(&self, place: Place) -> Slots {
+        if self.ends == Ends::FullPrecision {
+            return Slots::none();
+        }
+        let slots = match self.weight_grid(8, place == Place::Last) {
+            (Grid::Bounds(grid), range) => Slots::weights(grid, range),
+            (Grid::Scale(grid), range) => Slots::weights(grid, range),
         };
-        let spec = |bits, grid| TensorSpec { bits, grid };
-        match (place, self.ends) {
-            (Place::Inner, _) | (_, Ends::Quantised) => {
-                let (weight, input) = (spec(self.bits, grid(false)), spec(self.bits, grid(true)));
-                let input = Some(input);
-                Some((LayerSpec { weight, input }, true))
-            }
-            (Place::First, Ends::EightBit) => {
-                let (weight, input) = (spec(8, grid(false)), None);
-                Some((LayerSpec { weight, input }, false))
-            }
-            (Place::Last, Ends::EightBit) => {
-                let (weight, input) = (spec(8, grid(true)), Some(spec(8, grid(true))));
-                Some((LayerSpec { weight, input }, false))
-            }
-            (_, Ends::FullPrecision) => None,
+        match place {
+            Place::Last => self.with_input(slots, 8),
+            _ => slots,
         }
     }
 

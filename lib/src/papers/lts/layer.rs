@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::select::freeze_up_to;
 use super::{LtsConfig, Selection};
 use crate::data::epoch_rng;
-use crate::nn::{Mode, WeightQuantiser};
+use crate::nn::{Mode, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind, Scaled, Uniform};
 use crate::ops::fake_quant::{BoundGrad, FakeQuant};
 use crate::ops::lts_weight::{LtsState, LtsStep, LtsWeightKernel};
 use crate::ops::masked_grad::FreezeMask;
@@ -100,20 +100,48 @@ impl LtsLayer {
     }
 }
 
-/// The network's end of a layer.
-pub(crate) struct Handle {
+/// Where the levels of a layer's weights lie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Grid {
+    Bounds(Uniform),
+    Scale(Scaled),
+}
+
+impl Grid {
+    fn at(self, range: &[f32], factor: f32) -> Result<FakeQuant> {
+        match self {
+            Grid::Bounds(grid) => grid.at(Operand::Weight, range, factor),
+            Grid::Scale(grid) => grid.at(Operand::Weight, range, factor),
+        }
+    }
+
+    fn gradient(self, g: BoundGrad) -> Vec<f32> {
+        match self {
+            Grid::Bounds(_) => vec![g.lower, g.upper],
+            Grid::Scale(grid) => vec![grid.scale_grad(Operand::Weight, g.lower, g.upper)],
+        }
+    }
+}
+
+/// The network's end of a layer: a quantiser of weights that freezes them.
+pub(crate) struct Freezing {
     layer: Arc<Mutex<LtsLayer>>,
+    grid: Grid,
     /// The layer's frozen entries as the gradient kernel wants them.
     mask: FreezeMask,
     /// As many zeros as the layer has weights.
     still: Buffer,
 }
 
-impl Handle {
-    pub fn new(layer: Arc<Mutex<LtsLayer>>) -> Self {
+impl Freezing {
+    pub fn new(layer: Arc<Mutex<LtsLayer>>, grid: Grid) -> Result<Self> {
         let len = lock(&layer).len();
-        let (mask, still) = (FreezeMask::new(len), crate::nn::buffer(vec![0.0; len]));
-        Handle { layer, mask, still }
+        Ok(Freezing {
+            layer,
+            grid,
+            mask: FreezeMask::new(len),
+            still: crate::buffer(&vec![0.0; len])?,
+        })
     }
 }
 
@@ -128,35 +156,42 @@ pub(crate) fn lock(layer: &Mutex<LtsLayer>) -> MutexGuard<'_, LtsLayer> {
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-impl WeightQuantiser for Handle {
-    fn forward(&mut self, w: &Buffer, f: FakeQuant, mode: Mode, out: &mut Buffer) -> Result<()> {
-        let mut layer = lock(&self.layer);
-        match mode {
-            Mode::Train => layer.train_forward(w, f, out),
-            Mode::Eval => dev()
-                .lts_weight_forward(w, f, None, &mut layer.state, out)
-                .map(|_| ()),
+impl Quantiser for Freezing {
+    fn bits(&self) -> u32 {
+        lock(&self.layer).config.bits
+    }
+
+    fn range(&self) -> RangeKind {
+        match self.grid {
+            Grid::Bounds(_) => RangeKind::Bounds,
+            Grid::Scale(_) => RangeKind::Scale,
         }
     }
 
-    fn backward(
-        &mut self,
-        w: &Buffer,
-        f: FakeQuant,
-        dout: &Buffer,
-        dw: &mut Buffer,
-    ) -> Result<BoundGrad> {
-        dev().lts_weight_grad(w, f, &lock(&self.layer).state, dout, dw, false)
+    fn carries_factor(&self) -> bool {
+        true
     }
 
-    fn after_step(&mut self, w: &mut Buffer, momentum: &mut Buffer) -> Result<()> {
-        let state = &mut lock(&self.layer).state;
-        dev().lts_restore(state, w)?;
-        // A frozen entry's momentum is put back to 0 as its value is to what it froze at.
-        std::mem::swap(&mut state.saved, &mut self.still);
-        let done = dev().lts_restore(state, momentum);
-        std::mem::swap(&mut state.saved, &mut self.still);
-        done
+    fn quantise(&mut self, cx: &mut Quantise) -> Result<()> {
+        let f = self.grid.at(cx.range(), cx.factor())?;
+        let mut layer = lock(&self.layer);
+        match cx.mode() {
+            Mode::Train => layer.train_forward(cx.input(), f, cx.output()),
+            Mode::Eval => {
+                let (w, state) = (cx.input(), &mut layer.state);
+                dev().lts_weight_forward(w, f, None, state, cx.output())?;
+                Ok(())
+            }
+        }
+    }
+
+    fn gradient(&mut self, cx: &mut QuantiseGrad) -> Result<()> {
+        let f = self.grid.at(cx.range(), cx.factor())?;
+        let layer = lock(&self.layer);
+        let (w, dy, dw, accumulate) = cx.parts();
+        let bounds = dev().lts_weight_grad(w, f, &layer.state, dy, dw, accumulate)?;
+        cx.set_range_grad(&self.grid.gradient(bounds));
+        Ok(())
     }
 
     fn frozen(&mut self) -> Option<&FreezeMask> {
@@ -169,7 +204,18 @@ impl WeightQuantiser for Handle {
         Some(&self.mask)
     }
 
-    fn freezes(&self) -> bool {
+    fn after_step(&mut self, weight: &mut Buffer, averages: &mut [&mut Buffer]) -> Result<()> {
+        let state = &mut lock(&self.layer).state;
+        dev().lts_restore(state, weight)?;
+        // The averages of a frozen entry are put back to 0 as its value is to what it froze at.
+        std::mem::swap(&mut state.saved, &mut self.still);
+        let mut averages = averages.iter_mut();
+        let done = averages.try_for_each(|average| dev().lts_restore(state, average));
+        std::mem::swap(&mut state.saved, &mut self.still);
+        done
+    }
+
+    fn acts_after_step(&self) -> bool {
         lock(&self.layer).config.freeze
     }
 }

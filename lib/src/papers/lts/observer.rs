@@ -1,19 +1,18 @@
 //! Steering the layers' quantisers through a training run.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use super::config::Place;
-use super::layer::{Handle, LtsLayer, lock, seen};
+use super::layer::{Freezing, LtsLayer, lock, seen};
 use super::plan::{Plan, PlanMasks};
 use super::record::{LayerShare, LtsReport};
 use super::shadow::Shadow;
 use super::{LtsConfig, Selection, Threshold};
-use crate::nn::{Net, UniformWeight};
+use crate::nn::{Net, Slots};
 use crate::ops::lts_weight::LtsState;
-use crate::train::{EpochRecord, Observer, Step};
+use crate::train::{EpochRecord, Observer, Step, from_bytes, to_bytes};
 use crate::{Error, HostAccess, Result, dev};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Bins of the distance histograms.
 const BINS: usize = 50;
@@ -27,30 +26,19 @@ const BINS: usize = 50;
 pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
     config.check()?;
     let infos = net.layers();
-    let last = infos.len().saturating_sub(1);
     let mut layers = Vec::new();
-    let mut failed = None;
     let mut index = 0;
-    net.quantise_layers(|info| {
-        let place = match index {
-            0 => Place::First,
-            i if i == last => Place::Last,
-            _ => Place::Inner,
-        };
+    net.quantise(|info| {
         index += 1;
-        let (spec, freezes) = config.layer(place)?;
-        if !freezes {
-            return Some((spec, Box::new(UniformWeight) as _));
+        if !config.freezes(info.place) {
+            return Ok(config.end(info.place));
         }
-        let state = LtsState::new(&dev(), info.weights)
-            .map_err(|e| failed = Some(e))
-            .ok()?;
         let layer = LtsLayer {
             name: info.name.clone(),
             macs: info.macs,
-            state,
+            state: LtsState::new(&dev(), info.weights)?,
             config,
-            index: index as u64 - 1,
+            index: index - 1,
             rate: None,
             iteration: 0,
             flipped: 0,
@@ -64,11 +52,10 @@ pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
         };
         let layer = Arc::new(Mutex::new(layer));
         layers.push(layer.clone());
-        Some((spec, Box::new(Handle::new(layer)) as _))
+        let (grid, range) = config.weight_grid(config.bits, false);
+        let slots = Slots::weights(Freezing::new(layer, grid)?, range);
+        Ok(config.with_input(slots, config.bits))
     })?;
-    if let Some(e) = failed {
-        return Err(e);
-    }
     let shadows = match config.freeze {
         true => Vec::new(),
         false => layers.iter().map(|l| Shadow::new(lock(l).len())).collect(),
@@ -323,125 +310,89 @@ impl Observer for Lts {
         Ok(())
     }
 
-    fn save(&self) -> Vec<(String, Vec<f32>)> {
-        let mut state = Vec::new();
-        for (i, layer) in self.layers.iter().enumerate() {
-            let l = lock(layer);
-            let bits = l
-                .state
-                .frozen
-                .iter()
-                .map(|f| f32::from(u8::from(*f)))
-                .collect();
-            let flips = l.last_flip.iter().map(|f| f32::from_bits(*f)).collect();
-            state.push((
-                format!("{i}.distance"),
-                seen(&l.state.distance).into_owned(),
-            ));
-            state.push((
-                format!("{i}.previous"),
-                seen(&l.state.previous).into_owned(),
-            ));
-            state.push((format!("{i}.saved"), seen(&l.state.saved).into_owned()));
-            state.push((format!("{i}.frozen"), bits));
-            state.push((format!("{i}.last_flip"), flips));
-            if !l.near.is_empty() {
-                let near = l.near.iter().map(|n| f32::from(u8::from(*n))).collect();
-                state.push((format!("{i}.near"), near));
-            }
-            if let Some(shadow) = self.shadows.get(i) {
-                state.push((format!("{i}.shadow"), shadow.save()));
-            }
-        }
-        for (i, plan) in self.plans.iter().enumerate() {
-            state.push((format!("plan.{i}"), plan.save()));
-        }
-        let r = &self.report;
-        state.push(("frozen_share".into(), r.frozen_share.clone()));
-        state.push(("flip_rate".into(), r.flip_rate.clone()));
-        state.push(("rate".into(), r.rate.clone()));
-        state.push(("distance".into(), r.distance.concat()));
-        let sums = self.sums.iter().chain([&self.cost]);
-        // f64 sums travel as two f32 bit patterns each, so that a resumed run is the same run.
-        state.push(("sums".into(), sums.flat_map(|s| halves(*s)).collect()));
-        state
+    fn save(&self) -> Result<Vec<u8>> {
+        let layers = self.layers.iter().map(|l| LayerState::of(&lock(l)));
+        to_bytes(&RunState {
+            layers: layers.collect::<Result<_>>()?,
+            shadows: self.shadows.clone(),
+            plans: self.plans.clone(),
+            report: self.report.clone(),
+            sums: self.sums.clone(),
+            cost: self.cost,
+        })
     }
 
-    fn restore(&mut self, state: &HashMap<String, Vec<f32>>) -> Result<()> {
-        let get = |key: &str, len: Option<usize>| match state.get(key) {
-            Some(v) if len.is_none_or(|l| l == v.len()) => Ok(v),
-            _ => Err(Error::invalid(
-                format!("checkpoint entry {key:?}"),
-                "is missing or of another length; start afresh",
-            )),
-        };
-        for (i, layer) in self.layers.iter().enumerate() {
-            let mut l = lock(layer);
-            let len = Some(l.len());
-            l.state
-                .distance
-                .write(get(&format!("{i}.distance"), len)?)?;
-            l.state
-                .previous
-                .write(get(&format!("{i}.previous"), len)?)?;
-            l.state.saved.write(get(&format!("{i}.saved"), len)?)?;
-            l.state.frozen = get(&format!("{i}.frozen"), len)?
-                .iter()
-                .map(|f| *f != 0.0)
-                .collect();
-            l.last_flip = get(&format!("{i}.last_flip"), len)?
-                .iter()
-                .map(|f| f.to_bits())
-                .collect();
-            if !l.near.is_empty() {
-                let near = get(&format!("{i}.near"), len)?;
-                l.near = near.iter().map(|n| *n != 0.0).collect();
-            }
-            l.delta = 1.0 / crate::ops::fake_quant::levels(self.config.bits)? as f32;
-            if let Some(shadow) = self.shadows.get_mut(i)
-                && !shadow.restore(get(&format!("{i}.shadow"), None)?)
-            {
-                return Err(Error::invalid(
-                    "checkpoint shadow masks",
-                    "are of another length; start afresh",
-                ));
-            }
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
+        let found: RunState = from_bytes(state)?;
+        let lengths = |l: &LtsLayer| l.len();
+        let ours: Vec<usize> = self.layers.iter().map(|l| lengths(&lock(l))).collect();
+        let theirs: Vec<usize> = found.layers.iter().map(|l| l.frozen.len()).collect();
+        let counts = |plans: usize, shadows: usize| (plans, shadows);
+        if ours != theirs
+            || counts(self.plans.len(), self.shadows.len())
+                != counts(found.plans.len(), found.shadows.len())
+        {
+            let why = "is that of other layers, plans or shadow masks; start afresh";
+            return Err(Error::invalid("checkpoint of LTS", why));
         }
-        for (i, plan) in self.plans.iter_mut().enumerate() {
-            if !plan.restore(get(&format!("plan.{i}"), None)?) {
-                return Err(Error::invalid(
-                    "checkpoint plans",
-                    "are of another length; start afresh",
-                ));
-            }
+        let delta = 1.0 / crate::ops::fake_quant::levels(self.config.bits)? as f32;
+        for (layer, state) in self.layers.iter().zip(found.layers) {
+            state.put(&mut lock(layer), delta)?;
         }
-        let r = &mut self.report;
-        r.frozen_share = get("frozen_share", None)?.clone();
-        r.flip_rate = get("flip_rate", None)?.clone();
-        r.rate = get("rate", None)?.clone();
-        r.distance = get("distance", None)?
-            .chunks(BINS)
-            .map(<[f32]>::to_vec)
-            .collect();
-        let sums = get("sums", Some(2 * self.sums.len() + 2))?;
-        let mut whole = sums.as_chunks::<2>().0.iter().map(|pair| joined(*pair));
-        self.sums
-            .iter_mut()
-            .zip(&mut whole)
-            .for_each(|(s, v)| *s = v);
-        self.cost = whole.next().unwrap_or(0.0);
+        self.shadows = found.shadows;
+        self.plans = found.plans;
+        self.report = found.report;
+        self.sums = found.sums;
+        self.cost = found.cost;
         Ok(())
     }
 }
 
-pub(super) fn halves(x: f64) -> [f32; 2] {
-    let bits = x.to_bits();
-    [
-        f32::from_bits((bits >> 32) as u32),
-        f32::from_bits(bits as u32),
-    ]
+/// What a checkpoint holds of a run.
+#[derive(Serialize, Deserialize)]
+struct RunState {
+    layers: Vec<LayerState>,
+    shadows: Vec<Shadow>,
+    plans: Vec<PlanMasks>,
+    report: LtsReport,
+    sums: Vec<f64>,
+    cost: f64,
 }
 
-pub(super) fn joined([high, low]: [f32; 2]) -> f64 {
-    f64::from_bits(u64::from(high.to_bits()) << 32 | u64::from(low.to_bits()))
+/// What a checkpoint holds of a layer.
+#[derive(Serialize, Deserialize)]
+struct LayerState {
+    distance: Vec<f32>,
+    previous: Vec<f32>,
+    saved: Vec<f32>,
+    frozen: Vec<bool>,
+    last_flip: Vec<u32>,
+    near: Vec<bool>,
+    ledger: Vec<(usize, f32)>,
+}
+
+impl LayerState {
+    fn of(layer: &LtsLayer) -> Result<Self> {
+        Ok(LayerState {
+            distance: layer.state.distance.view()?.into_owned(),
+            previous: layer.state.previous.view()?.into_owned(),
+            saved: layer.state.saved.view()?.into_owned(),
+            frozen: layer.state.frozen.clone(),
+            last_flip: layer.last_flip.clone(),
+            near: layer.near.clone(),
+            ledger: layer.ledger.clone(),
+        })
+    }
+
+    fn put(self, layer: &mut LtsLayer, delta: f32) -> Result<()> {
+        layer.state.distance.write(&self.distance)?;
+        layer.state.previous.write(&self.previous)?;
+        layer.state.saved.write(&self.saved)?;
+        layer.state.frozen = self.frozen;
+        layer.last_flip = self.last_flip;
+        layer.near = self.near;
+        layer.ledger = self.ledger;
+        layer.delta = delta;
+        Ok(())
+    }
 }

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::Threshold;
 use super::config::rate_after;
 use super::layer::{LtsLayer, seen};
-use super::observer::{halves, joined};
 
 /// What a schedule would have saved on the recorded run, and how often it would have been wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +20,7 @@ pub struct Plan {
 }
 
 /// Masks and levels at the freeze of one schedule.
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct PlanMasks {
     threshold: Threshold,
     warmup: f32,
@@ -73,25 +73,5 @@ impl PlanMasks {
             updates_eliminated: 100.0 * self.sum / (iterations.max(1) * parameters.max(1)) as f64,
             wrong_freeze: 100.0 * wrong as f64 / self.frozen.max(1) as f64,
         }
-    }
-
-    /// Levels and sum as numbers, for a checkpoint.
-    pub fn save(&self) -> Vec<f32> {
-        let level = self.level.iter().flatten().copied();
-        level.chain(halves(self.sum)).collect()
-    }
-
-    /// Takes them back; `false` when the length does not fit.
-    pub fn restore(&mut self, data: &[f32]) -> bool {
-        let len: usize = self.level.iter().map(Vec::len).sum();
-        let Some((levels, &[high, low])) = data.split_at_checked(len) else {
-            return false;
-        };
-        for (to, from) in self.level.iter_mut().flatten().zip(levels) {
-            *to = *from;
-        }
-        self.frozen = levels.iter().filter(|l| !l.is_nan()).count();
-        self.sum = joined([high, low]);
-        true
     }
 }

@@ -23,6 +23,7 @@ pub struct WrongFreeze {
 const RULES: [Selection; 3] = [Selection::Nearest, Selection::Random, Selection::Farthest];
 
 /// Masks and levels at the freeze, for the three rules, of one layer.
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Shadow {
     frozen: [Vec<bool>; 3],
     level: [Vec<f32>; 3],
@@ -78,28 +79,5 @@ impl Shadow {
             random,
             farthest,
         }
-    }
-
-    /// Masks and levels as numbers, for a checkpoint.
-    pub fn save(&self) -> Vec<f32> {
-        let bits = self
-            .frozen
-            .iter()
-            .flatten()
-            .map(|f| f32::from(u8::from(*f)));
-        bits.chain(self.level.iter().flatten().copied()).collect()
-    }
-
-    /// Takes them back; `false` when the length does not fit.
-    pub fn restore(&mut self, data: &[f32]) -> bool {
-        let len = self.frozen[0].len();
-        if data.len() != 6 * len {
-            return false;
-        }
-        for r in 0..3 {
-            self.frozen[r] = data[r * len..][..len].iter().map(|f| *f != 0.0).collect();
-            self.level[r].copy_from_slice(&data[(3 + r) * len..][..len]);
-        }
-        true
     }
 }

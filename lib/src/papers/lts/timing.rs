@@ -4,8 +4,9 @@ use rand::seq::index;
 
 use super::observer::quantise;
 use super::{LtsConfig, layer::lock};
-use crate::nn::{Mode, Net};
-use crate::{Result, rng, show};
+use crate::nn::{Mode, Net, Wants};
+use crate::{Images, Result, rng, show};
+use dfdx::prelude::SplitTape;
 
 /// Seconds of a backward pass with a share of the weights frozen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,8 +34,8 @@ pub fn time_backward(
 ) -> Result<Vec<BackwardTime>> {
     let lts = quantise(net, LtsConfig::default())?;
     let mut rng = rng(0);
-    let [h, w, c] = net.lock().nodes[0].extent;
-    let x = crate::read(&crate::images(batch, c, h, w, &mut rng));
+    let e = net.input_extent();
+    let x = crate::images(batch, e.channels, e.height, e.width, &mut rng);
     let unmeasured = |&frozen| BackwardTime {
         frozen,
         seconds: f64::INFINITY,
@@ -65,9 +66,11 @@ pub fn time_backward(
     Ok(times)
 }
 
-fn pass(net: &Net, x: &[f32]) -> Result<()> {
-    let mut inner = net.lock();
-    let pass = inner.forward(x, Mode::Train, true)?;
-    let top = pass.output(inner.output).clone();
-    inner.backward(pass, top, false).map(|_| ())
+fn pass(net: &Net, x: &Images) -> Result<()> {
+    let mut trace = net.run(x, Mode::Train)?;
+    let (top, _) = trace.output()?.split_tape();
+    let name = net.output_name();
+    trace
+        .backward(&[(&name, &top)], Wants::PARAMETERS)
+        .map(drop)
 }

@@ -25,7 +25,7 @@ pub struct Surroundings {
 
 /// The cell that rustc gets, with what it shares with others.
 pub fn finished(generated: &str, surroundings: &Surroundings) -> Shared {
-    let cell = store::with_library_store(generated).unwrap_or_else(|| generated.to_string());
+    let cell = store::with_library(generated);
     let cell = rebound::kept(&cell).unwrap_or(cell);
     let cell = fingerprint::with_fingerprints(&cell);
     let cell = names::absolute(&cell);

@@ -3,13 +3,13 @@
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::super::{ActQuant, ActQuantGrad};
-use super::Level;
+use super::super::{ActQuant, ActQuantGrad, GradTo};
 use super::mask::Mask;
 use super::packed::Packed;
 use super::plan::{Pass, Plan};
 use super::scratch::with_scratch;
 use super::source::{BLOCK, Quantiser, copy_band};
+use super::{Input, Level};
 use super::{depthwise, tile};
 
 /// A band of destination rows of one image.
@@ -17,31 +17,37 @@ struct Band<'a> {
     image: usize,
     from: usize,
     rows: usize,
-    dst: &'a mut [f32],
+    /// `None` where the result itself is not wanted.
+    dst: Option<&'a mut [f32]>,
 }
 
-/// Computes `dst (+)= correlation(source, w) + bias`; with `mask` (the layer's input and its quantiser) the result
+/// What the source is multiplied with.
+#[derive(Clone, Copy)]
+pub(crate) struct Factors<'a> {
+    pub w: &'a [f32],
+    pub bias: Option<&'a [f32]>,
+}
+
+/// Computes `correlation(source, w) + bias` into `dst`; with `mask` (the layer's input and its quantiser) the result
 /// is taken through the quantiser's gradient and the bound gradients are returned.
-#[allow(clippy::too_many_arguments)]
 pub(crate) fn run(
     level: Level,
     plan: &Plan,
-    source: &[f32],
-    quant: Option<ActQuant>,
-    w: &[f32],
-    bias: Option<&[f32]>,
-    dst: &mut [f32],
-    accumulate: bool,
+    source: Input,
+    factors: Factors,
+    dst: GradTo<[f32]>,
     mask: Option<(&[f32], ActQuant)>,
 ) -> Option<ActQuantGrad> {
     level.run(Correlate {
         plan,
-        source,
-        quant: quant.map(Quantiser::new),
-        w,
-        bias,
-        dst,
-        accumulate,
+        source: source.x,
+        quant: source.quant.map(Quantiser::new),
+        factors,
+        accumulate: matches!(dst, GradTo::Add(_)),
+        dst: match dst {
+            GradTo::Overwrite(dst) | GradTo::Add(dst) => Some(dst),
+            GradTo::Nowhere => None,
+        },
         mask,
     })
 }
@@ -50,9 +56,8 @@ struct Correlate<'a> {
     plan: &'a Plan,
     source: &'a [f32],
     quant: Option<Quantiser>,
-    w: &'a [f32],
-    bias: Option<&'a [f32]>,
-    dst: &'a mut [f32],
+    factors: Factors<'a>,
+    dst: Option<&'a mut [f32]>,
     accumulate: bool,
     mask: Option<(&'a [f32], ActQuant)>,
 }
@@ -66,27 +71,43 @@ impl pulp::WithSimd for Correlate<'_> {
     }
 }
 
-fn correlate<S: Simd>(simd: S, job: Correlate) -> Option<ActQuantGrad> {
-    let plan = job.plan;
-    let lanes = S::F32_LANES;
-    let packed = Packed::new(plan, lanes);
+/// All bands of all images, with their parts of `dst`.
+fn bands<'a>(plan: &Plan, dst: Option<&'a mut [f32]>) -> Vec<Band<'a>> {
     let (height, width, channels) = plan.out;
-    let row_len = width * channels;
-    let band_rows = plan.band_rows();
+    let (row_len, band_rows) = (width * channels, plan.band_rows());
+    let mut left = dst;
     let mut bands = Vec::new();
-    for (image, dst) in job.dst.chunks_exact_mut(height * row_len).enumerate() {
-        for (k, dst) in dst.chunks_mut(band_rows * row_len).enumerate() {
+    for image in 0..plan.batch {
+        for from in (0..height).step_by(band_rows) {
+            let rows = band_rows.min(height - from);
+            let dst = left.take().map(|all| {
+                let (dst, rest) = all.split_at_mut(rows * row_len);
+                left = Some(rest);
+                dst
+            });
             bands.push(Band {
                 image,
-                from: k * band_rows,
-                rows: dst.len() / row_len,
+                from,
+                rows,
                 dst,
             });
         }
     }
+    bands
+}
+
+fn correlate<S: Simd>(simd: S, job: Correlate) -> Option<ActQuantGrad> {
+    let plan = job.plan;
+    if job.dst.is_none() && job.mask.is_none() {
+        return None;
+    }
+    let lanes = S::F32_LANES;
+    let packed = Packed::new(plan, lanes);
+    let bands = bands(plan, job.dst);
     let taps: Vec<Vec<usize>> = plan.passes.iter().map(|p| plan.tap_offsets(p)).collect();
+    let Factors { w, bias } = job.factors;
     with_scratch(packed.total(plan), |weights| {
-        packed.fill(plan, lanes, job.w, job.bias, weights);
+        packed.fill(plan, lanes, w, bias, weights);
         let (weights, biases) = weights.split_at(packed.len);
         let partial: Vec<Option<(f32, f32)>> = bands
             .into_par_iter()
@@ -115,15 +136,18 @@ fn correlate<S: Simd>(simd: S, job: Correlate) -> Option<ActQuantGrad> {
                         rows,
                         accumulate: job.accumulate && job.mask.is_none(),
                     };
-                    match job.mask {
-                        None => {
-                            work.run(simd, band.from, band.dst, band.rows);
-                            None
-                        }
-                        Some((x, quant)) => {
-                            let at = (band.image * height + band.from) * row_len;
-                            let x = &x[at..at + band.dst.len()];
+                    match (job.mask, band) {
+                        (Some((x, quant)), band) => {
                             Some(masked(simd, &work, band, x, quant, job.accumulate))
+                        }
+                        (
+                            None,
+                            Band {
+                                from, rows, dst, ..
+                            },
+                        ) => {
+                            work.run(simd, from, dst?, rows);
+                            None
                         }
                     }
                 })
@@ -141,7 +165,7 @@ fn correlate<S: Simd>(simd: S, job: Correlate) -> Option<ActQuantGrad> {
     })
 }
 
-/// The band's gradient taken through the quantiser while it is in the cache.
+/// The band's gradient taken through the quantiser while it is in the cache; `x` is the layer's whole input.
 fn masked<S: Simd>(
     simd: S,
     work: &Work,
@@ -150,6 +174,12 @@ fn masked<S: Simd>(
     quant: ActQuant,
     accumulate: bool,
 ) -> (f32, f32) {
+    let (height, width, channels) = work.plan.out;
+    let (at, len) = (
+        (band.image * height + band.from) * width * channels,
+        band.rows * width * channels,
+    );
+    let x = &x[at..at + len];
     let mask = |g: Option<&[f32]>, dx: &mut [f32]| {
         simd.vectorize(Mask {
             x,
@@ -158,14 +188,18 @@ fn masked<S: Simd>(
             quant: Quantiser::new(quant),
         })
     };
-    if accumulate {
-        with_scratch(band.dst.len(), |g| {
+    match band.dst {
+        Some(dst) if !accumulate => {
+            work.run(simd, band.from, dst, band.rows);
+            mask(None, dst)
+        }
+        dst => with_scratch(len, |g| {
             work.run(simd, band.from, g, band.rows);
-            mask(Some(g), band.dst)
-        })
-    } else {
-        work.run(simd, band.from, band.dst, band.rows);
-        mask(None, band.dst)
+            match dst {
+                Some(dst) => mask(Some(g), dst),
+                None => mask(None, g),
+            }
+        }),
     }
 }
 

@@ -6,12 +6,12 @@
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::super::{ActQuant, ConvShape};
-use super::Level;
+use super::super::ConvShape;
 use super::outer::{Area, Outer, depthwise, outer_product};
 use super::plan::Plan;
 use super::scratch::with_scratch;
 use super::source::{BLOCK, Quantiser, copy_band};
+use super::{Input, Level, WeightGrads};
 
 /// Pixels that a chunk should at least have, so that adding the chunks stays cheap.
 const CHUNK_PIXELS: usize = 1024;
@@ -23,23 +23,15 @@ const SUM_FLOATS: usize = 8 << 20;
 const WALK_FLOATS: usize = 8 * 1024;
 
 /// `dw` and `dbias` on slices whose lengths were checked.
-pub(crate) fn run(
-    level: Level,
-    s: &ConvShape,
-    x: &[f32],
-    quant: Option<ActQuant>,
-    dy: &[f32],
-    dw: &mut [f32],
-    dbias: Option<&mut [f32]>,
-) {
+pub(crate) fn run(level: Level, s: &ConvShape, input: Input, dy: &[f32], grads: WeightGrads) {
     let plan = Plan::forward(s);
     level.run(GradWeight {
         plan: &plan,
-        x,
-        quant: quant.map(Quantiser::new),
+        x: input.x,
+        quant: input.quant.map(Quantiser::new),
         dy,
-        dw,
-        dbias,
+        dw: grads.dw,
+        dbias: grads.dbias,
     });
 }
 
@@ -132,17 +124,12 @@ fn grad_weight<S: Simd>(simd: S, job: GradWeight) {
                 sum.fill(0.0);
                 for band in k * bands / chunks..(k + 1) * bands / chunks {
                     let from = (band % bands_per_image) * band_rows;
-                    let rows = band_rows.min(height - from);
-                    add_band(
-                        simd,
-                        &job,
-                        &sums,
-                        &taps,
-                        band / bands_per_image,
+                    let band = Band {
+                        image: band / bands_per_image,
                         from,
-                        rows,
-                        sum,
-                    );
+                        rows: band_rows.min(height - from),
+                    };
+                    add_band(simd, &job, &sums, &taps, band, sum);
                 }
             });
         add_chunks(simd, memory, sum_len);
@@ -233,16 +220,20 @@ fn unpack(plan: &Plan, sums: &SumLayout, sum: &[f32], dw: &mut [f32]) {
         });
 }
 
-/// Adds the products of destination rows `from..from + rows` of one image.
-#[allow(clippy::too_many_arguments)]
+/// Destination rows `from..from + rows` of one image.
+struct Band {
+    image: usize,
+    from: usize,
+    rows: usize,
+}
+
+/// Adds the products of one band.
 fn add_band<S: Simd>(
     simd: S,
     job: &GradWeight,
     sums: &SumLayout,
     taps: &[usize],
-    image: usize,
-    from: usize,
-    rows: usize,
+    Band { image, from, rows }: Band,
     sum: &mut [f32],
 ) {
     let plan = job.plan;

@@ -62,6 +62,7 @@ pub(crate) struct Plan {
 fn flat(s: &ConvShape) -> ConvShape {
     const WIDEST: usize = 64;
     const ONE_ROW: usize = 1 << 16;
+    let s = &s.with_stride_used();
     if s.kernel != (1, 1) || s.stride != 1 || s.padding != 0 {
         return *s;
     }

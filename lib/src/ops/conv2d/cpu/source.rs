@@ -129,10 +129,24 @@ impl Quantiser {
     pub fn apply<S: Simd>(&self, simd: S, x: S::f32s) -> S::f32s {
         let splat = |v| simd.splat_f32s(v);
         let n = simd.mul_f32s(simd.sub_f32s(x, splat(self.lower)), splat(self.scale));
-        let n = simd.min_f32s(simd.max_f32s(n, splat(0.0)), splat(1.0));
+        let n = clamp(simd, n, splat(0.0), splat(1.0));
         let magic = splat(12_582_912.0);
         let k = simd.sub_f32s(simd.mul_add_f32s(n, splat(self.levels), magic), magic);
         simd.mul_f32s(k, splat(self.step))
+    }
+}
+
+/// `x` clamped to `low..=high`; NaN stays NaN.
+///
+/// Of two numbers that cannot be compared the vector instructions give the second (x86) or the NaN (the others);
+/// `f32::max` gives the one that is a number.
+#[inline(always)]
+fn clamp<S: Simd>(simd: S, x: S::f32s, low: S::f32s, high: S::f32s) -> S::f32s {
+    if S::IS_SCALAR {
+        let raised = simd.select_f32s(simd.less_than_f32s(x, low), low, x);
+        simd.select_f32s(simd.greater_than_f32s(raised, high), high, raised)
+    } else {
+        simd.min_f32s(high, simd.max_f32s(low, x))
     }
 }
 
@@ -215,7 +229,13 @@ impl Fill<'_> {
                 let image_row = &self.image[start..start + l.width * l.channels];
                 for (phase, line) in row.chunks_exact_mut(l.cols * BLOCK).enumerate() {
                     if l.uses_phase(phase) {
-                        fill_line(simd, l, image_row, phase, channel, lanes, line, map);
+                        let from = Line {
+                            image_row,
+                            phase,
+                            channel,
+                            lanes,
+                        };
+                        fill_line(simd, l, from, line, map);
                     }
                 }
             }
@@ -223,19 +243,28 @@ impl Fill<'_> {
     }
 }
 
-/// One phase of one row of one block.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn fill_line<S: Simd>(
-    simd: S,
-    l: &SourceLayout,
-    image_row: &[f32],
+/// One phase of one row of one block: its first channel in the image, and how many there are.
+struct Line<'a> {
+    image_row: &'a [f32],
     phase: usize,
     channel: usize,
     lanes: usize,
+}
+
+#[inline(always)]
+fn fill_line<S: Simd>(
+    simd: S,
+    l: &SourceLayout,
+    from: Line,
     line: &mut [f32],
     map: impl Fn(S::f32s) -> S::f32s + Copy,
 ) {
+    let Line {
+        image_row,
+        phase,
+        channel,
+        lanes,
+    } = from;
     // Columns `begin..end` of this phase lie inside the image.
     let begin = (l.left.saturating_sub(phase).div_ceil(l.phases)).min(l.cols);
     let end = (l.left + l.width).saturating_sub(phase).div_ceil(l.phases);

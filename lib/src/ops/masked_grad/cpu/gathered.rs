@@ -5,13 +5,12 @@ use rayon::prelude::*;
 
 use super::permute::{self, Ahead, Part, Walk};
 use super::vectors::Vectors;
-use crate::ops::conv2d::ActQuant;
-use crate::ops::conv2d::cpu::Level;
 use crate::ops::conv2d::cpu::grad_weight::{add_chunks, add_pixels, chunk_count};
 use crate::ops::conv2d::cpu::outer::Area;
 use crate::ops::conv2d::cpu::plan::Plan;
 use crate::ops::conv2d::cpu::scratch::with_scratch;
 use crate::ops::conv2d::cpu::source::{BLOCK, Quantiser, copy_band};
+use crate::ops::conv2d::cpu::{Input, Level, WeightGrads};
 
 /// Floats of one block of input and one of output gradient that a cell walks over, to stay in the first-level cache.
 const WALK_FLOATS: usize = 10 * 1024;
@@ -22,25 +21,16 @@ pub(crate) fn available(level: Level) -> bool {
 }
 
 /// The free entries of `dw`, zeros in the others, and `dbias`; lengths were checked, and [`available`] was asked.
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn run(
-    plan: &Plan,
-    vectors: &Vectors,
-    x: &[f32],
-    quant: Option<ActQuant>,
-    dy: &[f32],
-    dw: &mut [f32],
-    dbias: Option<&mut [f32]>,
-) {
+pub(crate) fn run(plan: &Plan, vectors: &Vectors, input: Input, dy: &[f32], grads: WeightGrads) {
     assert!(available(Level::Native));
     Level::Native.run(Gathered {
         plan,
         vectors,
-        x,
-        quant: quant.map(Quantiser::new),
+        x: input.x,
+        quant: input.quant.map(Quantiser::new),
         dy,
-        dw,
-        dbias,
+        dw: grads.dw,
+        dbias: grads.dbias,
     });
 }
 

@@ -8,39 +8,34 @@ use super::dots::Dots;
 use super::entries::Entries;
 use super::planes::SIDE;
 use super::turn::{Geometry, TurnGradient, TurnInput};
-use crate::ops::conv2d::cpu::Level;
 use crate::ops::conv2d::cpu::grad_weight::{add_chunks, add_pixels, chunk_count};
 use crate::ops::conv2d::cpu::plan::Plan;
 use crate::ops::conv2d::cpu::scratch::with_scratch;
 use crate::ops::conv2d::cpu::source::{BLOCK, Quantiser, copy_band};
-use crate::ops::conv2d::{ActQuant, ConvShape};
+use crate::ops::conv2d::cpu::{Input, Level, WeightGrads};
 
 /// Floats of the output gradient that the dot products walk over at a time, to stay near the first-level cache.
 const WALK_FLOATS: usize = 12 * 1024;
 /// The free entries of `dw`, zeros in the others, and `dbias`; lengths were checked.
-#[allow(clippy::too_many_arguments)]
 pub(crate) fn run(
     level: Level,
-    s: &ConvShape,
     plan: &Plan,
-    x: &[f32],
-    quant: Option<ActQuant>,
+    geometry: &Geometry,
+    input: Input,
     dy: &[f32],
     frozen: &FreezeMask,
-    dw: &mut [f32],
-    dbias: Option<&mut [f32]>,
+    grads: WeightGrads,
 ) {
     let entries = Entries::new(plan, frozen);
-    let geometry = Geometry::new(s, plan);
     level.run(Sampled {
         plan,
-        geometry: &geometry,
+        geometry,
         entries: &entries,
-        x,
-        quant: quant.map(Quantiser::new),
+        x: input.x,
+        quant: input.quant.map(Quantiser::new),
         dy,
-        dw,
-        dbias,
+        dw: grads.dw,
+        dbias: grads.dbias,
     });
 }
 

@@ -1,0 +1,279 @@
+//! Running a network: the order of its nodes and the buffers between them.
+
+mod backward;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::nn::Mode;
+use crate::nn::extent::Extent;
+use crate::nn::graph::{Graph, NodeId};
+use crate::nn::layer::ForwardPass;
+use crate::nn::params::Params;
+use crate::nn::pass::{NodePass, Pass, StepTimes};
+use crate::nn::pool::BufferPool;
+use crate::nn::quantiser::{Lent, Operand};
+use crate::nn::slots::{NodeSlots, Operands, Quantised, not_ready, weight_operands};
+use dfdx::prelude::HasShape;
+
+use crate::ops::layout::LayoutKernel;
+use crate::ops::tape::load;
+use crate::{Buffer, Error, HostAccess, Images, Result, dev};
+
+/// A network's graph, with what changes while it runs.
+pub(crate) struct Inner {
+    pub graph: Arc<Graph>,
+    pub params: Params,
+    /// Quantisers by node.
+    pub slots: Vec<NodeSlots>,
+    pub pool: BufferPool,
+    pub times: StepTimes,
+    /// Extents of the last pass's nodes, and the inputs they follow from.
+    sizes: (Vec<Extent>, Arc<[Extent]>),
+}
+
+impl Inner {
+    pub fn new(graph: Arc<Graph>, params: Params) -> Self {
+        let nodes = &graph.nodes;
+        let own: Vec<Extent> = nodes.iter().map(|n| n.extent).collect();
+        let inputs = graph.inputs.iter().map(|&i| own[i]).collect();
+        Inner {
+            slots: nodes.iter().map(|_| NodeSlots::default()).collect(),
+            sizes: (inputs, own.into()),
+            graph,
+            params,
+            pool: BufferPool::default(),
+            times: StepTimes::default(),
+        }
+    }
+
+    /// The extent of every node for inputs of these extents.
+    pub fn extents(&mut self, inputs: &[Extent]) -> Result<Arc<[Extent]>> {
+        if self.sizes.0 != inputs {
+            let extents = self.graph.extents(inputs)?;
+            self.sizes = (inputs.to_vec(), extents.into());
+            // Buffers of the old sizes will not be asked for again soon.
+            self.pool.clear();
+        }
+        Ok(self.sizes.1.clone())
+    }
+
+    /// An input from numbers in `(N, H, W, C)` order.
+    pub fn input(&mut self, x: &[f32], extent: Extent) -> Result<(Buffer, Extent)> {
+        let mut buffer = self.pool.take(x.len())?;
+        buffer.write(x)?;
+        Ok((buffer, extent))
+    }
+
+    /// An input from images.
+    pub fn images(&mut self, x: &Images) -> Result<(Buffer, Extent)> {
+        let (n, c, h, w) = *x.shape();
+        let mut buffer = self.pool.take(n * c * h * w)?;
+        let values = load(x)?;
+        dev().to_channels_last(&values, c, h * w, &mut buffer)?;
+        Ok((buffer, Extent::new(c, h, w)))
+    }
+
+    /// Runs the network on inputs that [`input`](Self::input) made. Activations stay for a backward pass with `keep`;
+    /// without, only those of `watched` nodes and of the output.
+    pub fn forward(
+        &mut self,
+        inputs: Vec<(Buffer, Extent)>,
+        mode: Mode,
+        keep: bool,
+        watched: &[NodeId],
+    ) -> Result<Pass> {
+        let start = Instant::now();
+        let sizes: Vec<Extent> = inputs.iter().map(|(_, e)| *e).collect();
+        let extents = self.extents(&sizes)?;
+        let batch = self.batch(&inputs)?;
+        let graph = self.graph.clone();
+        let nodes = graph.nodes.iter().map(|_| NodePass::default()).collect();
+        let mut pass = Pass {
+            batch,
+            mode,
+            extents,
+            nodes,
+        };
+        for (&node, (x, _)) in graph.inputs.iter().zip(inputs) {
+            pass.nodes[node].activation = Some(x);
+        }
+        for node in 0..graph.nodes.len() {
+            if graph.layer(node).is_none() {
+                continue;
+            }
+            let done = self.forward_node(&graph, node, &mut pass);
+            done.map_err(|e| e.in_layer(&graph.nodes[node].name))?;
+            if !keep {
+                self.release_read(&graph, node, watched, &mut pass);
+            }
+        }
+        self.times.forward += start.elapsed();
+        Ok(pass)
+    }
+
+    /// Number of samples, the same in every input.
+    fn batch(&self, inputs: &[(Buffer, Extent)]) -> Result<usize> {
+        let wanted = self.graph.inputs.len();
+        if inputs.len() != wanted {
+            let expected = format!("{wanted} inputs");
+            return Err(Error::shape("forward", expected, inputs.len()));
+        }
+        let mut batch = None;
+        for (x, extent) in inputs {
+            let samples = x.elements().checked_div(extent.len()).unwrap_or(0);
+            if samples == 0 || samples * extent.len() != x.elements() {
+                let expected = format!("samples of {extent}, at least one");
+                let found = format!("{} numbers", x.elements());
+                return Err(Error::shape("forward", expected, found));
+            }
+            if *batch.get_or_insert(samples) != samples {
+                let expected = format!("{} samples in every input", batch.unwrap_or(0));
+                return Err(Error::shape("forward", expected, samples));
+            }
+        }
+        batch.ok_or_else(|| Error::invalid("forward", "the network has no input"))
+    }
+
+    fn forward_node(&mut self, graph: &Graph, node: NodeId, pass: &mut Pass) -> Result<()> {
+        let here = &graph.nodes[node];
+        let Some(layer) = &here.layer else {
+            return Ok(());
+        };
+        let extents: Vec<Extent> = here.reads.iter().map(|&r| pass.extents[r]).collect();
+        let extent = pass.extents[node];
+        self.quantise_input(graph, node, extents[0], pass)?;
+        self.quantise_weight(graph, node, pass)?;
+        let mine = &mut pass.nodes[node];
+        if layer.is_identity()
+            && let Some(value) = mine.input.as_mut().and_then(|q| q.value.take())
+        {
+            mine.activation = Some(value);
+            return Ok(());
+        }
+        let (before, rest) = pass.nodes.split_at_mut(node);
+        let mine = &mut rest[0];
+        let mut inputs = Vec::with_capacity(here.reads.len());
+        for (i, &read) in here.reads.iter().enumerate() {
+            let on_levels = mine.input.as_ref().and_then(|q| q.value.as_ref());
+            match on_levels {
+                Some(value) if i == 0 => inputs.push(value),
+                _ => inputs.push(kept(&before[read])?),
+            }
+        }
+        let mut cx = ForwardPass {
+            name: &here.name,
+            batch: pass.batch,
+            mode: pass.mode,
+            inputs,
+            extents: &extents,
+            extent,
+            output: self.pool.take(pass.batch * extent.len())?,
+            weight: mine.weight.as_ref().and_then(|q| q.value.as_ref()),
+            fused: mine.input.as_ref().and_then(|q| q.fused).map(|f| f.quant),
+            params: &mut self.params,
+            pool: &mut self.pool,
+            kept: Vec::new(),
+            memo: None,
+        };
+        layer.forward(&mut cx)?;
+        let ForwardPass {
+            output, kept, memo, ..
+        } = cx;
+        (mine.activation, mine.kept, mine.memo) = (Some(output), kept, memo);
+        Ok(())
+    }
+
+    /// Reads the range of the first input's quantiser and puts the input on its levels, unless the layer does it.
+    fn quantise_input(
+        &mut self,
+        graph: &Graph,
+        node: NodeId,
+        extent: Extent,
+        pass: &mut Pass,
+    ) -> Result<()> {
+        let Some(slot) = &mut self.slots[node].input else {
+            return Ok(());
+        };
+        let x = kept(&pass.nodes[graph.nodes[node].reads[0]])?;
+        let o = Operands {
+            operand: Operand::Input,
+            mode: pass.mode,
+            batch: pass.batch,
+            extent,
+            x,
+        };
+        let found = slot.read_range(&o)?;
+        let range = slot.settle_range(found, &mut self.params)?;
+        if !slot.ready {
+            return Err(not_ready(&graph.nodes[node].name));
+        }
+        let fuses = graph.layer(node).is_some_and(|l| l.fuses());
+        let mut q = Quantised {
+            fused: if fuses {
+                slot.quantiser.fused(&range)?
+            } else {
+                None
+            },
+            range,
+            factor: 1.0,
+            ..Quantised::default()
+        };
+        if q.fused.is_none() {
+            let y = self.pool.take(x.elements())?;
+            slot.quantise(&o, &mut q, Lent::Mutable(&mut self.params), y)?;
+        }
+        pass.nodes[node].input = Some(q);
+        Ok(())
+    }
+
+    /// Reads the range of the weight's quantiser and puts the weight on its levels.
+    fn quantise_weight(&mut self, graph: &Graph, node: NodeId, pass: &mut Pass) -> Result<()> {
+        let Some(slot) = &mut self.slots[node].weight else {
+            return Ok(());
+        };
+        let Some(weight) = graph.layer(node).and_then(|l| l.weight()) else {
+            return Ok(());
+        };
+        let found = slot.read_range(&weight_operands(&self.params, weight, pass.mode))?;
+        let range = slot.settle_range(found, &mut self.params)?;
+        if !slot.ready {
+            return Err(not_ready(&graph.nodes[node].name));
+        }
+        let fused = pass.nodes[node].input.as_ref().and_then(|q| q.fused);
+        let mut q = Quantised {
+            range,
+            factor: fused.map_or(1.0, |f| f.factor),
+            ..Quantised::default()
+        };
+        let o = weight_operands(&self.params, weight, pass.mode);
+        let y = self.pool.take(o.x.elements())?;
+        slot.quantise(&o, &mut q, Lent::Shared(&self.params), y)?;
+        pass.nodes[node].weight = Some(q);
+        Ok(())
+    }
+
+    /// Releases what `node` was the last to read.
+    fn release_read(&mut self, graph: &Graph, node: NodeId, watched: &[NodeId], pass: &mut Pass) {
+        let stays = |n: NodeId| n == graph.output || watched.contains(&n);
+        for &read in &graph.nodes[node].reads {
+            if graph.last_reader[read] == node && !stays(read) {
+                pass.nodes[read].release(&mut self.pool);
+            }
+        }
+        // What the node kept for a backward pass that will not come.
+        let activation = pass.nodes[node].activation.take();
+        pass.nodes[node].release(&mut self.pool);
+        match activation {
+            Some(unread) if graph.last_reader[node] == node && !stays(node) => {
+                self.pool.give(unread);
+            }
+            activation => pass.nodes[node].activation = activation,
+        }
+    }
+}
+
+fn kept(node: &NodePass) -> Result<&Buffer> {
+    let found = node.activation.as_ref();
+    found.ok_or_else(|| Error::invalid("activation", "was released before its last reader"))
+}

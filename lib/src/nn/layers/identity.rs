@@ -1,0 +1,42 @@
+//! A place of its own for a quantiser.
+
+use super::arity;
+use crate::nn::extent::Extent;
+use crate::nn::layer::{BackwardPass, ForwardPass, Layer};
+use crate::nn::param::ParamId;
+use crate::ops::relu::ActivationKernel;
+use crate::{HostAccess, Result, dev};
+
+/// `x` itself: a site, where an activation can be quantised that no convolution reads first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity;
+
+impl Layer for Identity {
+    fn extent(&self, inputs: &[Extent]) -> Result<Extent> {
+        arity::<1>("identity", inputs).map(|[x]| *x)
+    }
+
+    fn parameters(&self) -> Vec<ParamId> {
+        Vec::new()
+    }
+
+    fn is_identity(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, cx: &mut ForwardPass) -> Result<()> {
+        let x = cx.input(0);
+        cx.output().copy_from(x)
+    }
+
+    fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
+        if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
+            match accumulate {
+                true => dev().accumulate(cx.dy()?, &mut dx)?,
+                false => dx.copy_from(cx.dy()?)?,
+            }
+            cx.put_dx(0, dx);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! The built-in layers: configuration, geometry, parameters, forward and backward pass of each in one file.
+
+mod activation;
+mod add;
+mod affine;
+mod concat;
+mod conv;
+mod global_avg_pool;
+mod identity;
+mod max_pool;
+mod norm;
+mod pixel_shuffle;
+mod prelu;
+
+pub use activation::Act;
+pub use add::Add;
+pub use affine::Affine;
+pub use concat::Concat;
+pub use conv::{Conv, Convolution, Init, Linear};
+pub use global_avg_pool::GlobalAvgPool;
+pub use identity::Identity;
+pub use max_pool::MaxPool;
+pub use norm::{BatchNorm, Norm};
+pub use pixel_shuffle::PixelShuffle;
+pub use prelu::Prelu;
+
+use super::extent::Extent;
+use crate::{Error, Result};
+
+/// The inputs, if there are as many as the layer reads.
+pub(crate) fn arity<'a, const N: usize>(
+    op: &'static str,
+    inputs: &'a [Extent],
+) -> Result<&'a [Extent; N]> {
+    let found = inputs.len();
+    let right = inputs.try_into();
+    right.map_err(|_| Error::shape(op, format!("{N} inputs"), found))
+}
+
+/// The extent of all inputs, if they are of one.
+pub(crate) fn alike(op: &'static str, inputs: &[Extent]) -> Result<Extent> {
+    let Some(&first) = inputs.first() else {
+        return Err(Error::shape(op, "at least one input", "none"));
+    };
+    match inputs.iter().find(|e| **e != first) {
+        Some(other) => {
+            let expected = format!("inputs of one extent, {first}");
+            Err(Error::shape(op, expected, other))
+        }
+        None => Ok(first),
+    }
+}

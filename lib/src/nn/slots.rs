@@ -1,0 +1,268 @@
+//! The quantiser slots of a running network: ranges from data, tensors on their levels, gradients through both.
+
+use super::Mode;
+use super::extent::Extent;
+use super::layer::Memo;
+use super::param::{Param, ParamId, Role};
+use super::params::Params;
+use super::quantiser::{Fused, Lent, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind, Slot};
+use crate::ops::masked_grad::FreezeMask;
+use crate::ops::tape::zeros;
+use crate::quant::{RangeFrom, RangeUpdate};
+use crate::{Buffer, Error, Grads, HostAccess, Result};
+
+/// A quantiser in its place.
+pub(crate) struct Placed {
+    pub quantiser: Box<dyn Quantiser>,
+    pub from: RangeFrom,
+    /// Parameter of the range; none for one that is read anew in every pass or that the quantiser keeps itself.
+    pub range: Option<ParamId>,
+    /// Whether the range has been read.
+    pub ready: bool,
+}
+
+/// The quantisers of one node.
+#[derive(Default)]
+pub(crate) struct NodeSlots {
+    pub weight: Option<Placed>,
+    pub input: Option<Placed>,
+}
+
+/// What a quantiser leaves for its backward pass.
+#[derive(Default)]
+pub(crate) struct Quantised {
+    pub range: Vec<f32>,
+    pub factor: f32,
+    pub memo: Option<Memo>,
+    /// The tensor on its levels; none where the layer applies the quantiser itself.
+    pub value: Option<Buffer>,
+    pub fused: Option<Fused>,
+}
+
+/// A tensor to be quantised.
+pub(crate) struct Operands<'a> {
+    pub operand: Operand,
+    pub mode: Mode,
+    pub batch: usize,
+    pub extent: Extent,
+    pub x: &'a Buffer,
+}
+
+impl Placed {
+    /// A quantiser for `layer`, whose range becomes a parameter of the network.
+    pub fn new(slot: Slot, layer: &str, operand: Operand, params: &mut Params) -> Result<Placed> {
+        let Slot { quantiser, from } = slot;
+        crate::ops::fake_quant::levels(quantiser.bits()).map_err(|e| e.in_layer(layer))?;
+        let role = match from.update {
+            RangeUpdate::Once => Role::Scale,
+            RangeUpdate::Trained => Role::Bound,
+            RangeUpdate::EachPass => Role::Statistic,
+        };
+        let range = match quantiser.range().parameter() {
+            Some((suffix, start)) if from.update != RangeUpdate::EachPass => {
+                let prefix = match operand {
+                    Operand::Weight => "weight",
+                    Operand::Input => "act",
+                };
+                let name = format!("{layer}.{prefix}_{suffix}");
+                let param = Param::new(name, vec![start.len()], role, start.to_vec())?;
+                Some(params.add(param)?)
+            }
+            _ => None,
+        };
+        Ok(Placed {
+            ready: range.is_none(),
+            quantiser,
+            from,
+            range,
+        })
+    }
+
+    /// Parameters that this quantiser trains.
+    pub fn trains(&self, params: &Params) -> bool {
+        let own = self.quantiser.parameters();
+        let mut ids = self.range.iter().chain(&own);
+        ids.any(|&id| params.describe(id).is_trainable())
+    }
+
+    /// The range as read off the tensor, where that is due.
+    pub fn read_range(&self, o: &Operands) -> Result<Option<Vec<f32>>> {
+        let kind = self.quantiser.range();
+        let due = self.range.is_none() || (!self.ready && o.mode == Mode::Train);
+        if kind == RangeKind::None || !due {
+            return Ok(None);
+        }
+        Ok(Some(kind.numbers(self.from.range.bounds(&o.x.view()?)?)))
+    }
+
+    /// The range for this pass, from what [`read_range`](Self::read_range) found.
+    pub fn settle_range(
+        &mut self,
+        found: Option<Vec<f32>>,
+        params: &mut Params,
+    ) -> Result<Vec<f32>> {
+        match (self.range, found) {
+            (None, found) => Ok(found.unwrap_or_default()),
+            (Some(id), Some(found)) => {
+                params.set(id, &found)?;
+                self.ready = true;
+                Ok(found)
+            }
+            (Some(id), None) => Ok(params.view(id)?.into_owned()),
+        }
+    }
+
+    /// Puts the tensor on its levels, in `y`.
+    pub fn quantise(
+        &mut self,
+        o: &Operands,
+        q: &mut Quantised,
+        params: Lent,
+        mut y: Buffer,
+    ) -> Result<()> {
+        let mut cx = Quantise {
+            operand: o.operand,
+            mode: o.mode,
+            batch: o.batch,
+            extent: o.extent,
+            x: o.x,
+            y: &mut y,
+            range: &q.range,
+            factor: q.factor,
+            params,
+            memo: None,
+        };
+        self.quantiser.quantise(&mut cx)?;
+        q.memo = cx.memo;
+        if q.factor != 1.0 && !self.quantiser.carries_factor() {
+            y.edit(|y| y.iter_mut().for_each(|y| *y *= q.factor))?;
+        }
+        q.value = Some(y);
+        Ok(())
+    }
+
+    /// The gradient of the tensor and of the range from that of its levels.
+    pub fn gradient(
+        &mut self,
+        o: &Operands,
+        q: &Quantised,
+        dy: &Buffer,
+        (dx, accumulate): (&mut Buffer, bool),
+        params: &Params,
+        grads: &mut Grads,
+    ) -> Result<()> {
+        let scaled = match q.factor != 1.0 && !self.quantiser.carries_factor() {
+            true => {
+                let mut scaled = zeros(dy.elements())?;
+                scaled.copy_from(dy)?;
+                scaled.edit(|d| d.iter_mut().for_each(|d| *d *= q.factor))?;
+                Some(scaled)
+            }
+            false => None,
+        };
+        let mut cx = QuantiseGrad {
+            operand: o.operand,
+            batch: o.batch,
+            extent: o.extent,
+            x: o.x,
+            dy: scaled.as_ref().unwrap_or(dy),
+            dx,
+            accumulate,
+            range: &q.range,
+            factor: q.factor,
+            params,
+            grads,
+            memo: q.memo.as_ref(),
+            range_grad: None,
+        };
+        self.quantiser.gradient(&mut cx)?;
+        let found = cx.range_grad.take();
+        self.give_range_grad(found, params, grads)
+    }
+
+    /// Adds to the gradient of a trained range.
+    pub fn give_range_grad(
+        &self,
+        gradient: Option<Vec<f32>>,
+        params: &Params,
+        grads: &mut Grads,
+    ) -> Result<()> {
+        let (Some(id), Some(gradient)) = (self.range, gradient) else {
+            return Ok(());
+        };
+        if params.describe(id).is_trainable() {
+            params.add_gradient(grads, id, &crate::buffer(&gradient)?)?;
+        }
+        Ok(())
+    }
+
+    fn duplicate(&self) -> Result<Placed> {
+        Ok(Placed {
+            quantiser: self.quantiser.duplicate()?,
+            from: self.from,
+            range: self.range,
+            ready: self.ready,
+        })
+    }
+}
+
+impl NodeSlots {
+    pub fn duplicate(&self) -> Result<NodeSlots> {
+        let copy = |slot: &Option<Placed>| slot.as_ref().map(Placed::duplicate).transpose();
+        Ok(NodeSlots {
+            weight: copy(&self.weight)?,
+            input: copy(&self.input)?,
+        })
+    }
+
+    /// Both, where they are.
+    pub fn each(&mut self) -> impl Iterator<Item = &mut Placed> {
+        self.weight.iter_mut().chain(&mut self.input)
+    }
+}
+
+/// The quantiser of a layer's weight, lent to the layer's backward pass.
+pub(crate) struct WeightSlot<'a> {
+    pub slot: &'a mut Placed,
+    pub quantised: &'a Quantised,
+}
+
+impl WeightSlot<'_> {
+    pub fn frozen(&mut self) -> Option<&FreezeMask> {
+        self.slot.quantiser.frozen()
+    }
+
+    pub fn gradient(
+        &mut self,
+        id: ParamId,
+        dy: &Buffer,
+        dw: &mut Buffer,
+        params: &Params,
+        grads: &mut Grads,
+    ) -> Result<()> {
+        let o = weight_operands(params, id, Mode::Train);
+        self.slot
+            .gradient(&o, self.quantised, dy, (dw, false), params, grads)
+    }
+}
+
+/// A weight as something to be quantised: rows are output channels.
+pub(crate) fn weight_operands(params: &Params, id: ParamId, mode: Mode) -> Operands<'_> {
+    let dims = &params.describe(id).dims;
+    let at = |i: usize| dims.get(i).copied().unwrap_or(1);
+    Operands {
+        operand: Operand::Weight,
+        mode,
+        batch: at(0),
+        extent: Extent::new(at(1), at(2), at(3)),
+        x: params.value(id),
+    }
+}
+
+/// The error of a quantiser that is asked before it has seen anything.
+pub(crate) fn not_ready(layer: &str) -> Error {
+    Error::invalid(
+        format!("layer {layer}: its quantiser"),
+        "has no range yet: it is read off the first training batch, or with Net::calibrate",
+    )
+}

@@ -1,0 +1,131 @@
+//! How often a training step waits for the GPU and asks for memory, counted under emulation.
+//!
+//! A GPU works while the program prepares what comes next, unless the program waits; and memory that is asked for in every
+//! step costs a call of the driver each time. One test, for the counts are the process's.
+
+use rebit::data::{Patches, Photo, SrPair};
+use rebit::nn::{EdsrConfig, cifar_resnet, edsr};
+use rebit::prelude::*;
+use rebit::train::{SrConfig, train_sr};
+use rebit_cuda_emulator::{allocations, waits};
+
+/// Waits and requests for memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Calls {
+    waits: u64,
+    allocations: u64,
+}
+
+impl Calls {
+    fn now() -> Self {
+        Calls {
+            waits: waits(),
+            allocations: allocations(),
+        }
+    }
+
+    fn since(self, before: Calls) -> Self {
+        Calls {
+            waits: self.waits - before.waits,
+            allocations: self.allocations - before.allocations,
+        }
+    }
+}
+
+#[test]
+fn a_step_at_full_precision_waits_for_its_loss_and_allocates_nothing() -> Result<()> {
+    let settled = steps_of_a_classifier()?.split_off(2);
+    assert!(settled.len() > 3);
+    for (step, calls) in settled.iter().enumerate() {
+        // The loss, and the logits that are counted.
+        let expected = Calls {
+            waits: 2,
+            allocations: 0,
+        };
+        assert_eq!(*calls, expected, "step {} of a classifier", step + 3);
+    }
+    let calls = step_of_super_resolution()?;
+    assert!(
+        calls.waits <= 2 && calls.allocations == 0,
+        "a step of super-resolution: {calls:?}"
+    );
+    Ok(())
+}
+
+/// Notes the counts after each step.
+struct Count {
+    before: Calls,
+    steps: Vec<Calls>,
+}
+
+impl Observer for Count {
+    fn after_step(&mut self, _: Step, _: &Net, _: f32) -> Result<()> {
+        let now = Calls::now();
+        self.steps.push(now.since(self.before));
+        self.before = now;
+        Ok(())
+    }
+}
+
+/// The calls of each of six steps of a small residual network.
+fn steps_of_a_classifier() -> Result<Vec<Calls>> {
+    let n = 24;
+    let data = Dataset {
+        name: "noise".into(),
+        images: (0..n * 3 * 64).map(|k| (k * 7919 % 251) as u8).collect(),
+        labels: (0..n).map(|k| (k % 3) as u8).collect(),
+        classes: ["a", "b", "c"].map(String::from).to_vec(),
+        channels: 3,
+        height: 8,
+        width: 8,
+    };
+    let net = cifar_resnet(3, 8, [4, 8, 8], 1, 3, rng(1))?;
+    let config = TrainConfig {
+        epochs: 1,
+        batch_size: 4,
+        lr: 0.01,
+        show: false,
+        ..TrainConfig::default()
+    };
+    let mut count = Count {
+        before: Calls::now(),
+        steps: Vec::new(),
+    };
+    train_with(&net, &data, &data.subset(0..0), &config, &mut count)?;
+    Ok(count.steps)
+}
+
+/// What one step more costs in a run of super-resolution.
+fn step_of_super_resolution() -> Result<Calls> {
+    let photo = Photo {
+        name: "stripes".into(),
+        height: 32,
+        width: 32,
+        rgb: (0..32 * 32 * 3).map(|k| (k * 7919 % 251) as u8).collect(),
+    };
+    let patches = Patches::new(std::slice::from_ref(&photo), 2, 8)?;
+    let test = [SrPair::new(&photo.centre(16, 16), 2)?];
+    let size = EdsrConfig {
+        blocks: 1,
+        channels: 8,
+        ..EdsrConfig::default()
+    };
+    let net = edsr(&size, rng(2))?;
+    let run = |iterations| -> Result<Calls> {
+        let config = SrConfig {
+            iterations,
+            batch: 2,
+            ..SrConfig::default()
+        };
+        let before = Calls::now();
+        train_sr(&net, &patches, &test, &config)?;
+        Ok(Calls::now().since(before))
+    };
+    run(3)?;
+    let (few, many) = (run(3)?, run(7)?);
+    let each = |few: u64, many: u64| (many - few) / 4;
+    Ok(Calls {
+        waits: each(few.waits, many.waits),
+        allocations: each(few.allocations, many.allocations),
+    })
+}

@@ -1,0 +1,59 @@
+"""Large displays: beside ipykernel, and how the time grows with the size."""
+
+import statistics
+import sys
+import time
+
+from alone import limit
+from kernel import Kernel
+
+PEER = "ipykernel 7"
+SIZES = (10, 100)  # MB
+# Lines, so that what JSON escapes is among it.
+OURS = 'show::text(format!("{{}}\\n", "x".repeat(99)).repeat({size} * 10_000));'
+THEIRS = 'display({{"text/plain": ("x" * 99 + "\\n") * ({size} * 10_000)}}, raw=True)'
+
+
+def seconds(kernel, code, size):
+    """From the request to idle, with every byte there."""
+    begun = time.perf_counter()
+    request = kernel.client.execute(code.format(size=size))
+    got = sum(len(content.get("data", {}).get("text/plain", "")) for content in kernel.said(request))
+    took = time.perf_counter() - begun
+    kernel.reply(request)
+    if got != size * 1_000_000:
+        raise SystemExit(f"{size} MB were shown, {got} bytes arrived")
+    return took
+
+
+def displays(ours, samples):
+    """Two rows: ours against the peer at the largest size, and ours per MB at the largest against the smallest."""
+    kernels = {OURS: ours(), THEIRS: Kernel([sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"])}
+    times = {(code, size): [] for code in kernels for size in SIZES}
+    try:
+        for code, kernel in kernels.items():
+            seconds(kernel, code, 1)
+        for _ in range(samples):
+            for size in SIZES:
+                for code, kernel in kernels.items():
+                    times[code, size].append(seconds(kernel, code, size))
+    finally:
+        for kernel in kernels.values():
+            kernel.close()
+    small, large = SIZES
+    middle = {key: statistics.median(values) for key, values in times.items()}
+    mine, theirs = middle[OURS, large], middle[THEIRS, large]
+    beside = {
+        "work": f"a display of {large} MB of text, request to idle",
+        "peer": PEER,
+        "unit": "s",
+        "ours": round(mine, 4),
+        "theirs": round(theirs, 4),
+        "ratio": round(mine / theirs, 3),
+        "bar": 2.0,
+        "holds": mine <= 2.0 * theirs,
+        "samples": [samples, samples],
+    }
+    growth = [b / large / (a / small) for a, b in zip(times[OURS, small], times[OURS, large])]
+    grown = limit(f"seconds per MB of a display at {large} MB, times those at {small} MB", 1.3, growth)
+    return [beside, {**grown, "unit": "x"}]
