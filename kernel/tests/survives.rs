@@ -377,21 +377,36 @@ fn messages_have_a_place_and_the_readers_words() {
                 "fn deep(n: i32) -> i32 {\n    assert!(n < 3, \"too deep\");\n    n\n}",
                 Shows(""),
             ),
-            ("deep(1) +\n  deep(5)", Fails(&["panic: too deep", "cell 4:2:5"])),
+            (
+                "deep(1) +\n  deep(5)",
+                Fails(&["panic: too deep", "cell 4:2:5"]),
+            ),
         ],
         // Columns are those that the user typed, wide characters included.
         &[
-            ("let ä = vec![1]; let 日本 = ä.len(); 日本 + nothing", Fails(&["cell:1:41", "nothing"])),
+            (
+                "let ä = vec![1]; let 日本 = ä.len(); 日本 + nothing",
+                Fails(&["cell:1:41", "nothing"]),
+            ),
             ("let a = vec![1]; a.push(2);", Fails(&["cell:1:18"])),
-            ("let (a, b) = (vec![1], 2); a.nothing(b)", Fails(&["cell:1:30"])),
+            (
+                "let (a, b) = (vec![1], 2); a.nothing(b)",
+                Fails(&["cell:1:30"]),
+            ),
         ],
         // What cannot be shown or kept.
         &[
-            ("struct Plain; Plain", Fails(&["cannot be shown", "#[derive(Debug)]", "semicolon"])),
+            (
+                "struct Plain; Plain",
+                Fails(&["cannot be shown", "#[derive(Debug)]", "semicolon"]),
+            ),
             ("vec![Plain]", Fails(&["cannot be shown"])),
             ("Plain;", Shows("")),
             ("let f = |x: i32| x;", Fails(&["closure"])),
-            ("let text = String::from(\"a\"); let part = &text[..];", Fails(&["reference"])),
+            (
+                "let text = String::from(\"a\"); let part = &text[..];",
+                Fails(&["reference"]),
+            ),
         ],
     ]);
 }

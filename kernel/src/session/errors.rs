@@ -84,7 +84,10 @@ fn report(error: &CompilationError, sources: &Sources<'_>) -> Vec<String> {
         }
         _ => None,
     });
-    let hints = hint.map(str::to_string).into_iter().chain(moved(error, sources.history));
+    let hints = hint
+        .map(str::to_string)
+        .into_iter()
+        .chain(moved(error, sources.history));
     below.extend(hints.map(|hint| Level::HELP.with_name("hint").message(hint)));
     let user = sources.cell.user.as_str();
     let mut pieces = vec![Piece {
@@ -98,7 +101,14 @@ fn report(error: &CompilationError, sources: &Sources<'_>) -> Vec<String> {
 
 /// Whether a text of rustc's is about what the user has not written.
 fn speaks_of_us(text: &str) -> bool {
-    let ours = ["evcxr", "ByDebug", "VariableStore", "src/lib.rs", "rebit_value", "REBIT_BLOCK"];
+    let ours = [
+        "evcxr",
+        "ByDebug",
+        "VariableStore",
+        "src/lib.rs",
+        "rebit_value",
+        "REBIT_BLOCK",
+    ];
     ours.iter().any(|word| text.contains(word))
 }
 
@@ -124,9 +134,9 @@ fn not_shown(error: &CompilationError, of: &str, sources: &Sources<'_>) -> Vec<S
     let message = evalue(&error.message());
     let own = sources.history.defines(of) || sources.cell.defined_names().iter().any(|n| n == of);
     let help = match own {
-        true => format!(
-            "write `#[derive(Debug)]` in front of `{of}`, or a semicolon behind the value"
-        ),
+        true => {
+            format!("write `#[derive(Debug)]` in front of `{of}`, or a semicolon behind the value")
+        }
         false => "write a semicolon behind the value, or show a part of it that has `Debug`".into(),
     };
     let user = sources.cell.user.clone();
@@ -142,7 +152,9 @@ fn not_shown(error: &CompilationError, of: &str, sources: &Sources<'_>) -> Vec<S
         user,
         labels: vec![label],
     };
-    let title = Level::ERROR.primary_title(&message).id(error.code().unwrap_or("E0599"));
+    let title = Level::ERROR
+        .primary_title(&message)
+        .id(error.code().unwrap_or("E0599"));
     render(title, &[piece], vec![Level::HELP.message(help)])
 }
 
@@ -195,7 +207,10 @@ fn labels(error: &CompilationError, user: &str, text: &Text) -> Vec<Label> {
 /// Says which cell took the variable that is missed.
 fn moved(error: &CompilationError, history: &History) -> Option<String> {
     let message = error.message();
-    let name = message.strip_prefix("cannot find value `")?.split('`').next()?;
+    let name = message
+        .strip_prefix("cannot find value `")?
+        .split('`')
+        .next()?;
     let number = history.mover(name)?;
     Some(format!(
         "`{name}` was moved by cell {number}: run the cell again that made it, or clone it there"
@@ -211,7 +226,9 @@ fn earlier(error: &CompilationError, sources: &Sources<'_>) -> Vec<Piece> {
         let number = |name: &str| span[name].as_u64().unwrap_or(0) as usize;
         let place = |line, column| {
             let place = (number(line), number(column));
-            sources.history.place(&sources.generated, place, sources.cell)
+            sources
+                .history
+                .place(&sources.generated, place, sources.cell)
         };
         let Some(start) = place("line_start", "column_start") else {
             continue;
