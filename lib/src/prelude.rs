@@ -5,9 +5,9 @@ pub use dfdx::prelude::*;
 pub use crate::data::{self, Augment, Batches, Dataset, FloatImages, Normalize};
 pub use crate::error::{Error, Result};
 pub use crate::nn::{
-    Activations, BackwardPass, Conv, Extent, ForwardPass, Layer, Mode, Net, NetBuilder, NodeId,
-    Param, ParamId, Place, Quantise, QuantiseGrad, Quantiser, Role, Slots, Uniform, Wants,
-    pretrained_resnet20, resnet20,
+    Activations, Affine, BackwardPass, Conv, Extent, ForwardPass, Layer, Mode, Net, NetBuilder,
+    NodeId, Param, ParamId, Place, Quantise, QuantiseGrad, Quantiser, Role, Slots, Uniform, Wants,
+    check_gradients, pretrained_resnet20, resnet20,
 };
 pub use crate::ops::affine_quant::{affine_quant, try_affine_quant};
 pub use crate::ops::avg_pool::{avg_pool2d, try_avg_pool2d};

@@ -371,6 +371,7 @@ fn cases() -> Vec<Case> {
         "data/mod.rs: try_fill": {
             "a short buffer" => nothing(tiny(2).try_fill(&[0], None, &Normalize::UNIT, &mut [0.0; 11])) => error!("1 x 12", "11"),
             "an image that is not there" => nothing(tiny(2).try_fill(&[2], None, &Normalize::UNIT, &mut [0.0; 12])) => error!("image 2"),
+            "padding" => nothing(tiny(2).try_fill(&[0], Some((&Augment::PaddedCrop { padding: usize::MAX, flip: false }, &mut rng(0))), &Normalize::UNIT, &mut [0.0; 12])) => error!("padding 18446744073709551615", "1048576"),
             "an area" => nothing(tiny(2).try_fill(&[0], Some((&Augment::ResizedCrop { min_area: 0.0, flip: false }, &mut rng(0))), &Normalize::UNIT, &mut [0.0; 12])) => error!("min_area 0"),
         }
         "data/batches.rs: try_fill": {
@@ -419,7 +420,7 @@ fn cases() -> Vec<Case> {
             "another size" => nothing(try_accuracy(&resnet20(2, rng(0)), &tiny(2), &Normalize::UNIT)) => error!("32", "2"),
         }
         "train/classify.rs: try_train": {
-            "no images" => nothing(try_train(&resnet20(2, rng(0)), &tiny(0), &tiny(0), &TrainConfig::default())) => error!("0"),
+            "no images" => nothing(try_train(&resnet20(2, rng(0)), &tiny(0), &tiny(0), &TrainConfig::default())) => error!("0 images"),
             "another size" => nothing(try_train(&resnet20(2, rng(0)), &tiny(200), &tiny(2), &TrainConfig { epochs: 1, ..TrainConfig::default() })) => error!("32", "2"),
         }
         "tensors.rs: try_dev": {

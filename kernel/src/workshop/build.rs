@@ -8,6 +8,7 @@ use std::process::Stdio;
 
 use super::cargo::{cargo, manifest, write_profile};
 use super::crates::LibraryCrates;
+use super::externs::of_interface;
 use super::link::link_tree;
 use super::recipe::{CAPTURE, Capture, Recipe};
 use super::seal::{Seal, State};
@@ -106,7 +107,8 @@ fn build_in(
     cargo_build(&base, prepared, &capture, progress)?;
     let captured = Capture::read(&capture)
         .ok_or_else(|| Error::Session("cargo did not show how it compiles a cell".to_string()))?;
-    let recipe = Recipe::new(captured, &dependency, place);
+    let interface = of_interface(&base, &prepared.tools)?;
+    let recipe = Recipe::new(captured, &dependency, place).with_interface(&interface, place);
     recipe.write(&place.join("recipe.json"))?;
     LibraryCrates::record(place, prepared)?;
     Seal::put(place, key)?;

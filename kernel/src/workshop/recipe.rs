@@ -38,6 +38,9 @@ pub struct Recipe {
     /// How the crates of `:dep` lines are used.
     #[serde(default)]
     pub further: Further,
+    /// `NAME=FILE` of crates that cells can name although their manifest does not.
+    #[serde(default)]
+    interface: Vec<String>,
 }
 
 /// How cells use the crates of `:dep` lines.
@@ -88,6 +91,16 @@ impl Recipe {
         }
     }
 
+    /// The same with crates that cells can name although their manifest does not; files below `master`.
+    pub fn with_interface(self, interface: &[String], master: &Path) -> Recipe {
+        let master = master.display().to_string();
+        let interface = interface.iter().map(|i| i.replace(&master, MASTER));
+        Recipe {
+            interface: interface.collect(),
+            ..self
+        }
+    }
+
     /// A recipe from a captured call; paths below `master` are kept relative to it.
     pub fn new(capture: Capture, dependencies: &str, master: &Path) -> Recipe {
         let master = master.display().to_string();
@@ -97,6 +110,7 @@ impl Recipe {
             args: args.collect(),
             env: capture.env,
             further: Further::default(),
+            interface: Vec::new(),
         }
     }
 
@@ -160,6 +174,14 @@ impl Recipe {
                 _ => args.push(arg),
             }
         }
+        args.extend(self.further.arguments());
+        for given in self.interface.iter().map(|i| i.replace(MASTER, &master)) {
+            let name = given.split_inclusive('=').next().unwrap_or_default();
+            // A crate of the user's has the name first.
+            if !args.iter().any(|arg| arg.starts_with(name)) {
+                args.extend(["--extern".to_string(), given]);
+            }
+        }
         let settings: &[&str] = match opt_level {
             // A cell is small: writing and linking sixteen objects takes longer than compiling one.
             "0" => &["opt-level=0", "codegen-units=1"],
@@ -172,7 +194,6 @@ impl Recipe {
         if opt_level != "0" {
             args.extend(["-C".to_string(), format!("opt-level={opt_level}")]);
         }
-        args.extend(self.further.arguments());
         args
     }
 }
@@ -278,6 +299,20 @@ mod tests {
             args[args.len() - 4..],
             ["-C", "opt-level=0", "-C", "codegen-units=1"]
         );
+    }
+
+    #[test]
+    fn crates_of_the_interface_are_given_unless_the_user_has_his_own() {
+        let interface = [
+            "dfdx=/m/libdfdx.rlib".to_string(),
+            "rebit=/m/other.so".to_string(),
+        ];
+        let recipe = recipe().with_interface(&interface, Path::new("/m"));
+        let args = recipe.arguments(Path::new("/n"), Path::new("/s/deps"), "0", false);
+        let externs = args.windows(2).filter(|pair| pair[0] == "--extern");
+        let externs: Vec<&str> = externs.map(|pair| pair[1].as_str()).collect();
+        let rebit = "rebit=/n/base/target/deps/librebit.so";
+        assert_eq!(externs, [rebit, "dfdx=/n/libdfdx.rlib"]);
     }
 
     #[test]

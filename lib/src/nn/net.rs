@@ -100,6 +100,13 @@ impl Net {
         inner.graph.nodes[inner.graph.inputs[0]].extent
     }
 
+    /// Names of the inputs, in the order in which [`run_many`](Self::run_many) takes them.
+    pub fn input_names(&self) -> Vec<String> {
+        let inner = self.lock();
+        let nodes = inner.graph.inputs.iter();
+        nodes.map(|&i| inner.graph.nodes[i].name.clone()).collect()
+    }
+
     /// Name of the output's node.
     pub fn output_name(&self) -> String {
         let inner = self.lock();

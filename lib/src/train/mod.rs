@@ -26,7 +26,7 @@ pub use evaluate::{accuracy, try_accuracy};
 pub use history::{EpochRecord, History};
 pub use leaf::Leaf;
 pub use observer::{Observer, Step, from_bytes, to_bytes};
-pub use optimiser::{Groups, Optimiser, Owned, Select};
+pub use optimiser::{Groups, Optimiser, Owned, Picks, Select};
 pub use resume::state_file;
 pub use rules::{Adam, Rule, RuleStep, Sgd};
 pub use schedule::Schedule;

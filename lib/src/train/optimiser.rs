@@ -51,12 +51,15 @@ impl From<&Leaf> for Owned {
     }
 }
 
+/// Says of a parameter, by name and role, whether a group takes it.
+pub type Picks = Box<dyn Fn(&str, Role) -> bool + Send>;
+
 /// Which parameters a group takes.
 pub enum Select {
     /// Those of a role.
     Role(Role),
     /// Those of which this is true, by name and role.
-    Where(Box<dyn Fn(&str, Role) -> bool + Send>),
+    Where(Picks),
     /// All that no other group takes.
     Rest,
 }
