@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::rewrite::{Cell, Part};
-use super::text::{byte_of, place_of};
+use super::text::{byte_of, inside, place_of};
 use super::types::CRATES;
 
 /// A cell whose items later cells contain.
@@ -109,12 +109,6 @@ impl History {
         }
         None
     }
-}
-
-/// Where a byte of a text is in one of the pieces of that text that are `part`.
-pub fn inside(text: &str, part: &str, byte: usize) -> Option<usize> {
-    let mut pieces = text.match_indices(part).map(|(at, _)| at);
-    pieces.find_map(|at| byte.checked_sub(at).filter(|inside| *inside < part.len()))
 }
 
 #[cfg(test)]

@@ -10,9 +10,8 @@ use syn::visit::Visit;
 use syn::{Item, Stmt};
 
 use super::commands;
-use super::history::inside;
 use super::statement::{Binder, Variable, is_value};
-use super::text::{Edit, Text, byte_of, place_of};
+use super::text::{Edit, Text, byte_of, inside, place_of};
 use super::unnamed::{Block, Blocks};
 use crate::language::commands::code_start;
 

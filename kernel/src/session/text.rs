@@ -100,6 +100,12 @@ pub fn place_of(text: &str, byte: usize) -> (usize, usize) {
     (line, before[start..].chars().count() + 1)
 }
 
+/// Where a byte of a text is in one of the pieces of that text that are `part`.
+pub fn inside(text: &str, part: &str, byte: usize) -> Option<usize> {
+    let mut pieces = text.match_indices(part).map(|(at, _)| at);
+    pieces.find_map(|at| byte.checked_sub(at).filter(|inside| *inside < part.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

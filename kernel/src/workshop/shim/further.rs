@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::wrapper::Call;
+use super::call::Call;
 use super::{FURTHER, failed, pool};
 use crate::error::{Error, Result};
 use crate::files;

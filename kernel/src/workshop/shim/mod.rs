@@ -8,6 +8,7 @@
 //! Both are links to this binary; it plays the part that its name says.
 
 mod answers;
+mod call;
 mod cell;
 mod compile;
 mod further;

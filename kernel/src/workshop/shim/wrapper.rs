@@ -5,110 +5,52 @@
 //! them. All other crates are compiled as cargo says, under the names that cargo gives them, so a second copy with
 //! further features never meets the library's by mistake.
 
-use std::collections::HashSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::FURTHER;
+use super::call::Call;
 use super::further::{self, BEGAN, FOLDER, NAME};
 use crate::files;
 use crate::workshop::crates::{LibraryCrates, behind, stand_in};
 use crate::workshop::session_files::Settings;
 
-/// One call of rustc.
-pub struct Call {
-    args: Vec<String>,
+/// What a call compiles into, when that is a library for cells.
+fn library_output(call: &Call) -> Option<Output> {
+    let is_library = call
+        .values("--crate-type")
+        .all(|kind| ["lib", "rlib", "dylib"].contains(&kind));
+    let folder = PathBuf::from(call.value("--out-dir")?);
+    let wanted = is_library
+        && call.value("--target").is_some()
+        && folder.ends_with("deps")
+        && call.value("--emit")?.contains("link");
+    wanted.then_some(Output {
+        folder,
+        name: call.value("--crate-name")?.to_string(),
+        suffix: call.setting("extra-filename").unwrap_or("").to_string(),
+        kinds: call.values("--crate-type").map(str::to_string).collect(),
+    })
 }
 
-impl Call {
-    /// The call with these arguments.
-    pub fn new(args: &[String]) -> Call {
-        Call {
-            args: args.to_vec(),
-        }
+/// The same call on the library's artefacts where its own crates are stand-ins for them.
+fn on_library(call: &Call, library: &LibraryCrates, master: &Path) -> Call {
+    let mut args: Vec<String> = Vec::with_capacity(call.args().len() + 2);
+    for (at, arg) in call.args().iter().enumerate() {
+        let is_extern = at > 0 && call.args()[at - 1] == "--extern";
+        let real = arg.split_once('=').filter(|_| is_extern);
+        let real = real.and_then(|(name, file)| {
+            let real = of_library(Path::new(file), library, master)?;
+            Some(format!("{name}={}", real.display()))
+        });
+        args.push(real.unwrap_or_else(|| arg.clone()));
     }
-
-    /// The values of an option, written `--name value` or `--name=value`.
-    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let next = self.args.iter().skip(1).map(Some).chain([None]);
-        self.args
-            .iter()
-            .zip(next)
-            .filter_map(move |(arg, next)| match arg.strip_prefix(name)? {
-                "" => next.map(String::as_str),
-                rest => rest.strip_prefix('='),
-            })
+    if let Some(folder) = library.folder(master) {
+        args.extend(["-L".into(), format!("dependency={}", folder.display())]);
     }
-
-    /// The first value of an option.
-    pub fn value<'a>(&'a self, name: &'a str) -> Option<&'a str> {
-        self.values(name).next()
-    }
-
-    /// A setting of code generation.
-    fn setting(&self, name: &str) -> Option<&str> {
-        let settings = self.values("-C");
-        settings
-            .filter_map(|setting| setting.split_once('='))
-            .find_map(|(found, value)| (found == name).then_some(value))
-    }
-
-    fn features(&self) -> HashSet<String> {
-        self.values("--cfg")
-            .filter_map(|cfg| cfg.strip_prefix("feature=\"")?.strip_suffix('"'))
-            .map(str::to_string)
-            .collect()
-    }
-
-    /// Crates that are given by name, with their files (absent where rustc is to search).
-    pub fn externs(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        self.values("--extern").map(|given| {
-            let (name, file) = match given.split_once('=') {
-                Some((name, file)) => (name, Some(file)),
-                None => (given, None),
-            };
-            // Options stand in front of the name (`noprelude:core`).
-            (name.rsplit(':').next().unwrap_or(name), file)
-        })
-    }
-
-    /// What it is to be compiled into, when it is a library for cells.
-    fn library_output(&self) -> Option<Output> {
-        let is_library = self
-            .values("--crate-type")
-            .all(|kind| ["lib", "rlib", "dylib"].contains(&kind));
-        let folder = PathBuf::from(self.value("--out-dir")?);
-        let wanted = is_library
-            && self.value("--target").is_some()
-            && folder.ends_with("deps")
-            && self.value("--emit")?.contains("link");
-        wanted.then_some(Output {
-            folder,
-            name: self.value("--crate-name")?.to_string(),
-            suffix: self.setting("extra-filename").unwrap_or("").to_string(),
-            kinds: self.values("--crate-type").map(str::to_string).collect(),
-        })
-    }
-
-    /// The same call on the library's artefacts where its own crates are stand-ins for them.
-    fn on_library(self, library: &LibraryCrates, master: &Path) -> Call {
-        let mut args: Vec<String> = Vec::with_capacity(self.args.len() + 2);
-        for (at, arg) in self.args.iter().enumerate() {
-            let is_extern = at > 0 && self.args[at - 1] == "--extern";
-            let real = arg.split_once('=').filter(|_| is_extern);
-            let real = real.and_then(|(name, file)| {
-                let real = of_library(Path::new(file), library, master)?;
-                Some(format!("{name}={}", real.display()))
-            });
-            args.push(real.unwrap_or_else(|| arg.clone()));
-        }
-        if let Some(folder) = library.folder(master) {
-            args.extend(["-L".into(), format!("dependency={}", folder.display())]);
-        }
-        Call { args }
-    }
+    Call::new(&args)
 }
 
 /// Where a library goes.
@@ -150,12 +92,12 @@ pub fn wrap() -> i32 {
     // Resolution is behind us: what fails from here on is not for want of a network.
     let _ = fs::write(session.join(FOLDER).join(BEGAN), b"");
     if call.value("--crate-name") == Some(NAME) {
-        let call = call.on_library(&library, &settings.master);
+        let call = on_library(&call, &library, &settings.master);
         return further::bundle(rustc, &call, &session, &settings, &library);
     }
     match stand_in_for(&call, &library, &settings.master) {
         Ok(true) => 0,
-        Ok(false) => become_rustc(rustc, &call.on_library(&library, &settings.master)),
+        Ok(false) => become_rustc(rustc, &on_library(&call, &library, &settings.master)),
         Err(error) => {
             eprintln!("error: {error}");
             1
@@ -165,7 +107,7 @@ pub fn wrap() -> i32 {
 
 /// Writes the stand-ins for a crate that the library has; false when it has none.
 fn stand_in_for(call: &Call, library: &LibraryCrates, master: &Path) -> crate::error::Result<bool> {
-    let Some(output) = call.library_output() else {
+    let Some(output) = library_output(call) else {
         return Ok(false);
     };
     let source = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
@@ -208,13 +150,15 @@ fn stand_in_for(call: &Call, library: &LibraryCrates, master: &Path) -> crate::e
 }
 
 fn become_rustc(rustc: &str, call: &Call) -> i32 {
-    let error = Command::new(rustc).args(&call.args).exec();
+    let error = Command::new(rustc).args(call.args()).exec();
     eprintln!("{rustc}: {error}");
     1
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn call(line: &str) -> Call {
@@ -237,7 +181,7 @@ mod tests {
             externs,
             [("core", Some("/a/libcore.rmeta")), ("alloc", None)]
         );
-        let output = call.library_output().unwrap();
+        let output = library_output(&call).unwrap();
         assert_eq!(
             (output.name.as_str(), output.suffix.as_str()),
             ("either", "-1")
@@ -252,7 +196,7 @@ mod tests {
             "--crate-name m --crate-type lib --target x --emit=metadata --out-dir /t/debug/deps",
             "--crate-name m --crate-type lib --target x --emit=link --out-dir /t/build/m-1/out",
         ] {
-            assert!(call(line).library_output().is_none(), "{line}");
+            assert!(library_output(&call(line)).is_none(), "{line}");
         }
     }
 }
