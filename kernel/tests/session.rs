@@ -3,79 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+mod common;
+
+use common::{Bench, folder_of_crate, plain};
 use rebit_kernel::analyser::Analyser;
 use rebit_kernel::language::assist::Assistant;
-use rebit_kernel::output::{Failure, Output, Reply, StreamName};
-use rebit_kernel::session::{Options, Session};
+use rebit_kernel::output::{Output, StreamName};
 use rebit_kernel::workshop;
-
-/// A session that remembers what the last cell said.
-struct Bench {
-    session: Session,
-    said: Vec<Output>,
-}
-
-impl Bench {
-    fn new() -> Bench {
-        // SAFETY: every test sets the same value before anything else of the kernel runs.
-        unsafe { std::env::set_var("REBIT_EXE", env!("CARGO_BIN_EXE_rebit")) };
-        let prepared = workshop::prepare(&mut |_| {}).unwrap();
-        Bench {
-            session: Session::start(&prepared, Options::default()).unwrap(),
-            said: Vec::new(),
-        }
-    }
-
-    fn run(&mut self, code: &str) -> Reply {
-        self.said.clear();
-        let said = &mut self.said;
-        self.session.execute(code, &mut |output| said.push(output))
-    }
-
-    #[track_caller]
-    fn ok(&mut self, code: &str) -> String {
-        match self.run(code) {
-            Reply::Ok { value } => value
-                .and_then(|data| data.get("text/plain").cloned())
-                .and_then(|text| text.as_str().map(str::to_string))
-                .unwrap_or_default(),
-            Reply::Error(failure) => panic!("{code}\n{}", failure.traceback.join("\n")),
-        }
-    }
-
-    #[track_caller]
-    fn fails(&mut self, code: &str) -> Failure {
-        match self.run(code) {
-            Reply::Ok { value } => panic!("{code} gave {value:?}"),
-            Reply::Error(failure) => failure,
-        }
-    }
-
-    fn text(&self, wanted: StreamName) -> String {
-        self.said
-            .iter()
-            .filter_map(|output| match output {
-                Output::Stream { name, text } if *name == wanted => Some(text.as_str()),
-                _ => None,
-            })
-            .collect()
-    }
-}
-
-fn plain(failure: &Failure) -> String {
-    let text = failure.traceback.join("\n");
-    let mut bare = String::new();
-    let mut escape = false;
-    for c in text.chars() {
-        match c {
-            '\x1b' => escape = true,
-            'm' if escape => escape = false,
-            c if !escape => bare.push(c),
-            _ => {}
-        }
-    }
-    bare
-}
 
 #[test]
 fn values_and_outputs() {
@@ -358,22 +292,6 @@ fn nothing_is_left_behind() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(!alive(runtime), "the runtime outlives its session");
-}
-
-/// A crate for a `:dep` line with a path.
-fn folder_of_crate(name: &str, code: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
-    write(
-        "Cargo.toml",
-        &format!("[package]\nname = {name:?}\nversion = \"1.0.0\"\nedition = \"2024\"\n"),
-    );
-    write("src/lib.rs", code);
-    folder
 }
 
 #[test]

@@ -15,6 +15,8 @@ use crate::workshop;
 pub trait Evaluator {
     /// Runs a cell; `sink` gets what it says while it runs, `reader` answers its questions.
     fn execute(&mut self, code: &str, sink: &mut dyn FnMut(Output), reader: Reader<'_>) -> Reply;
+    /// The number by which messages call the next cell.
+    fn number_next(&mut self, _number: usize) {}
     /// The variables with their types.
     fn variables(&self) -> Vec<(String, String)>;
     /// The session so far, as source text for an [`Assistant`](crate::language::assist::Assistant).
@@ -43,6 +45,10 @@ pub type Start = Box<dyn FnOnce(IdleSink) -> Result<Started> + Send>;
 impl Evaluator for Session {
     fn execute(&mut self, code: &str, sink: &mut dyn FnMut(Output), reader: Reader<'_>) -> Reply {
         self.execute_with_input(code, sink, reader)
+    }
+
+    fn number_next(&mut self, number: usize) {
+        Session::number_next(self, number);
     }
 
     fn variables(&self) -> Vec<(String, String)> {

@@ -201,6 +201,7 @@ impl Executor {
                 voice.say(output);
             }
         };
+        evaluator.number_next(self.count.value());
         (
             evaluator.execute(&request.code, &mut sink, &reader),
             Vec::new(),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::tags::{self, Parameter, Tags};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -76,7 +77,7 @@ impl Notebook {
             "codemirror_mode": "rust", "pygments_lexer": "rust",
         });
         for cell in self.cells_mut() {
-            if cell["cell_type"] == "code" {
+            if cell["cell_type"] == "code" && !Tags::of(cell).is_skipped {
                 cell["outputs"] = json!([]);
                 cell["execution_count"] = Value::Null;
             }
@@ -88,6 +89,17 @@ impl Notebook {
             self.json["cells"] = json!([]);
         }
         self.json["cells"].as_array_mut().expect("just made")
+    }
+
+    /// Sets parameters of the notebook, as papermill does.
+    pub fn set_parameters(&mut self, parameters: &[Parameter]) {
+        let source = |cell: &Value| joined(&cell["source"]);
+        tags::inject(self.cells_mut(), parameters, &source);
+    }
+
+    /// What the tags of a cell say about its run.
+    pub fn tags(&self, place: usize) -> Tags {
+        Tags::of(&self.json["cells"][place])
     }
 
     /// Source of the code cells, with their places in the file.

@@ -4,6 +4,7 @@ mod file;
 mod recorder;
 mod report;
 mod screen;
+mod tags;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use rebit_wire::Budget;
 use recorder::Recorder;
 pub use report::{CellReport, Report};
 use screen::Screen;
+use tags::Parameter;
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -34,6 +36,9 @@ pub struct Run {
     /// How much the notebooks may take
     #[arg(long, value_parser = budget_words(), default_value_t)]
     pub budget: Budget,
+    /// Set a variable of the notebooks: a cell behind the one tagged `parameters` gives it this value
+    #[arg(short, long = "parameter", num_args = 2, value_names = ["NAME", "VALUE"], allow_hyphen_values = true)]
+    pub parameters: Vec<String>,
     /// Write cells, claims and findings to this JSON file
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<PathBuf>,
@@ -60,9 +65,11 @@ fn budget_words() -> impl TypedValueParser<Value = Budget> {
 /// A notebook that cannot be read, a folder that cannot be written, a session that does not start.
 pub fn run(options: &Run) -> Result<bool> {
     // Whatever can be known now is not found out after twenty minutes.
+    let parameters = Parameter::pairs(&options.parameters)?;
     let mut work = Vec::new();
     for path in &options.notebooks {
-        let notebook = Notebook::read(path)?;
+        let mut notebook = Notebook::read(path)?;
+        notebook.set_parameters(&parameters);
         let target = target(path, options)?;
         work.push((path, notebook, target));
     }
@@ -182,11 +189,23 @@ fn execute(
             continue;
         }
         let title = format!("{name}: cell {index} of {}", code.len());
+        let tags = notebook.tags(*place);
+        if tags.is_skipped {
+            screen.say(&format!("{title}: skipped (tag skip-execution)"));
+            recorder.begin_cell();
+            report.cells.push(CellReport {
+                index,
+                seconds: 0.0,
+                status: "skipped",
+            });
+            continue;
+        }
         screen.begin(title.clone());
         recorder.begin_cell();
         let count = index as u32;
         let start = Instant::now();
         let watchdog = Watchdog::start(options.timeout, session.interrupt_handle());
+        session.number_next(index);
         let reply = session.execute(source, &mut |output| {
             match &output {
                 Output::Progress(progress) => screen.progress(progress),
@@ -201,13 +220,17 @@ fn execute(
         let status = match reply {
             Reply::Ok { .. } => "ok",
             Reply::Error(mut failure) => {
-                failed = true;
+                // What its author expects is neither a cell that takes too long nor the reader's Ctrl-C.
+                let expected = tags.may_fail && !timed_out && failure.ename != "interrupted";
+                failed = !expected;
                 if timed_out {
                     say_timeout(&mut failure, options.timeout);
                 }
                 recorder.fail(&failure);
-                screen.say(&format!("{title}: {}", failure.traceback.join("\n")));
-                "error"
+                if !expected {
+                    screen.say(&format!("{title}: {}", failure.traceback.join("\n")));
+                }
+                if expected { "expected error" } else { "error" }
             }
         };
         screen.say(&format!("{title}: {status}, {seconds:.1} s"));
@@ -221,6 +244,9 @@ fn execute(
     }
     session.stop();
     for ((place, source), (outputs, number)) in code.iter().zip(recorder.cells().iter().zip(1..)) {
+        if notebook.tags(*place).is_skipped {
+            continue;
+        }
         let count = (!source.trim().is_empty()).then_some(number);
         notebook.set_outputs(*place, count, outputs);
     }

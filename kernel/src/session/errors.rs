@@ -5,7 +5,9 @@ use std::ops::Range;
 use annotate_snippets::{AnnotationKind, Level, Message, Renderer, Snippet, Title};
 use evcxr::CompilationError;
 
+use super::history::{History, Place};
 use super::rewrite::Cell;
+use super::text::{Text, byte_of};
 use crate::output::Failure;
 
 const RED: &str = "\x1b[1;91m";
@@ -20,8 +22,20 @@ struct Label {
     primary: bool,
 }
 
+/// What errors are about.
+pub struct Sources<'a> {
+    /// The cell.
+    pub cell: &'a Cell,
+    /// What evcxr got of it.
+    pub text: &'a Text,
+    /// The cells before it.
+    pub history: &'a History,
+    /// What evcxr made of all of them.
+    pub generated: String,
+}
+
 /// All errors of one compilation as one failure.
-pub fn failure(errors: &[CompilationError], user: &str, cell: &Cell) -> Failure {
+pub fn failure(errors: &[CompilationError], sources: &Sources<'_>) -> Failure {
     let mut real: Vec<&CompilationError> =
         errors.iter().filter(|e| e.level() != "warning").collect();
     if real.is_empty() {
@@ -32,7 +46,7 @@ pub fn failure(errors: &[CompilationError], user: &str, cell: &Cell) -> Failure 
         if !traceback.is_empty() {
             traceback.push(String::new());
         }
-        traceback.extend(report(error, user, cell));
+        traceback.extend(report(error, sources));
     }
     let first = real.first();
     Failure {
@@ -41,14 +55,17 @@ pub fn failure(errors: &[CompilationError], user: &str, cell: &Cell) -> Failure 
             .filter(|code| code.starts_with('E'))
             .unwrap_or("error")
             .to_string(),
-        evalue: first.map(|e| e.message()).unwrap_or_default(),
+        evalue: first.map(|e| evalue(&e.message())).unwrap_or_default(),
         traceback,
         lost: Vec::new(),
     }
 }
 
-fn report(error: &CompilationError, user: &str, cell: &Cell) -> Vec<String> {
+fn report(error: &CompilationError, sources: &Sources<'_>) -> Vec<String> {
     let message = error.message();
+    if let Some(of) = without_display(&message) {
+        return not_shown(error, &of, sources);
+    }
     let mut title = Level::ERROR.primary_title(&message);
     if let Some(code) = error.code() {
         title = title.id(code);
@@ -57,6 +74,7 @@ fn report(error: &CompilationError, user: &str, cell: &Cell) -> Vec<String> {
     helps.dedup();
     let mut below: Vec<_> = helps
         .into_iter()
+        .filter(|help| !speaks_of_us(help))
         .map(|help| Level::HELP.message(help))
         .chain(notes(error).map(|note| Level::NOTE.message(note)))
         .collect();
@@ -66,45 +84,112 @@ fn report(error: &CompilationError, user: &str, cell: &Cell) -> Vec<String> {
         }
         _ => None,
     });
-    below.extend(hint.map(|hint| Level::HELP.with_name("hint").message(hint)));
-    render(title, &labels(error, user, cell), user, below)
+    let hints = hint
+        .map(str::to_string)
+        .into_iter()
+        .chain(moved(error, sources.history));
+    below.extend(hints.map(|hint| Level::HELP.with_name("hint").message(hint)));
+    let user = sources.cell.user.as_str();
+    let mut pieces = vec![Piece {
+        name: "cell".to_string(),
+        user: user.to_string(),
+        labels: labels(error, user, sources.text),
+    }];
+    pieces.extend(earlier(error, sources));
+    render(title, &pieces, below)
 }
 
-/// A report with the marked lines of the cell and what there is to say below them.
-fn render(title: Title<'_>, labels: &[Label], user: &str, below: Vec<Message<'_>>) -> Vec<String> {
-    let marks = labels.iter().map(|label| {
-        let kind = match label.primary {
-            true => AnnotationKind::Primary,
-            false => AnnotationKind::Context,
-        };
-        let text = Some(label.text.as_str()).filter(|text| !text.is_empty());
-        kind.span(label.span.clone()).label(text)
+/// Whether a text of rustc's is about what the user has not written.
+fn speaks_of_us(text: &str) -> bool {
+    let ours = [
+        "evcxr",
+        "ByDebug",
+        "VariableStore",
+        "src/lib.rs",
+        "rebit_value",
+        "REBIT_BLOCK",
+    ];
+    ours.iter().any(|word| text.contains(word))
+}
+
+/// The type that a message says cannot be shown.
+fn without_display(message: &str) -> Option<String> {
+    if !message.contains("`evcxr_display`") {
+        return None;
+    }
+    let named = message.split('`').skip(1).step_by(2);
+    let of = named.filter(|name| *name != "evcxr_display").last()?;
+    Some(of.trim_start_matches('&').to_string())
+}
+
+fn evalue(message: &str) -> String {
+    match without_display(message) {
+        Some(of) => format!("a value of type `{of}` cannot be shown: it has no `Debug`"),
+        None => message.to_string(),
+    }
+}
+
+/// The last value of a cell has no form in which it could be shown.
+fn not_shown(error: &CompilationError, of: &str, sources: &Sources<'_>) -> Vec<String> {
+    let message = evalue(&error.message());
+    let own = sources.history.defines(of) || sources.cell.defined_names().iter().any(|n| n == of);
+    let help = match own {
+        true => {
+            format!("write `#[derive(Debug)]` in front of `{of}`, or a semicolon behind the value")
+        }
+        false => "write a semicolon behind the value, or show a part of it that has `Debug`".into(),
+    };
+    let user = sources.cell.user.clone();
+    let last = sources.cell.statements.last();
+    let span = last.map_or(0..0, |part| part.at..part.at + part.text.len());
+    let label = Label {
+        span,
+        text: "this value".to_string(),
+        primary: true,
+    };
+    let piece = Piece {
+        name: "cell".to_string(),
+        user,
+        labels: vec![label],
+    };
+    let title = Level::ERROR
+        .primary_title(&message)
+        .id(error.code().unwrap_or("E0599"));
+    render(title, &[piece], vec![Level::HELP.message(help)])
+}
+
+/// A cell with marked pieces.
+struct Piece {
+    name: String,
+    user: String,
+    labels: Vec<Label>,
+}
+
+/// A report with the marked lines of cells and what there is to say below them.
+fn render(title: Title<'_>, pieces: &[Piece], below: Vec<Message<'_>>) -> Vec<String> {
+    let pieces = pieces.iter().filter(|piece| !piece.labels.is_empty());
+    let snippets = pieces.map(|piece| {
+        let marks = piece.labels.iter().map(|label| {
+            let kind = match label.primary {
+                true => AnnotationKind::Primary,
+                false => AnnotationKind::Context,
+            };
+            let text = Some(label.text.as_str()).filter(|text| !text.is_empty());
+            kind.span(label.span.clone()).label(text)
+        });
+        Snippet::source(piece.user.as_str())
+            .path(piece.name.as_str())
+            .annotations(marks)
     });
-    let snippet = Snippet::source(user).path("cell").annotations(marks);
-    let snippet = (!labels.is_empty()).then_some(snippet);
-    let report = [title.elements(snippet).elements(below)];
+    let report = [title.elements(snippets).elements(below)];
     let text = Renderer::styled().render(&report);
     text.lines().map(str::to_string).collect()
 }
 
-/// The byte at a line and column (characters, both from 1) of a text; the nearest there is.
-fn byte_at(text: &str, line: usize, column: usize) -> usize {
-    let mut start = 0;
-    for (number, content) in text.split_inclusive('\n').enumerate() {
-        if number + 1 == line {
-            let content = content.trim_end_matches(['\n', '\r']);
-            let within = content.char_indices().nth(column.saturating_sub(1));
-            return start + within.map_or(content.len(), |(at, _)| at);
-        }
-        start += content.len();
-    }
-    text.len()
-}
-
-fn labels(error: &CompilationError, user: &str, cell: &Cell) -> Vec<Label> {
+fn labels(error: &CompilationError, user: &str, text: &Text) -> Vec<Label> {
     let place = |line, column| {
-        let (line, column) = cell.original(line, column);
-        byte_at(user, line, column)
+        let (line, column) = text.original(line, column);
+        byte_of(user, line, column)
     };
     let spans = error.spanned_messages().iter().filter_map(|message| {
         let span = message.span?;
@@ -119,6 +204,69 @@ fn labels(error: &CompilationError, user: &str, cell: &Cell) -> Vec<Label> {
     spans.collect()
 }
 
+/// Says which cell took the variable that is missed.
+fn moved(error: &CompilationError, history: &History) -> Option<String> {
+    let message = error.message();
+    let name = message
+        .strip_prefix("cannot find value `")?
+        .split('`')
+        .next()?;
+    let number = history.mover(name)?;
+    Some(format!(
+        "`{name}` was moved by cell {number}: run the cell again that made it, or clone it there"
+    ))
+}
+
+/// The places of an error in earlier cells.
+fn earlier(error: &CompilationError, sources: &Sources<'_>) -> Vec<Piece> {
+    let spans = error.json["spans"].as_array().into_iter().flatten();
+    let mut found: Vec<(usize, Piece)> = Vec::new();
+    for span in spans {
+        let Some(span) = local(span) else { continue };
+        let number = |name: &str| span[name].as_u64().unwrap_or(0) as usize;
+        let place = |line, column| {
+            let place = (number(line), number(column));
+            sources
+                .history
+                .place(&sources.generated, place, sources.cell)
+        };
+        let Some(start) = place("line_start", "column_start") else {
+            continue;
+        };
+        let from = byte_of(&start.user, start.line, start.column);
+        let to = place("line_end", "column_end")
+            .filter(|end| end.number == start.number)
+            .map_or(from, |end| byte_of(&end.user, end.line, end.column));
+        let label = Label {
+            span: from..to.max(from),
+            text: span["label"].as_str().unwrap_or("").to_string(),
+            primary: span["is_primary"] == true,
+        };
+        match found.iter_mut().find(|(number, _)| *number == start.number) {
+            Some((_, piece)) => piece.labels.push(label),
+            None => {
+                let name = format!("cell {}", start.number);
+                let piece = Piece {
+                    name,
+                    user: start.user,
+                    labels: vec![label],
+                };
+                found.push((start.number, piece));
+            }
+        }
+    }
+    found.into_iter().map(|(_, piece)| piece).collect()
+}
+
+/// A span in the generated source: itself, or where the macro was called that it is in.
+fn local(span: &serde_json::Value) -> Option<&serde_json::Value> {
+    if span["file_name"] == "src/lib.rs" {
+        return Some(span);
+    }
+    let outer = &span["expansion"]["span"];
+    outer.is_object().then(|| local(outer)).flatten()
+}
+
 fn notes(error: &CompilationError) -> impl Iterator<Item = &str> {
     error.json["children"]
         .as_array()
@@ -126,7 +274,7 @@ fn notes(error: &CompilationError) -> impl Iterator<Item = &str> {
         .flatten()
         .filter(|child| child["level"] == "note")
         .filter_map(|child| child["message"].as_str())
-        .filter(|text| !text.contains("evcxr") && !text.contains("#[warn("))
+        .filter(|text| !speaks_of_us(text) && !text.contains("#[warn("))
 }
 
 /// A message of evcxr or of ours as a failure.
@@ -145,21 +293,38 @@ pub fn plain(ename: &str, message: &str) -> Failure {
 
 /// A panic: its message, and the place in the cell where it happened.
 pub fn panic(message: &str, place: Option<(usize, usize)>, user: &str) -> Failure {
-    let mut failure = plain("panic", message);
-    if let Some((line, column)) = place {
-        let start = byte_at(user, line, column);
-        let length = user[start..].chars().next().map_or(0, char::len_utf8);
-        let label = Label {
-            span: start..start + length,
-            text: "panicked here".to_string(),
-            primary: true,
-        };
-        let title = Level::ERROR
-            .with_name("panic")
-            .primary_title(message.trim());
-        failure.traceback = render(title, &[label], user, Vec::new());
+    match place {
+        Some(place) => panic_at(message, place, user, "cell"),
+        None => plain("panic", message),
     }
-    failure
+}
+
+/// A panic in a function of an earlier cell.
+pub fn panic_in(message: &str, place: &Place) -> Failure {
+    let name = format!("cell {}", place.number);
+    panic_at(message, (place.line, place.column), &place.user, &name)
+}
+
+fn panic_at(message: &str, place: (usize, usize), user: &str, name: &str) -> Failure {
+    let start = byte_of(user, place.0, place.1);
+    let length = user[start..].chars().next().map_or(0, char::len_utf8);
+    let label = Label {
+        span: start..start + length,
+        text: "panicked here".to_string(),
+        primary: true,
+    };
+    let title = Level::ERROR
+        .with_name("panic")
+        .primary_title(message.trim());
+    let piece = Piece {
+        name: name.to_string(),
+        user: user.to_string(),
+        labels: vec![label],
+    };
+    Failure {
+        traceback: render(title, &[piece], Vec::new()),
+        ..plain("panic", message)
+    }
 }
 
 /// Adds what was lost to a failure.
@@ -201,12 +366,17 @@ mod tests {
     fn marks_stay_inside_their_line_and_stand_below_what_they_mark() {
         let user = "let \u{e4} = 1;\n\n\u{65e5}\u{672c} + f()\r\n";
         let label = |line, from, to, primary| Label {
-            span: byte_at(user, line, from)..byte_at(user, line, to),
+            span: byte_of(user, line, from)..byte_of(user, line, to),
             text: "x".into(),
             primary,
         };
         let labels = [label(1, 5, usize::MAX, true), label(3, 6, 90, false)];
-        let lines = render(Level::ERROR.primary_title("e"), &labels, user, Vec::new());
+        let piece = Piece {
+            name: "cell".to_string(),
+            user: user.to_string(),
+            labels: labels.into(),
+        };
+        let lines = render(Level::ERROR.primary_title("e"), &[piece], Vec::new());
         assert_eq!(
             bare(&lines),
             [
@@ -220,7 +390,7 @@ mod tests {
                 "  |        --- x",
             ]
         );
-        assert_eq!(byte_at(user, 99, 1), user.len());
+        assert_eq!(byte_of(user, 99, 1), user.len());
     }
 
     #[test]

@@ -6,24 +6,31 @@
 
 mod build_log;
 mod child;
+mod commands;
 mod errors;
+mod history;
 mod processes;
 mod rewrite;
 mod run;
 mod start;
 mod statement;
 mod stream;
+mod text;
 mod times;
 mod types;
+mod unnamed;
 mod verdict;
 mod worker;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
 use child::Shared;
+use history::History;
 use stream::Translator;
+use unnamed::Blocks;
 use worker::Job;
 
 use crate::error::Result;
@@ -61,8 +68,14 @@ pub struct Session {
     prepared: Prepared,
     options: Options,
     variables: Vec<(String, String)>,
-    items: Vec<String>,
     dependencies: Vec<String>,
+    blocks: Blocks,
+    history: Arc<History>,
+    /// Variables that were bound as `mut`.
+    mutable: HashSet<String>,
+    /// The number of the running cell, or of the last one.
+    number: usize,
+    next_number: Option<usize>,
     translator: Arc<Mutex<Translator>>,
     syncs: u8,
     /// Whether a cell has run: what was said before is evcxr trying itself out.
@@ -124,13 +137,18 @@ impl Session {
             text += &format!("{line}\n");
         }
         text += "let _ = ();\n";
-        for item in &self.items {
+        for item in self.history.items() {
             text += &format!("{item}\n");
         }
         for (name, of) in &self.variables {
             text += &format!("let mut {name}: {of} = todo!();\n");
         }
         text
+    }
+
+    /// The number by which messages call the next cell; without it cells are counted.
+    pub fn number_next(&mut self, number: usize) {
+        self.next_number = Some(number);
     }
 
     /// The process id of the child that runs the cells, while it lives.

@@ -1,5 +1,6 @@
 //! One cell from its source to its reply.
 
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use super::build_log::BuildLog;
 use super::child::{Event, Phase};
 use super::rewrite::Cell;
 use super::times::Times;
+use super::unnamed::Blocks;
 use super::verdict::Ending;
 use super::worker::{Job, Outcome};
 use super::{Reader, Session, errors};
@@ -37,14 +39,21 @@ impl Session {
         if let Err(deep) = depth::check(code) {
             return Reply::Error(errors::plain("error", &deep.to_string()));
         }
+        self.number = self.next_number.take().unwrap_or(self.number + 1);
         let mut times = Times::begin(&self.folder.path);
-        let cell = Cell::new(code);
+        let mut cell = Cell::new(code);
+        if cell.forgets() {
+            self.blocks = Blocks::default();
+            self.history = Arc::default();
+            self.dependencies.clear();
+        }
+        let blocks = cell.after(&self.blocks);
         times.mark("read");
         let (events, inbox) = sync_channel(64);
         let (idle_sink, kept) = self.shared.begin_cell(events.clone());
         let job = Job {
             cell: cell.clone(),
-            user: code.to_string(),
+            history: self.history.clone(),
             events,
         };
         if self
@@ -131,12 +140,96 @@ impl Session {
         log.show(sink);
         translator.flush(sink);
         let reply = match done {
-            Some(outcome) => self.reply(outcome, ending, &cell, code, &mut translator, sink),
+            Some(mut outcome) => {
+                ending.interrupted = self.shared.interrupted() || translator.interrupted();
+                if outcome.result.is_ok() {
+                    // Items stay also where what stands beside them panicked.
+                    self.blocks = blocks;
+                    self.remember(&cell);
+                    self.recall(&cell, &mut outcome);
+                    self.note_moved(
+                        &cell,
+                        &outcome,
+                        ending.panicked || ending.user_error.is_some(),
+                    );
+                }
+                self.reply(outcome, ending, &cell, &mut translator, sink)
+            }
             None => Reply::Error(errors::plain("crashed", "the session has ended")),
         };
         self.shared.end_cell(idle_sink);
         times.mark("reply");
         times.write(code);
         reply
+    }
+
+    /// Takes back the variables that a failed cell was to bind anew: their old values wait in the store.
+    fn recall(&mut self, cell: &Cell, outcome: &mut Outcome) {
+        let is_there = |name: &str| outcome.variables.iter().any(|(found, _)| found == name);
+        let lost = self.variables.iter().filter(|(name, _)| {
+            !is_there(name) && cell.bound.iter().any(|variable| variable.name == *name)
+        });
+        let source = std::fs::read_to_string(self.folder.path.join("src/lib.rs"));
+        let source = source.unwrap_or_default();
+        let mut code = String::new();
+        for (name, of) in lost {
+            // The cell's end put it back, unless the cell has used it up.
+            let waits = source.lines().any(|line| {
+                line.contains("evcxr_variable_store.put_back")
+                    && line.contains(&format!("stringify!({name})"))
+            });
+            if waits {
+                let mutable = if self.mutable.contains(name) {
+                    "mut "
+                } else {
+                    ""
+                };
+                code += &format!(
+                    "let {mutable}{name}: {of} = evcxr_variable_store.take_variable::<{of}>(stringify!({name}));\n"
+                );
+            }
+        }
+        if code.is_empty() {
+            return;
+        }
+        let (events, inbox) = sync_channel(64);
+        drop(self.shared.begin_cell(events.clone()));
+        let job = Job {
+            cell: Cell::as_is(&code),
+            history: self.history.clone(),
+            events,
+        };
+        if self
+            .jobs
+            .as_ref()
+            .is_none_or(|jobs| jobs.send(job).is_err())
+        {
+            return;
+        }
+        for event in inbox {
+            if let Event::Done(done) = event {
+                if done.result.is_ok() {
+                    outcome.variables = done.variables;
+                }
+                return;
+            }
+        }
+    }
+
+    /// Notes which variables are mutable, and which ones a cell took with it.
+    fn note_moved(&mut self, cell: &Cell, outcome: &Outcome, failed: bool) {
+        let there = &outcome.variables;
+        let is_there = |name: &String| there.iter().any(|(found, _)| found == name);
+        let before = self.variables.iter().map(|(name, _)| name);
+        let gone: Vec<String> = before.filter(|name| !is_there(name)).cloned().collect();
+        if !gone.is_empty() || !cell.bound.is_empty() {
+            Arc::make_mut(&mut self.history).note_moved(self.number, &gone, there);
+        }
+        for variable in cell.bound.iter().filter(|_| !failed) {
+            match variable.mutable {
+                true => self.mutable.insert(variable.name.clone()),
+                false => self.mutable.remove(&variable.name),
+            };
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! The start of a session: its folder, its child, and the environment in which evcxr finds our tools.
 
+use std::collections::HashSet;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use super::child::Shared;
 use super::stream::Translator;
+use super::unnamed::Blocks;
 use super::worker::{self, Setup};
 use super::{Options, Session};
 use crate::error::{Error, Result};
@@ -81,8 +83,12 @@ impl Session {
             prepared: prepared.clone(),
             options,
             variables: Vec::new(),
-            items: Vec::new(),
             dependencies: Vec::new(),
+            blocks: Blocks::default(),
+            history: Arc::default(),
+            mutable: HashSet::new(),
+            number: 0,
+            next_number: None,
             translator: Arc::new(Mutex::new(Translator::default())),
             syncs: 0,
             has_run: false,

@@ -32,6 +32,30 @@ pub fn found(errors: &[CompilationError]) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Crates whose types rustc names by a path that begins with the crate.
+pub const CRATES: [&str; 4] = ["std", "core", "alloc", "rebit"];
+
+/// Makes the paths of types begin outside of the cell, where a module of the user has a crate's name.
+pub fn from_outside(types: &mut [(String, String)]) {
+    for (_, of) in types {
+        for name in CRATES {
+            let path = format!("{name}::");
+            let mut out = String::new();
+            let mut rest = of.as_str();
+            while let Some(at) = rest.find(&path) {
+                let before = rest[..at].chars().next_back();
+                out += &rest[..at];
+                if !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+                    out += "::";
+                }
+                out += &path;
+                rest = &rest[at + path.len()..];
+            }
+            *of = out + rest;
+        }
+    }
+}
+
 /// Errors of the cell itself: those that are not answers.
 pub fn is_answer(error: &CompilationError) -> bool {
     is_question(&error.json)
@@ -102,6 +126,15 @@ mod tests {
         ] {
             assert_eq!(from_json(&answer("let () = v;", of)), None, "{of}");
         }
+    }
+
+    #[test]
+    fn paths_begin_outside() {
+        let of = "std::vec::Vec<std::option::Option<a::std::X, rebit::core::Y>>";
+        let mut types = [("v".to_string(), of.to_string())];
+        from_outside(&mut types);
+        let wanted = "::std::vec::Vec<::std::option::Option<a::std::X, ::rebit::core::Y>>";
+        assert_eq!(types[0].1, wanted);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! How a cell ended, in the words of its reply.
 
 use std::fs;
+use std::sync::Arc;
 
 use super::rewrite::Cell;
 use super::stream::{PanicReport, Translator};
 use super::worker::{Ended, Outcome};
 use super::{Session, errors};
 use crate::output::{Failure, Output, Reply, StreamName};
+use crate::workshop::session_files;
 
 /// What the frames of a cell said about its end.
 #[derive(Default)]
@@ -19,6 +21,8 @@ pub struct Ending {
     pub unanswered: bool,
     /// It was interrupted while it waited for an answer, and got an empty one.
     pub cut_off: bool,
+    /// It was asked to end.
+    pub interrupted: bool,
     /// The runtime is gone: exit status, signal, last words.
     pub exited: Option<(Option<i32>, Option<i32>, String)>,
 }
@@ -30,7 +34,6 @@ impl Session {
         outcome: Outcome,
         ending: Ending,
         cell: &Cell,
-        code: &str,
         translator: &mut Translator,
         sink: &mut dyn FnMut(Output),
     ) -> Reply {
@@ -42,7 +45,7 @@ impl Session {
                 .filter(|name| !now.iter().any(|(n, _)| n == name))
                 .collect()
         };
-        let interrupted = self.shared.interrupted() || translator.interrupted();
+        let interrupted = ending.interrupted;
         let failure = match outcome.result {
             Err(Ended::ChildGone) => {
                 let failure = self.crash(&ending, translator.take_panic());
@@ -54,7 +57,7 @@ impl Session {
             )),
             Err(Ended::Refused(failure)) => Some(failure),
             Ok(_) if ending.panicked => {
-                let failure = self.panic(translator, code);
+                let failure = self.panic(translator, cell, interrupted);
                 Some(errors::with_lost(failure, lost(&self.variables)))
             }
             Ok(_) if ending.user_error.is_some() => {
@@ -65,7 +68,6 @@ impl Session {
                 ))
             }
             Ok(bundles) => {
-                self.remember(cell);
                 for data in bundles {
                     translator.command_value(data, sink);
                 }
@@ -115,34 +117,38 @@ impl Session {
         }
     }
 
-    fn remember(&mut self, cell: &Cell) {
-        self.items.extend(cell.items.iter().cloned());
+    /// Notes what a cell has defined.
+    pub(super) fn remember(&mut self, cell: &Cell) {
+        Arc::make_mut(&mut self.history).add(self.number, cell);
         self.dependencies.extend(cell.dependencies.iter().cloned());
     }
 
-    fn panic(&self, translator: &mut Translator, code: &str) -> Failure {
+    fn panic(&self, translator: &mut Translator, cell: &Cell, interrupted: bool) -> Failure {
         let Some(panic) = translator.take_panic() else {
             // A loop of the library that was interrupted unwinds without a report.
-            return match self.shared.interrupted() || translator.interrupted() {
+            return match interrupted {
                 true => errors::plain("interrupted", "the cell was interrupted"),
                 false => errors::plain("panic", "the cell panicked"),
             };
         };
-        let generated = fs::read_to_string(self.folder.path.join("src/lib.rs"));
+        let generated = fs::read_to_string(self.folder.path.join(session_files::GENERATED));
         let generated = generated.unwrap_or_default();
-        match panic.place_in(&generated, code) {
-            Some(place) => errors::panic(&panic.message, Some(place), code),
-            None => {
-                let mut failure = errors::panic(&panic.message, None, code);
-                if !panic.file.is_empty() && panic.file != "src/lib.rs" {
-                    failure.traceback.push(format!(
-                        "  at {}:{}:{}",
-                        panic.file, panic.line, panic.column
-                    ));
-                }
-                failure
-            }
+        let place = (panic.line, panic.column);
+        let is_ours = panic.file == "src/lib.rs";
+        if is_ours && let Some(place) = cell.place(&generated, place) {
+            return errors::panic(&panic.message, Some(place), &cell.user);
         }
+        if is_ours && let Some(place) = self.history.place(&generated, place, cell) {
+            return errors::panic_in(&panic.message, &place);
+        }
+        let mut failure = errors::panic(&panic.message, None, &cell.user);
+        if !panic.file.is_empty() && !is_ours {
+            failure.traceback.push(format!(
+                "  at {}:{}:{}",
+                panic.file, panic.line, panic.column
+            ));
+        }
+        failure
     }
 
     /// What happened to the child, in words.

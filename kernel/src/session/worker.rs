@@ -3,13 +3,17 @@
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::time::Duration;
 
 use evcxr::{CommandContext, EvalCallbacks, EvalContext};
 
 use super::child::Event;
-use super::rewrite::Cell;
+use super::errors::Sources;
+use super::history::History;
+use super::rewrite::{Cell, Reset};
+use super::text::Text;
 use super::{InputRequest, errors, types};
 use crate::error::{Error, Result};
 use crate::output::{Bundle, Failure};
@@ -20,8 +24,8 @@ use crate::workshop::{Prepared, session_files};
 pub struct Job {
     /// The cell.
     pub cell: Cell,
-    /// As the user wrote it.
-    pub user: String,
+    /// The cells before it.
+    pub history: Arc<History>,
     /// Where its events go.
     pub events: SyncSender<Event>,
 }
@@ -107,8 +111,8 @@ impl Worker {
         drop(outputs.stdout);
         let mut worker = Worker {
             context: CommandContext::with_eval_context(context),
-            // Without leading colons: evcxr would take them for a command.
-            setup_code: "rebit::cell::begin();".to_string(),
+            // A line that began with colons would be a command to evcxr.
+            setup_code: "let () = ::rebit::cell::begin();".to_string(),
             folder: setup.folder,
             prepared: setup.prepared,
         };
@@ -154,30 +158,75 @@ impl Worker {
     }
 
     fn run(&mut self, job: &Job) -> std::result::Result<(Vec<Bundle>, Option<Duration>), Ended> {
+        if let Some(why) = &job.cell.refusal {
+            return Err(Ended::Refused(errors::plain("error", why)));
+        }
         if let Some(failure) = self.syntax_error(job) {
             return Err(Ended::Refused(failure));
         }
-        let mut result = self.execute_guessing(&job.cell.source, job);
+        // What it defines begins anew, its statics too.
+        let names = job.cell.defined_names().join("\n");
+        let _ = std::fs::write(self.folder.join(session_files::FRESH), names);
+        let mut text = job.cell.source();
+        let mut shown = Vec::new();
+        for (before, reset) in &job.cell.resets {
+            let reset = self.reset(before, *reset, job);
+            shown.extend(reset.map_err(|error| self.ended(error, job, &text))?);
+        }
+        let mut result = self.execute_guessing(&text.source, job);
         if !job.cell.bound.is_empty()
             && let Err(error) = &result
             && types::are_unknown(error)
         {
-            result = self.execute_with_types(job);
+            result = self.execute_with_types(job, &mut text);
         }
         match result {
             Ok(outputs) => {
                 let took = outputs.timing;
-                Ok((bundles(outputs), took))
+                shown.extend(bundles(outputs));
+                Ok((shown, took))
             }
-            Err(evcxr::Error::CompilationErrors(list)) => {
-                Err(Ended::Refused(errors::failure(&list, &job.user, &job.cell)))
+            Err(error) => Err(self.ended(error, job, &text)),
+        }
+    }
+
+    /// Runs the commands before a reset, then the reset itself: evcxr's own forget the library, or remember variables
+    /// that are gone.
+    fn reset(
+        &mut self,
+        before: &str,
+        reset: Reset,
+        job: &Job,
+    ) -> Result<Vec<Bundle>, evcxr::Error> {
+        let shown = bundles(self.execute(before, job)?);
+        match reset {
+            Reset::Everything => {
+                self.context.execute(":clear")?;
+                self.load_library()?;
             }
-            Err(evcxr::Error::SubprocessTerminated(_)) => {
+            Reset::Process => match self.context.execute("let () = ::std::process::exit(0);") {
+                Err(evcxr::Error::SubprocessTerminated(_)) | Ok(_) => {
+                    self.context.execute(&self.setup_code.clone())?;
+                }
+                Err(error) => return Err(error),
+            },
+        }
+        Ok(shown)
+    }
+
+    /// How an error of evcxr ends a cell of which it got this text.
+    fn ended(&mut self, error: evcxr::Error, job: &Job, text: &Text) -> Ended {
+        match error {
+            evcxr::Error::CompilationErrors(list) => {
+                let failure = errors::failure(&list, &self.sources(job, text));
+                Ended::Refused(failure)
+            }
+            evcxr::Error::SubprocessTerminated(_) => {
                 // The new child has no panic hook yet; without it panics are merely less well told.
                 let _ = self.context.execute(&self.setup_code.clone());
-                Err(Ended::ChildGone)
+                Ended::ChildGone
             }
-            Err(other) => Err(Ended::Refused(errors::plain("error", &other.to_string()))),
+            other => Ended::Refused(errors::plain("error", &other.to_string())),
         }
     }
 
@@ -187,7 +236,17 @@ impl Worker {
         // Errors of syntax have no code, and where there is one rustc reports no other kind.
         let mut errors = self.context.check(&question.source).ok()?;
         errors.retain(|error| error.level() == "error" && error.code().is_none());
-        (!errors.is_empty()).then(|| errors::failure(&errors, &job.user, &question))
+        (!errors.is_empty()).then(|| errors::failure(&errors, &self.sources(job, &question)))
+    }
+
+    fn sources<'a>(&self, job: &'a Job, text: &'a Text) -> Sources<'a> {
+        let generated = std::fs::read_to_string(self.folder.join(session_files::GENERATED));
+        Sources {
+            cell: &job.cell,
+            text,
+            history: &job.history,
+            generated: generated.unwrap_or_default(),
+        }
     }
 
     /// Runs a cell, leaving out evcxr's own check when a type is not known: we ask better questions.
@@ -222,19 +281,28 @@ impl Worker {
         self.context.execute_with_callbacks(source, &mut callbacks)
     }
 
-    fn execute_with_types(&mut self, job: &Job) -> Result<evcxr::EvalOutputs, evcxr::Error> {
+    /// Asks rustc for the types of the variables and runs the cell with them; `text` becomes what evcxr got.
+    fn execute_with_types(
+        &mut self,
+        job: &Job,
+        text: &mut Text,
+    ) -> Result<evcxr::EvalOutputs, evcxr::Error> {
         let mark = self.folder.join(session_files::FULL_TYPES);
         std::fs::write(&mark, b"")?;
-        let answers = self.context.check(&job.cell.type_question());
+        let answers = self.context.check(&job.cell.type_question().source);
         let _ = std::fs::remove_file(&mark);
         let answers = answers?;
         let own_errors = answers
             .iter()
             .any(|e| e.level() == "error" && !types::is_answer(e));
-        if own_errors {
-            return self.execute(&job.cell.source, job);
+        if !own_errors {
+            let mut found = types::found(&answers);
+            if job.history.shadows_crates(&job.cell) {
+                types::from_outside(&mut found);
+            }
+            *text = job.cell.with_types(&found);
         }
-        self.execute(&job.cell.with_types(&types::found(&answers)), job)
+        self.execute(&text.source, job)
     }
 }
 

@@ -6,7 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
-use super::cargo::{cargo, write_profile};
+use super::cargo::{cargo, manifest, write_profile};
+use super::crates::LibraryCrates;
 use super::externs::of_interface;
 use super::link::link_tree;
 use super::recipe::{CAPTURE, Capture, Recipe};
@@ -14,17 +15,6 @@ use super::seal::{Seal, State};
 use super::{BuildProgress, Prepared};
 use crate::error::{Error, Result};
 use crate::files::write;
-
-/// The cell crate's manifest as evcxr writes it: same settings, same artefacts.
-fn manifest(dependencies: &str) -> String {
-    format!(
-        "\n[package]\nname = \"ctx\"\nversion = \"1.0.0\"\nedition = \"2024\"\n\n\
-         [lib]\ncrate-type = [\"cdylib\"]\npath = \"src/lib.rs\"\n\n\
-         [profile.dev]\nopt-level = 0\ndebug = false\nstrip = \"debuginfo\"\nrpath = true\n\
-         lto = false\ndebug-assertions = true\ncodegen-units = 16\npanic = 'unwind'\n\
-         incremental = true\noverflow-checks = true\n\n[dependencies]\n{dependencies}\n"
-    )
-}
 
 /// Builds `prepared.master`; the caller holds the lock of the cache.
 ///
@@ -99,7 +89,8 @@ fn build_in(
         b"#![feature(no_core)]\n#![no_core]\n",
     )?;
     let dependency = prepared.dependency();
-    write(&base.join("Cargo.toml"), manifest(&dependency).as_bytes())?;
+    let text = manifest("ctx", "cdylib", &dependency);
+    write(&base.join("Cargo.toml"), text.as_bytes())?;
     write(
         &base.join("src/lib.rs"),
         format!("// {key}\npub use rebit::prelude::*;\n").as_bytes(),
@@ -119,6 +110,7 @@ fn build_in(
     let interface = of_interface(&base, &prepared.tools)?;
     let recipe = Recipe::new(captured, &dependency, place).with_interface(&interface, place);
     recipe.write(&place.join("recipe.json"))?;
+    LibraryCrates::record(place, prepared)?;
     Seal::put(place, key)?;
     write(&place.join("ready"), key.as_bytes())
 }

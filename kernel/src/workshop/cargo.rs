@@ -9,6 +9,17 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::orphans;
 
+/// A crate's manifest with the settings that evcxr gives the cell crate: same settings, same artefacts.
+pub fn manifest(name: &str, kind: &str, dependencies: &str) -> String {
+    format!(
+        "\n[package]\nname = {name:?}\nversion = \"1.0.0\"\nedition = \"2024\"\n\n\
+         [lib]\ncrate-type = [{kind:?}]\npath = \"src/lib.rs\"\n\n\
+         [profile.dev]\nopt-level = 0\ndebug = false\nstrip = \"debuginfo\"\nrpath = true\n\
+         lto = false\ndebug-assertions = true\ncodegen-units = 16\npanic = 'unwind'\n\
+         incremental = true\noverflow-checks = true\n\n[dependencies]\n{dependencies}\n"
+    )
+}
+
 /// Cells are compiled quickly, what they depend on is compiled well.
 const PROFILE: &str = "\
 [profile.dev.package.\"*\"]

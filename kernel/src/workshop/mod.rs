@@ -11,6 +11,7 @@
 //! | [`cargo`] | the real cargo with evcxr's settings | |
 //! | `prepared` | a compiled library | `tools`, `features` |
 //! | `interface` | what cells can see of the library's dependencies | |
+//! | `crates` | which crates the library consists of | `cargo`, `prepared` |
 //! | `link` | folders of artefacts, by links | |
 //! | `recipe` | how cargo calls rustc for a cell | |
 //! | `seal` | whether a finished build is still as it was made | |
@@ -23,6 +24,7 @@
 mod build;
 mod cache;
 pub mod cargo;
+mod crates;
 mod externs;
 mod features;
 mod folder;

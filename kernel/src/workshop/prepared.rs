@@ -33,13 +33,16 @@ impl Prepared {
     /// Where the cells of a session find their shared libraries, whatever their relative paths say.
     ///
     /// # Errors
-    /// When a folder's name contains a colon.
+    /// When a folder's name contains a colon, or the session's folder cannot be written.
     pub fn search_path(&self, session: &Path) -> Result<std::ffi::OsString> {
         let artefacts = Path::new("target")
             .join(self.tools.host())
             .join("debug/deps");
+        // The loader never again looks into a folder that was not there at first.
+        let own = session.join(&artefacts);
+        std::fs::create_dir_all(&own).map_err(|e| Error::io(&own, e))?;
         let ours = [
-            session.join(&artefacts),
+            own,
             self.master.join("base").join(&artefacts),
             self.tools.library_path(),
         ];

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::Result;
@@ -35,12 +35,62 @@ pub struct Recipe {
     args: Vec<String>,
     /// What cargo tells the cell crate about itself.
     pub env: Vec<(String, String)>,
+    /// How the crates of `:dep` lines are used.
+    #[serde(default)]
+    pub further: Further,
     /// `NAME=FILE` of crates that cells can name although their manifest does not.
     #[serde(default)]
     interface: Vec<String>,
 }
 
+/// How cells use the crates of `:dep` lines.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Further {
+    externs: Vec<String>,
+    search: Vec<String>,
+    /// The shared library that holds them: its crate and its file.
+    pub bundle: Option<(String, PathBuf)>,
+}
+
+impl Further {
+    /// Crates that are given like this (`--extern`) and found there (`-L`).
+    pub fn new(externs: Vec<String>, search: Vec<String>) -> Further {
+        Further {
+            externs,
+            search,
+            bundle: None,
+        }
+    }
+
+    /// Adds the library that holds them all, and those below it.
+    pub fn with_bundle(&mut self, name: &str, file: &Path) {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        self.search.push(format!("dependency={}", folder.display()));
+        self.bundle = Some((name.to_string(), file.to_path_buf()));
+    }
+
+    /// The arguments that give them to another call.
+    pub fn arguments(&self) -> impl Iterator<Item = String> {
+        let bundle = self.bundle.iter();
+        let bundle = bundle.map(|(name, file)| format!("{name}={}", file.display()));
+        let externs = self.externs.iter().cloned().chain(bundle);
+        let externs = externs.flat_map(|value| ["--extern".to_string(), value]);
+        let search = self.search.iter();
+        externs.chain(search.flat_map(|value| ["-L".to_string(), value.clone()]))
+    }
+}
+
 impl Recipe {
+    /// The same for a session with further dependencies. All that says which crate a cell is stays as it was: the
+    /// types of earlier cells are the types of later ones.
+    pub fn with_further(&self, dependencies: &[String], further: Further) -> Recipe {
+        Recipe {
+            dependencies: dependencies.to_vec(),
+            further,
+            ..self.clone()
+        }
+    }
+
     /// The same with crates that cells can name although their manifest does not; files below `master`.
     pub fn with_interface(self, interface: &[String], master: &Path) -> Recipe {
         let master = master.display().to_string();
@@ -59,6 +109,7 @@ impl Recipe {
             dependencies: dependency_lines(dependencies),
             args: args.collect(),
             env: capture.env,
+            further: Further::default(),
             interface: Vec::new(),
         }
     }
@@ -123,6 +174,7 @@ impl Recipe {
                 _ => args.push(arg),
             }
         }
+        args.extend(self.further.arguments());
         for given in self.interface.iter().map(|i| i.replace(MASTER, &master)) {
             let name = given.split_inclusive('=').next().unwrap_or_default();
             // A crate of the user's has the name first.
@@ -157,7 +209,7 @@ pub fn dependency_lines(text: &str) -> Vec<String> {
     lines
 }
 
-/// Notes how cargo calls rustc for the cell crate, then lets it.
+/// Plays rustc for cargo: notes how it is called for the cell crate, then lets it.
 pub fn wrap_rustc() -> i32 {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let Some((rustc, args)) = args.split_first() else {

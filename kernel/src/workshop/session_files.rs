@@ -11,8 +11,10 @@ use crate::files;
 pub const SESSION: &str = "REBIT_SESSION";
 /// What the tools of a session know.
 pub const SETTINGS: &str = "rebit.json";
-/// The versions of a session with further dependencies.
-pub const OWN_LOCK: &str = "own.lock";
+/// The last cell as evcxr generated it.
+pub const GENERATED: &str = "generated.rs";
+/// The names of the items that the next cell defines.
+pub const FRESH: &str = "fresh";
 /// While this file is there, `check` says nothing.
 pub const NO_CHECK: &str = "no-check";
 /// While this file is there, `check` names types in full.

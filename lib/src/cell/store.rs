@@ -11,10 +11,19 @@ use std::sync::Arc;
 /// What a cell prints when a `?` has ended it.
 pub const USER_ERROR_OCCURRED: super::Word = super::Word("failed");
 
+/// A value, and what was known of its type's definition when it was stored.
+struct Stored {
+    value: Box<dyn Any>,
+    /// Fingerprint of the user's definitions that its type stands on; 0 for none.
+    definition: u64,
+}
+
 /// Variables by name.
 #[derive(Default)]
 pub struct VariableStore {
-    variables: HashMap<String, Box<dyn Any>>,
+    variables: HashMap<String, Stored>,
+    /// Runtimes and the like, one of each type, by the name that evcxr gives them.
+    shared: HashMap<(String, TypeId), Box<dyn Any>>,
 }
 
 /// An empty store, for the first cell that has variables; it lives as long as the process.
@@ -23,10 +32,15 @@ pub fn create_variable_store() -> *mut VariableStore {
 }
 
 impl VariableStore {
-    /// Whether the variable is of type `T` or absent. One of another type (its `struct` was defined again)
-    /// is lost, and evcxr is told so.
+    /// Whether the variable is of type `T` or absent. One of another type is lost, and evcxr is told so.
     pub fn check_variable<T: 'static>(&mut self, name: &str) -> bool {
-        self.check(name, TypeId::of::<T>())
+        self.check(name, TypeId::of::<T>(), 0)
+    }
+
+    /// The same for a type that stands on the user's own definitions, which have this fingerprint. All cells are one
+    /// crate, in which types of one name have one [`TypeId`] whatever they are made of.
+    pub fn check_variable_defined<T: 'static>(&mut self, definition: u64, name: &str) -> bool {
+        self.check(name, TypeId::of::<T>(), definition)
     }
 
     /// Takes the variable out.
@@ -42,40 +56,66 @@ impl VariableStore {
 
     /// Puts a variable in, in the place of one of the same name.
     pub fn put_variable<T: 'static>(&mut self, name: &str, value: T) {
-        self.put(name, Box::new(value));
+        self.put(name, Box::new(value), 0);
     }
 
-    /// The shared value of this name, made at its first use (the runtime of asynchronous cells).
-    ///
-    /// # Panics
-    /// When the value of this name has another type.
-    pub fn lazy_arc<T: 'static>(&mut self, name: &str, create: impl FnOnce() -> T) -> Arc<T> {
+    /// The same for a type of the user's, as in [`VariableStore::check_variable_defined`].
+    pub fn put_variable_defined<T: 'static>(&mut self, definition: u64, name: &str, value: T) {
+        self.put(name, Box::new(value), definition);
+    }
+
+    /// Puts a variable back that the cell was to bind anew, unless it has done so.
+    pub fn put_back<T: 'static>(&mut self, name: &str, value: T) {
+        self.put_back_defined(0, name, value);
+    }
+
+    /// The same for a type of the user's, as in [`VariableStore::check_variable_defined`].
+    pub fn put_back_defined<T: 'static>(&mut self, definition: u64, name: &str, value: T) {
         if !self.variables.contains_key(name) {
-            self.put(name, Box::new(Arc::new(create())));
+            self.put(name, Box::new(value), definition);
         }
-        let known = self.variables.get(name).and_then(|v| v.downcast_ref());
+    }
+
+    /// The shared value of this name and type, made at its first use (the runtime of asynchronous cells; one of another
+    /// copy of its crate is another type).
+    pub fn lazy_arc<T: 'static>(&mut self, name: &str, create: impl FnOnce() -> T) -> Arc<T> {
+        let key = (name.to_string(), TypeId::of::<Arc<T>>());
+        let value = self
+            .shared
+            .entry(key)
+            .or_insert_with(|| Box::new(Arc::new(create())));
+        let known = value.downcast_ref();
         Arc::clone(known.unwrap_or_else(|| wrong_type(name)))
     }
 
-    fn check(&mut self, name: &str, wanted: TypeId) -> bool {
-        let fits = self
-            .variables
-            .get(name)
-            .is_none_or(|value| (**value).type_id() == wanted);
+    fn check(&mut self, name: &str, wanted: TypeId, definition: u64) -> bool {
+        let Some(stored) = self.variables.get(name) else {
+            return true;
+        };
+        let same = stored.definition == definition;
+        let fits = same && (*stored.value).type_id() == wanted;
         if !fits {
-            eprintln!("The variable `{name}` is lost: its type was defined again.");
+            let reason = match same {
+                false => "its type was defined again",
+                // A value of a crate of a `:dep` line, of which there is another copy now.
+                true => "the crate of its type was compiled anew",
+            };
+            eprintln!("The variable `{name}` is lost: {reason}.");
             super::say(&format!("lost {name}"));
         }
         fits
     }
 
     fn take(&mut self, name: &str) -> Box<dyn Any> {
-        let value = self.variables.remove(name);
-        value.unwrap_or_else(|| panic!("the variable `{name}` is not in the session"))
+        let stored = self.variables.remove(name);
+        let stored =
+            stored.unwrap_or_else(|| panic!("the variable `{name}` is not in the session"));
+        stored.value
     }
 
-    fn put(&mut self, name: &str, value: Box<dyn Any>) {
-        self.variables.insert(name.to_string(), value);
+    fn put(&mut self, name: &str, value: Box<dyn Any>, definition: u64) {
+        let stored = Stored { value, definition };
+        self.variables.insert(name.to_string(), stored);
     }
 }
 
@@ -109,6 +149,15 @@ mod tests {
     }
 
     #[test]
+    fn a_type_that_was_defined_again_is_noticed() {
+        struct F;
+        let mut store = VariableStore::default();
+        store.put_variable_defined(1, "f", F);
+        assert!(store.check_variable_defined::<F>(1, "f"));
+        assert!(!store.check_variable_defined::<F>(2, "f"));
+    }
+
+    #[test]
     #[should_panic = "`v` is not in the session"]
     fn a_variable_can_be_taken_once() {
         let mut store = VariableStore::default();
@@ -124,5 +173,9 @@ mod tests {
         let second = store.lazy_arc("runtime", || 8);
         assert!(Arc::ptr_eq(&first, &second));
         assert_eq!(*second, 7);
+        assert_eq!(
+            *store.lazy_arc("runtime", || "another type"),
+            "another type"
+        );
     }
 }

@@ -1,18 +1,21 @@
 //! Our own `cargo` and `rustup`, as evcxr sees them.
 //!
 //! evcxr calls cargo for every cell. For the library's own dependencies the answer is always the same
-//! call of rustc, so our `cargo` makes that call itself (`Recipe`); the real one runs only for further
-//! `:dep` lines, with the network as its second choice and without rewriting the lock file when evcxr
-//! merely validates a line. Our `rustup` names the tools and never installs a component.
+//! call of rustc, so our `cargo` makes that call itself ([`Recipe`]); the real one runs only for the crates
+//! of `:dep` lines ([`further`]), with the network as its second choice and without rewriting the lock file
+//! when evcxr merely validates a line. Our `rustup` names the tools and never installs a component.
 //!
 //! Both are links to this binary; it plays the part that its name says.
 
 mod answers;
+mod call;
+mod cell;
 mod compile;
+mod further;
 mod pool;
 mod questions;
-mod thin;
 mod timed;
+mod wrapper;
 
 use std::path::{Path, PathBuf};
 
@@ -24,8 +27,15 @@ use super::recipe::{CAPTURE, wrap_rustc};
 use super::session_files::{SESSION, SETTINGS, Settings};
 use crate::orphans;
 
+/// Environment of cargo while it compiles the crates of `:dep` lines: the session's folder.
+const FURTHER: &str = "REBIT_FURTHER";
+
 /// Plays cargo, rustup or the wrapper around rustc when started as one; returns otherwise.
 pub fn roles() {
+    if std::env::var_os(FURTHER).is_some() {
+        orphans::die_with_parent();
+        std::process::exit(wrapper::wrap());
+    }
     if std::env::var_os(CAPTURE).is_some() {
         orphans::die_with_parent();
         std::process::exit(wrap_rustc());

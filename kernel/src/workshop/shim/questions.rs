@@ -11,7 +11,7 @@ use crate::files;
 use crate::orphans;
 use crate::workshop::cargo::{HOME, own_home};
 use crate::workshop::recipe::dependency_lines;
-use crate::workshop::session_files::{OWN_LOCK, Settings};
+use crate::workshop::session_files::Settings;
 
 /// The real cargo with the user's own home; the session's stands in its place (see `Session::start`).
 fn real_cargo(settings: &Settings, args: &[String]) -> Command {
@@ -100,15 +100,10 @@ pub fn read_manifest(session: &Path) -> (Vec<String>, String) {
     (dependency_lines(dependencies), opt_level.to_string())
 }
 
-/// Puts back the versions that the session is built with: evcxr and its analyser ask cargo about
+/// Puts back the versions that the library is built with: evcxr and its analyser ask cargo about
 /// manifests with fewer dependencies, and cargo then forgets the others.
-pub fn restore_lock(session: &Path, settings: &Settings) -> Result<()> {
-    let own = session.join(OWN_LOCK);
-    let source = if own.exists() {
-        own
-    } else {
-        settings.master.join("base/Cargo.lock")
-    };
+fn restore_lock(session: &Path, settings: &Settings) -> Result<()> {
+    let source = settings.master.join("base/Cargo.lock");
     let bytes = fs::read(&source).map_err(|e| Error::io(&source, e))?;
     files::write(&session.join("Cargo.lock"), &bytes)
 }

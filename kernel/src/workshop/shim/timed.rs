@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::failed;
@@ -37,33 +37,50 @@ pub fn become_rustc(mut command: Command, session: &Path, what: &str) -> i32 {
     if std::env::var_os(TIMES).is_none() {
         return failed(command.exec());
     }
+    match run_rustc(command, session, what) {
+        Ok(output) => pass_on(&output),
+        Err(error) => failed(error),
+    }
+}
+
+/// Says what a compiler has said; returns its exit status.
+pub fn pass_on(output: &Output) -> i32 {
+    let _ = std::io::stdout().write_all(&output.stdout);
+    let _ = std::io::stderr().write_all(&output.stderr);
+    output.status.code().unwrap_or(1)
+}
+
+/// Runs rustc, and notes its times when they are asked for.
+///
+/// # Errors
+/// When it does not start, or the times cannot be written.
+pub fn run_rustc(mut command: Command, session: &Path, what: &str) -> std::io::Result<Output> {
+    orphans::die_with_parent();
+    orphans::let_die_with_us(&mut command);
+    command.stdin(Stdio::null());
+    if std::env::var_os(TIMES).is_none() {
+        return command.output();
+    }
     let begin = Instant::now();
     // These options are not stable.
     command
         .args(["-Ztime-passes", "-Ztime-passes-format=json"])
-        .env("RUSTC_BOOTSTRAP", "1")
-        .stdout(Stdio::inherit())
-        .stderr(Stdio::piped());
-    let output = match command.spawn().and_then(|child| child.wait_with_output()) {
-        Ok(output) => output,
-        Err(error) => return failed(error),
-    };
-    let text = String::from_utf8_lossy(&output.stderr);
+        .env("RUSTC_BOOTSTRAP", "1");
+    let mut output = command.output()?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let (passes, rest): (Vec<&str>, Vec<&str>) =
         text.lines().partition(|line| line.starts_with("time: "));
-    for line in rest {
-        eprintln!("{line}");
-    }
+    output.stderr = rest
+        .iter()
+        .flat_map(|line| [line, "\n"])
+        .collect::<String>()
+        .into();
     let run = account(what, begin.elapsed(), &passes);
     let line = serde_json::to_string(&run).expect("plain data");
-    let log = fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(session.join(COMPILERS));
-    if let Err(error) = log.and_then(|mut log| writeln!(log, "{line}")) {
-        return failed(error);
-    }
-    output.status.code().unwrap_or(1)
+    let log = session.join(COMPILERS);
+    let mut log = fs::OpenOptions::new().create(true).append(true).open(log)?;
+    writeln!(log, "{line}")?;
+    Ok(output)
 }
 
 /// The passes that matter to somebody who waits.
