@@ -424,6 +424,54 @@ fn a_dependency_that_one_session_compiled_is_there_for_the_next() {
 }
 
 #[test]
+fn values_of_the_library_are_shown_for_a_reader() {
+    let mut b = Bench::new();
+    let shown = b.ok("let a = randn(300, 200, &mut rng(0));\na");
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(
+        lines[0].starts_with("Tensor (300, 200) f32 \u{b7} min -"),
+        "{shown}"
+    );
+    assert_eq!(lines.len(), 8, "{shown}");
+    let width = |line: &&str| line.chars().count();
+    assert!(
+        lines[1..].iter().all(|l| width(l) == width(&lines[1])),
+        "{shown}"
+    );
+    // On a tape, with lengths known to the compiler, of whole numbers.
+    assert!(
+        b.ok("a.leaky_trace() * 2.0")
+            .starts_with("Tensor (300, 200) f32")
+    );
+    assert!(b.ok("resnet20(10, rng(0))").contains("layer3.2.conv2"));
+    let Reply::Ok { value: Some(value) } = b.run("a") else {
+        panic!("no value");
+    };
+    assert!(value["text/html"].as_str().unwrap().contains("<table"));
+    let image = "from_vec(linspace(0.0, 1.0, 3 * 8 * 8), (3usize, 8usize, 8usize)).unwrap()";
+    let Reply::Ok { value: Some(value) } = b.run(image) else {
+        panic!("no value");
+    };
+    assert!(value.contains_key("image/svg+xml"), "{:?}", value.keys());
+}
+
+#[test]
+fn crates_of_the_librarys_interface_need_no_dep_line() {
+    let mut b = Bench::new();
+    b.ok("use dfdx::shapes::Rank2;\nuse rand::Rng as _;");
+    b.ok("let t: dfdx::tensor::Tensor<Rank2<1, 2>, f32, Dev> = dev().tensor([[1.0, 2.0]]);");
+    assert!(b.ok("t").ends_with("\n1  2"));
+    assert_eq!(
+        b.ok("rng(7).random::<u64>() == rng(7).random::<u64>()"),
+        "true"
+    );
+    assert_eq!(
+        b.ok("serde_json::json!({\"a\": 1}).to_string()"),
+        "\"{\\\"a\\\":1}\""
+    );
+}
+
+#[test]
 fn the_analyser_completes_and_explains() {
     let b = Bench::new();
     drop(b);

@@ -58,7 +58,8 @@ pub fn buffer(values: &[f32]) -> Result<Buffer> {
     Ok(buffer)
 }
 
-fn expect(expected: usize, found: usize) -> Result<()> {
+/// Shape error unless a buffer has as many numbers as are written.
+pub(crate) fn expect(expected: usize, found: usize) -> Result<()> {
     if expected == found {
         return Ok(());
     }
@@ -88,51 +89,6 @@ impl HostAccess for Buffer {
 
     fn edit<R>(&mut self, f: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
         Ok(f(self))
-    }
-}
-
-#[cfg(feature = "cuda")]
-mod cuda {
-    use super::{Cow, HostAccess, Result, expect};
-    use crate::ops::cuda::{CudaBuffer, copy_to, driver_error};
-    use cudarc::driver::DeviceSlice;
-
-    impl HostAccess for CudaBuffer {
-        fn elements(&self) -> usize {
-            DeviceSlice::len(self)
-        }
-
-        fn view(&self) -> Result<Cow<'_, [f32]>> {
-            if self.elements() == 0 {
-                return Ok(Cow::Borrowed(&[]));
-            }
-            let copy = self.device().dtoh_sync_copy(&**self);
-            copy.map(Cow::Owned).map_err(driver_error)
-        }
-
-        fn write(&mut self, values: &[f32]) -> Result<()> {
-            expect(self.elements(), values.len())?;
-            if values.is_empty() {
-                return Ok(());
-            }
-            copy_to(&self.device(), values, &mut **self)
-        }
-
-        fn copy_from(&mut self, other: &Self) -> Result<()> {
-            expect(self.elements(), other.elements())?;
-            if other.elements() == 0 {
-                return Ok(());
-            }
-            let copy = self.device().dtod_copy(&**other, &mut **self);
-            copy.map_err(driver_error)
-        }
-
-        fn edit<R>(&mut self, f: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
-            let mut values = self.view()?.into_owned();
-            let result = f(&mut values);
-            self.write(&values)?;
-            Ok(result)
-        }
     }
 }
 

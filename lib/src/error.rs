@@ -103,10 +103,33 @@ impl Error {
 }
 
 #[cfg(feature = "cuda")]
+/// What the driver said, and what to do about it.
+pub(crate) fn driver_error(error: cudarc::driver::DriverError) -> Error {
+    let text = |found: std::result::Result<&std::ffi::CStr, cudarc::driver::DriverError>| {
+        found.map_or_else(
+            |_| format!("error {}", error.0 as u32),
+            |text| text.to_string_lossy().into_owned(),
+        )
+    };
+    let (name, said) = (text(error.error_name()), text(error.error_string()));
+    let remedy = match name.as_str() {
+        "CUDA_ERROR_OUT_OF_MEMORY" => {
+            "; take smaller batches, or end other programs that use the GPU"
+        }
+        "CUDA_ERROR_UNSUPPORTED_PTX_VERSION" => "; the driver must be 525 (CUDA 12.0) or newer",
+        "CUDA_ERROR_NO_BINARY_FOR_GPU" | "CUDA_ERROR_INVALID_PTX" => {
+            "; the kernels need compute capability 7.0 (Volta) or newer"
+        }
+        _ => "",
+    };
+    Error::Device(format!("CUDA: {name}: {said}{remedy}"))
+}
+
+#[cfg(feature = "cuda")]
 impl From<dfdx::tensor::CudaError> for Error {
     fn from(e: dfdx::tensor::CudaError) -> Self {
         match e {
-            dfdx::tensor::CudaError::Driver(e) => crate::ops::cuda::driver_error(e),
+            dfdx::tensor::CudaError::Driver(e) => driver_error(e),
             dfdx::tensor::CudaError::Cpu(e) => e.into(),
             e => Error::Device(e.to_string()),
         }

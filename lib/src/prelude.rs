@@ -2,12 +2,14 @@
 
 pub use dfdx::prelude::*;
 
-pub use crate::data::{self, Augment, Batches, Dataset, FloatImages, Normalize};
+pub use crate::buffer::HostAccess;
+pub use crate::data::{self, Augment, Batches, Dataset, FloatImages, ImageSource, Normalize};
 pub use crate::error::{Error, Result};
 pub use crate::nn::{
-    Activations, BackwardPass, Conv, Extent, ForwardPass, Layer, Mode, Net, NetBuilder, NodeId,
-    Param, ParamId, Place, Quantise, QuantiseGrad, Quantiser, Role, Slots, Uniform, Wants,
-    pretrained_resnet20, resnet20,
+    Activations, Affine, BackwardPass, Conv, Extent, ForwardPass, Layer, Mode, Net, NetBuilder,
+    NodeId, Param, ParamId, Place, Quantise, QuantiseGrad, Quantiser, RangeKind, Role, Slots,
+    StateTensor, Uniform, Wants, check_gradients, check_gradients_many, pretrained_resnet20,
+    resnet20,
 };
 pub use crate::ops::affine_quant::{affine_quant, try_affine_quant};
 pub use crate::ops::avg_pool::{avg_pool2d, try_avg_pool2d};
@@ -43,6 +45,8 @@ pub use crate::show::{
 pub use crate::tensors::*;
 pub use crate::train::{
     Adam, Groups, History, Leaf, Loss, Observer, Optimiser, Schedule, Sgd, Step, Task, TrainConfig,
-    Trainer, accuracy, train, train_with, try_accuracy, try_train,
+    Trainer, accuracy, distillation, moments_loss, read_state, squared_error, total, train,
+    train_with, try_accuracy, try_distillation, try_moments_loss, try_squared_error, try_total,
+    try_train, write_state,
 };
 pub use crate::{claim, finding};

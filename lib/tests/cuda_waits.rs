@@ -32,21 +32,30 @@ impl Calls {
     }
 }
 
+/// The loss, the logits that are counted, and what a tape copies of them over the host: never something of every layer.
+const WAITS: u64 = 6;
+
 #[test]
-fn a_step_at_full_precision_waits_for_its_loss_and_allocates_nothing() -> Result<()> {
-    let settled = steps_of_a_classifier()?.split_off(2);
-    assert!(settled.len() > 3);
-    for (step, calls) in settled.iter().enumerate() {
-        // The loss, and the logits that are counted.
-        let expected = Calls {
-            waits: 2,
-            allocations: 0,
-        };
-        assert_eq!(*calls, expected, "step {} of a classifier", step + 3);
+fn a_step_at_full_precision_waits_a_few_times_however_deep_the_network_is() -> Result<()> {
+    for blocks in [1, 3] {
+        let (steps, parameters) = steps_of_a_classifier(blocks)?;
+        assert_eq!(steps.len(), 6);
+        for (step, calls) in steps.iter().enumerate().skip(2) {
+            let case = format!(
+                "step {} of a classifier of {blocks} blocks: {calls:?}",
+                step + 1
+            );
+            assert!(calls.waits <= WAITS, "{case}");
+            // Gradients may be made anew, from memory that the driver keeps; nothing else is.
+            assert!(
+                calls.allocations <= parameters + 8,
+                "{case}, {parameters} parameters"
+            );
+        }
     }
     let calls = step_of_super_resolution()?;
     assert!(
-        calls.waits <= 2 && calls.allocations == 0,
+        calls.waits <= WAITS,
         "a step of super-resolution: {calls:?}"
     );
     Ok(())
@@ -67,8 +76,8 @@ impl Observer for Count {
     }
 }
 
-/// The calls of each of six steps of a small residual network.
-fn steps_of_a_classifier() -> Result<Vec<Calls>> {
+/// The calls of each of six steps of a small residual network, and its parameters.
+fn steps_of_a_classifier(blocks: usize) -> Result<(Vec<Calls>, u64)> {
     let n = 24;
     let data = Dataset {
         name: "noise".into(),
@@ -79,7 +88,7 @@ fn steps_of_a_classifier() -> Result<Vec<Calls>> {
         height: 8,
         width: 8,
     };
-    let net = cifar_resnet(3, 8, [4, 8, 8], 1, 3, rng(1))?;
+    let net = cifar_resnet(3, 8, [4, 8, 8], blocks, 3, rng(1))?;
     let config = TrainConfig {
         epochs: 1,
         batch_size: 4,
@@ -92,7 +101,7 @@ fn steps_of_a_classifier() -> Result<Vec<Calls>> {
         steps: Vec::new(),
     };
     train_with(&net, &data, &data.subset(0..0), &config, &mut count)?;
-    Ok(count.steps)
+    Ok((count.steps, net.parameters().len() as u64))
 }
 
 /// What one step more costs in a run of super-resolution.

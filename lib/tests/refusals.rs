@@ -84,6 +84,19 @@ fn nan_images() -> Images {
     from_vec(vec![f32::NAN, 1.0, 2.0, 3.0], (1, 1, 2, 2)).unwrap()
 }
 
+fn nan_matrix() -> Matrix {
+    from_vec(vec![f32::NAN, 1.0], (1, 2)).unwrap()
+}
+
+/// The moments of one norm's input against another norm's statistics.
+fn moments_of(norm: usize, of: usize) -> Outcome {
+    let net = resnet20(10, rng(0));
+    let norms = net.norms();
+    let mut pass = net.trace(&images((1, 3, 32, 32)), Mode::Eval).unwrap();
+    let moments = pass.moments(&norms[norm]).unwrap();
+    outcome(try_moments_loss(moments, &norms[of]), |l| read(&l))
+}
+
 fn nan() -> Vector {
     vector(&[f32::NAN, 1.0])
 }
@@ -347,6 +360,26 @@ fn cases() -> Vec<Case> {
             "smoothing" => tensor(try_cross_entropy(matrix(1, 3), &[0], f32::NAN)) => error!("smoothing NaN"),
             "NaN" => tensor(try_cross_entropy(from_vec(vec![f32::NAN; 3], (1, 3)).unwrap(), &[0], 0.0)) => Nan,
         }
+        "train/losses.rs: try_squared_error": {
+            "shapes" => tensor(try_squared_error(matrix(2, 3), &matrix(3, 2))) => error!("(2, 3)", "(3, 2)"),
+            "no batch" => tensor(try_squared_error(matrix(0, 3), &matrix(0, 3))) => error!("(0, 3)"),
+            "NaN" => tensor(try_squared_error(nan_matrix(), &matrix(1, 2))) => Nan,
+        }
+        "train/losses.rs: try_distillation": {
+            "shapes" => tensor(try_distillation(matrix(2, 3), &matrix(2, 4), 1.0)) => error!("(2, 3)", "(2, 4)"),
+            "no batch" => tensor(try_distillation(matrix(0, 3), &matrix(0, 3), 1.0)) => error!("(0, 3)"),
+            "temperature" => tensor(try_distillation(matrix(1, 2), &matrix(1, 2), 0.0)) => error!("temperature 0"),
+            "a temperature of NaN" => tensor(try_distillation(matrix(1, 2), &matrix(1, 2), f32::NAN)) => error!("temperature NaN"),
+            "NaN" => tensor(try_distillation(nan_matrix(), &matrix(1, 2), 1.0)) => Nan,
+        }
+        "train/losses.rs: try_moments_loss": {
+            "another norm" => moments_of(0, 9) => error!("32 channels", "16"),
+            "its own norm" => moments_of(0, 0) => Fine,
+        }
+        "train/losses.rs: try_total": {
+            "nothing" => outcome(try_total(Vec::new()), |l| read(&l)) => error!("at least one"),
+            "NaN" => outcome(try_total(vec![(1.0, scalar(f32::NAN).leaky_trace())]), |l| read(&l)) => Nan,
+        }
         "papers/ddtb/attention.rs: try_attention_loss": {
             "shapes" => tensor(try_attention_loss(images((1, 1, 2, 2)), &images((1, 2, 2, 1)))) => error!("(1, 1, 2, 2)", "(1, 2, 2, 1)"),
             "no batch" => tensor(try_attention_loss(images((0, 1, 2, 2)), &images((0, 1, 2, 2)))) => error!("(0, 1, 2, 2)"),
@@ -371,6 +404,7 @@ fn cases() -> Vec<Case> {
         "data/mod.rs: try_fill": {
             "a short buffer" => nothing(tiny(2).try_fill(&[0], None, &Normalize::UNIT, &mut [0.0; 11])) => error!("1 x 12", "11"),
             "an image that is not there" => nothing(tiny(2).try_fill(&[2], None, &Normalize::UNIT, &mut [0.0; 12])) => error!("image 2"),
+            "padding" => nothing(tiny(2).try_fill(&[0], Some((&Augment::PaddedCrop { padding: usize::MAX, flip: false }, &mut rng(0))), &Normalize::UNIT, &mut [0.0; 12])) => error!("padding 18446744073709551615", "1048576"),
             "an area" => nothing(tiny(2).try_fill(&[0], Some((&Augment::ResizedCrop { min_area: 0.0, flip: false }, &mut rng(0))), &Normalize::UNIT, &mut [0.0; 12])) => error!("min_area 0"),
         }
         "data/batches.rs: try_fill": {
@@ -419,7 +453,7 @@ fn cases() -> Vec<Case> {
             "another size" => nothing(try_accuracy(&resnet20(2, rng(0)), &tiny(2), &Normalize::UNIT)) => error!("32", "2"),
         }
         "train/classify.rs: try_train": {
-            "no images" => nothing(try_train(&resnet20(2, rng(0)), &tiny(0), &tiny(0), &TrainConfig::default())) => error!("0"),
+            "no images" => nothing(try_train(&resnet20(2, rng(0)), &tiny(0), &tiny(0), &TrainConfig::default())) => error!("0 images"),
             "another size" => nothing(try_train(&resnet20(2, rng(0)), &tiny(200), &tiny(2), &TrainConfig { epochs: 1, ..TrainConfig::default() })) => error!("32", "2"),
         }
         "tensors.rs: try_dev": {

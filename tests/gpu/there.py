@@ -250,9 +250,12 @@ def cells(kit):
 def library(kit):
     """The library's own tests of what touches the GPU; in one process first, and each alone if that fails."""
     modules = ("buffer::", "gpu::", "nn::", "ops::", "papers::ddtb::", "quant::", "tensors::")
-    names = kit.tests("lib", lambda name: name.startswith(modules))
+    # The kit has no sources, which one test reads.
+    skipped = "ops::nan::the_table"
+    names = kit.tests("lib", lambda name: name.startswith(modules) and not name.startswith(skipped))
     if not kit.options.tests:
-        status, output, _ = kit.run([kit.programs["lib"], f"--test-threads={kit.workers}", *modules], 75)
+        command = [kit.programs["lib"], f"--test-threads={kit.workers}", "--skip", skipped, *modules]
+        status, output, _ = kit.run(command, 75)
         if status == 0:
             return True, {"right": len(names)}
         failed = re.findall(r"^test (\S+) \.\.\. FAILED", output, re.M)

@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+from kernels import PATIENCE, descendants, resident_megabytes
+
 
 def test_kernel_info_comes_before_the_session_is_ready(fresh):
     kernel = fresh()
@@ -158,6 +160,61 @@ def test_completion_and_help_answer_while_a_cell_runs(kernel):
     assert reply["parent_header"]["msg_id"] == inspect
     assert "i32" in reply["content"]["data"]["text/plain"]
     assert kernel.client.get_shell_msg(timeout=60)["parent_header"]["msg_id"] == cell
+
+
+def analysers(kernel):
+    """Process ids of the kernel's analysers."""
+    found = []
+    for pid in descendants(kernel.pid):
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            if b"__analyser" in file.read():
+                found.append(pid)
+    return found
+
+
+def test_the_analyser_is_warm_before_anybody_asks(fresh):
+    kernel = fresh()
+    kernel.ok("1")
+    deadline = time.time() + PATIENCE
+    # Its memory grows until it has read everything; nobody has asked for anything yet.
+    (analyser,) = analysers(kernel)
+    before = -1
+    while resident_megabytes(analyser) > before and time.time() < deadline:
+        before = resident_megabytes(analyser)
+        time.sleep(2)
+    # Only it knows what the very cell defines, and what is private elsewhere.
+    code = "struct P { field: u8 }\nlet p = P { field: 1 };\np.fi"
+    while True:
+        answer = kernel.ask(lambda: kernel.client.complete(code)).content
+        if answer["matches"] == ["field"]:
+            break
+        assert time.time() < deadline, answer
+        time.sleep(0.5)
+    own = "/// Doubles.\nfn twice(x: i32) -> i32 { 2 * x }\ntwice(3)"
+    help = kernel.ask(lambda: kernel.client.inspect(own, cursor_pos=len(own) - 3)).content
+    assert help["found"] and "Doubles" in help["data"]["text/plain"]
+    names = kernel.ask(lambda: kernel.client.complete("resnet20(10, rng(0)).")).content["matches"]
+    assert any(name.startswith("predict") for name in names), names
+    assert not any(name == "inner" or name.startswith("lock(") for name in names), names
+    assert "prelude" in kernel.ask(lambda: kernel.client.complete("use dfdx::prel")).content["matches"]
+    assert analysers(kernel) == [analyser], "the same one answered"
+
+
+@pytest.mark.parametrize(
+    "name", ["cross_entropy", "linear", "conv2d", "relu", "fake_quant", "matmul"]
+)
+def test_a_function_goes_before_the_module_of_its_name(kernel, name):
+    for asked in (name, name + "("):
+        found = kernel.ask(lambda: kernel.client.inspect(asked)).content
+        assert "fn " + name in found["data"]["text/plain"], found
+    (page,) = kernel.ok(":doc " + name).content["payload"]
+    assert "fn " + name in page["data"]["text/plain"]
+
+
+def test_a_type_is_described_with_its_methods(kernel):
+    (page,) = kernel.ok(":doc Net").content["payload"]
+    text = page["data"]["text/plain"]
+    assert "pub struct Net" in text and "fn predict(" in text and "inner" not in text
 
 
 def test_help_has_signature_and_documentation(kernel):

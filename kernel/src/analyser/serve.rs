@@ -1,6 +1,7 @@
 //! The analyser's process: reads questions, one line each, and writes answers.
 
 use std::sync::LazyLock;
+use std::sync::mpsc::{Receiver, channel};
 
 use ra_ap_hir::PrefixKind;
 use ra_ap_ide::{
@@ -42,6 +43,17 @@ pub fn roles() {
 
 fn serve(setup: Setup) -> Result<()> {
     let threads = |e: std::io::Error| Error::Session(format!("no threads: {e}"));
+    let (sender, questions) = channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(std::io::Result::ok) {
+            // Nobody listens any more: the process is about to end.
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+        // Whoever asks is gone, at whatever moment, also before this is ready.
+        std::process::exit(0);
+    });
     // What is read before anybody asks gives way to everything else; what is asked does not.
     let warmed = std::thread::Builder::new()
         .stack_size(STACK)
@@ -57,7 +69,7 @@ fn serve(setup: Setup) -> Result<()> {
     println!("{ANALYSER}");
     let answering = std::thread::Builder::new()
         .stack_size(STACK)
-        .spawn(move || answer_all(workspace))
+        .spawn(move || answer_all(workspace, questions))
         .map_err(threads)?;
     answering.join().map_err(|_| panicked())
 }
@@ -90,8 +102,8 @@ fn warm_up(workspace: &mut Workspace) {
     }
 }
 
-fn answer_all(mut workspace: Workspace) {
-    for line in std::io::stdin().lines().map_while(std::io::Result::ok) {
+fn answer_all(mut workspace: Workspace, questions: Receiver<String>) {
+    for line in questions {
         if let Ok(request) = serde_json::from_str::<Request>(&line) {
             let answer = answer(&mut workspace, &request);
             println!("{}", serde_json::to_string(&answer).expect("plain data"));

@@ -329,7 +329,8 @@ fn is_left_out(attribute: &syn::Attribute) -> bool {
     let text = source(attribute);
     let is = |name: &str| attribute.path().is_ident(name);
     let conditional = text.contains("test") || text.contains("feature") && !text.contains("not(");
-    is("cfg") && conditional || is("doc") && text.contains("hidden")
+    let hidden = matches!(attribute.meta, syn::Meta::List(_)) && text.contains("hidden");
+    is("cfg") && conditional || is("doc") && hidden
 }
 
 fn attributes(item: &syn::Item) -> &[syn::Attribute] {
@@ -395,5 +396,11 @@ fn docs(attrs: &[syn::Attribute]) -> String {
             lines.push(text.strip_prefix(' ').unwrap_or(&text).to_string());
         }
     }
+    // Lines of examples that documentation hides.
+    let mut example = false;
+    lines.retain(|line| {
+        example ^= line.starts_with("```");
+        !(example && (line == "#" || line.starts_with("# ")))
+    });
     lines.join("\n")
 }

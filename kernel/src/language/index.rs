@@ -138,7 +138,7 @@ mod tests {
         write("quant/mod.rs", "pub mod round;\npub use round::*;");
         write(
             "quant/round.rs",
-            "/// Rounds.\n///\n/// Half to even.\npub fn round(x: f32) -> f32 { x }\nfn hidden() {}\n\
+            "/// Rounds.\n///\n/// Half to even.\n/// ```\n/// # hidden();\n/// ```\npub fn round(x: f32) -> f32 { x }\nfn hidden() {}\n\
              /// A range.\n#[derive(Debug)]\npub struct Range {\n    /// Lower end.\n    pub low: f32,\n    \
              high: f32,\n}\nimpl Range {\n    /// Its width.\n    pub fn width(&self) -> f32 { 0.0 }\n}\n\
              #[macro_export]\nmacro_rules! claim { () => {} }\npub enum Side { Left, Right(u8) }\n\
@@ -157,7 +157,7 @@ mod tests {
         let index = index();
         let round = index.named("round").unwrap();
         assert_eq!(round.signature, "fn round(x: f32) -> f32");
-        assert_eq!(round.docs, "Rounds.\n\nHalf to even.");
+        assert_eq!(round.docs, "Rounds.\n\nHalf to even.\n```\n```");
         assert_eq!(round.module, "demo::prelude");
         let of_range: Vec<_> = index.of("Range").map(|e| e.signature.as_str()).collect();
         assert_eq!(of_range, ["low: f32", "fn width(&self) -> f32"]);

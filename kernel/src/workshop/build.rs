@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use super::cargo::{cargo, write_profile};
+use super::externs::of_interface;
 use super::link::link_tree;
 use super::recipe::{CAPTURE, Capture, Recipe};
 use super::seal::{Seal, State};
@@ -115,7 +116,8 @@ fn build_in(
     cargo_build(&base, prepared, &capture, progress)?;
     let captured = Capture::read(&capture)
         .ok_or_else(|| Error::Session("cargo did not show how it compiles a cell".to_string()))?;
-    let recipe = Recipe::new(captured, &dependency, place);
+    let interface = of_interface(&base, &prepared.tools)?;
+    let recipe = Recipe::new(captured, &dependency, place).with_interface(&interface, place);
     recipe.write(&place.join("recipe.json"))?;
     Seal::put(place, key)?;
     write(&place.join("ready"), key.as_bytes())

@@ -15,6 +15,7 @@
 //! | `recipe` | how cargo calls rustc for a cell | |
 //! | `seal` | whether a finished build is still as it was made | |
 //! | [`session_files`] | what lies in a session's folder | `prepared` |
+//! | `externs` | where the compiled crates of that interface lie | `cargo`, `interface` |
 //! | `build`, `cache` | compiling the library, finding it again | all of these |
 //! | `folder` | the folder of a session | `cargo`, `session_files` |
 //! | [`shim`] | our cargo and rustup, which sessions call | all but `build`, `cache`, `folder` |
@@ -22,6 +23,7 @@
 mod build;
 mod cache;
 pub mod cargo;
+mod externs;
 mod features;
 mod folder;
 mod interface;

@@ -35,9 +35,22 @@ pub struct Recipe {
     args: Vec<String>,
     /// What cargo tells the cell crate about itself.
     pub env: Vec<(String, String)>,
+    /// `NAME=FILE` of crates that cells can name although their manifest does not.
+    #[serde(default)]
+    interface: Vec<String>,
 }
 
 impl Recipe {
+    /// The same with crates that cells can name although their manifest does not; files below `master`.
+    pub fn with_interface(self, interface: &[String], master: &Path) -> Recipe {
+        let master = master.display().to_string();
+        let interface = interface.iter().map(|i| i.replace(&master, MASTER));
+        Recipe {
+            interface: interface.collect(),
+            ..self
+        }
+    }
+
     /// A recipe from a captured call; paths below `master` are kept relative to it.
     pub fn new(capture: Capture, dependencies: &str, master: &Path) -> Recipe {
         let master = master.display().to_string();
@@ -46,6 +59,7 @@ impl Recipe {
             dependencies: dependency_lines(dependencies),
             args: args.collect(),
             env: capture.env,
+            interface: Vec::new(),
         }
     }
 
@@ -107,6 +121,13 @@ impl Recipe {
                     args.push(format!("--emit={emit}"));
                 }
                 _ => args.push(arg),
+            }
+        }
+        for given in self.interface.iter().map(|i| i.replace(MASTER, &master)) {
+            let name = given.split_inclusive('=').next().unwrap_or_default();
+            // A crate of the user's has the name first.
+            if !args.iter().any(|arg| arg.starts_with(name)) {
+                args.extend(["--extern".to_string(), given]);
             }
         }
         let settings: &[&str] = match opt_level {
@@ -226,6 +247,20 @@ mod tests {
             args[args.len() - 4..],
             ["-C", "opt-level=0", "-C", "codegen-units=1"]
         );
+    }
+
+    #[test]
+    fn crates_of_the_interface_are_given_unless_the_user_has_his_own() {
+        let interface = [
+            "dfdx=/m/libdfdx.rlib".to_string(),
+            "rebit=/m/other.so".to_string(),
+        ];
+        let recipe = recipe().with_interface(&interface, Path::new("/m"));
+        let args = recipe.arguments(Path::new("/n"), Path::new("/s/deps"), "0", false);
+        let externs = args.windows(2).filter(|pair| pair[0] == "--extern");
+        let externs: Vec<&str> = externs.map(|pair| pair[1].as_str()).collect();
+        let rebit = "rebit=/n/base/target/deps/librebit.so";
+        assert_eq!(externs, [rebit, "dfdx=/n/libdfdx.rlib"]);
     }
 
     #[test]

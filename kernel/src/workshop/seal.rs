@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn truncated_flipped_and_missing_files_are_noticed() {
-        let damages: [(&str, fn(&Path)); 3] = [
+        type Damage = fn(&Path);
+        let damages: [(&str, Damage); 3] = [
             ("truncated", |path| fs::write(path, [7; 999]).unwrap()),
             ("flipped", |path| {
                 let mut bytes = vec![7; 1000];

@@ -1,9 +1,9 @@
-//! From bytes to a batch: normalisation, random crops, horizontal flip.
+//! From bytes to a batch: random crops, horizontal flip.
 
 use rand::Rng as _;
 use rayon::prelude::*;
 
-use super::Dataset;
+use super::{Dataset, Normalize};
 use crate::error::{Error, Result};
 use crate::tensors::Rng;
 
@@ -35,64 +35,6 @@ impl Default for Augment {
             padding: 4,
             flip: true,
         }
-    }
-}
-
-/// Per-channel normalisation `(byte / 255 - mean) / std`.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Normalize {
-    /// Subtracted, in units of `[0, 1]`; a grey image uses the first.
-    pub mean: [f32; 3],
-    /// Divided by, in units of `[0, 1]`.
-    pub std: [f32; 3],
-}
-
-impl Normalize {
-    /// CIFAR-10 (the constants of the LTS paper's code).
-    pub const CIFAR10: Normalize = Normalize {
-        mean: [125.3 / 255.0, 123.0 / 255.0, 113.9 / 255.0],
-        std: [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0],
-    };
-    /// ImageNet, the constants of torchvision's networks.
-    pub const IMAGENET: Normalize = Normalize {
-        mean: [0.485, 0.456, 0.406],
-        std: [0.229, 0.224, 0.225],
-    };
-    /// Fashion-MNIST, measured on its training images.
-    pub const FASHION_MNIST: Normalize = Normalize {
-        mean: [0.2860; 3],
-        std: [0.3530; 3],
-    };
-    /// No shift, no scale: values in `[0, 1]`.
-    pub const UNIT: Normalize = Normalize {
-        mean: [0.0; 3],
-        std: [1.0; 3],
-    };
-
-    /// Refuses a deviation that cannot be divided by, of the first `channels`, at most 3.
-    pub(super) fn check(&self, channels: usize) -> Result<()> {
-        match self.std[..channels].iter().find(|s| !s.is_normal()) {
-            Some(std) => Err(Error::invalid(
-                "normalize",
-                format!("a standard deviation of {std}; give a positive one"),
-            )),
-            None => Ok(()),
-        }
-    }
-
-    /// What each byte becomes, per channel: 256 divisions instead of one per pixel.
-    pub(super) fn table(&self, channels: usize) -> Result<Vec<[f32; 256]>> {
-        if channels > 3 {
-            return Err(Error::invalid(
-                "normalize",
-                format!("{channels} channels; there are constants for at most 3"),
-            ));
-        }
-        self.check(channels)?;
-        let row = |c: usize| {
-            std::array::from_fn(|byte| (byte as f32 / 255.0 - self.mean[c]) / self.std[c])
-        };
-        Ok((0..channels).map(row).collect())
     }
 }
 
@@ -134,7 +76,7 @@ impl Choice {
 }
 
 impl Augment {
-    /// Refuses a share of the area that is none.
+    /// Refuses a share of the area that is none, and padding beyond all images.
     pub(super) fn check(&self) -> Result<()> {
         match *self {
             Augment::ResizedCrop { min_area, .. } if !(min_area > 0.0 && min_area <= 1.0) => {
@@ -143,6 +85,10 @@ impl Augment {
                     "is a share of the area, above 0 and at most 1",
                 ))
             }
+            Augment::PaddedCrop { padding, .. } if padding > MOST_PADDING => Err(Error::invalid(
+                format!("crop padding {padding}"),
+                format!("is at most {MOST_PADDING} pixels"),
+            )),
             _ => Ok(()),
         }
     }
@@ -192,6 +138,8 @@ impl Augment {
     }
 }
 
+/// Most pixels that are added on a side before a crop.
+const MOST_PADDING: usize = 1 << 20;
 /// Aspect ratios of random parts, width to height.
 const RATIO: (f32, f32) = (3.0 / 4.0, 4.0 / 3.0);
 /// Random parts that may fail to fit before a central one is taken.

@@ -70,7 +70,7 @@ impl Plane {
     /// [`Error::Invalid`] when nothing is left.
     pub fn luma(photo: &Photo, border: usize) -> Result<Plane> {
         let (h, w) = (photo.height, photo.width);
-        if h.min(w) <= 2 * border {
+        if border >= h.min(w).div_ceil(2) {
             return Err(Error::invalid(
                 format!("a border of {border} pixels"),
                 format!("leaves nothing of {h}x{w}"),

@@ -73,5 +73,6 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("a border of 4"), "{error}");
+        assert!(psnr_y(&photo(8, 1), &photo(8, 1), 1 << 63).is_err());
     }
 }

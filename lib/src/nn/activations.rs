@@ -11,7 +11,9 @@ use super::info::NormInfo;
 use super::net::Net;
 use super::pass::Pass;
 use super::wants::{Top, TopKind, Wants};
+use crate::ops::batch_norm2d::NormShape;
 use crate::ops::layout::LayoutKernel;
+use crate::ops::moments::MomentsKernel;
 use crate::ops::tape::{channels_last, lend_gradient, store_images, zeros};
 use crate::tensors::DevError;
 use crate::{
@@ -67,7 +69,8 @@ struct Recorded {
 enum Given {
     Images(Images),
     Matrix(Matrix),
-    Moments(Vec<f32>, Vector, Vector),
+    /// The means on the device; both as they were given.
+    Moments(Buffer, Vector, Vector),
 }
 
 impl Net {
@@ -262,11 +265,9 @@ impl Activations {
     pub fn moments(&mut self, norm: &NormInfo) -> Result<Moments> {
         let reads = self.net.lock().graph.nodes[norm.node].reads[0];
         let (mean, var) = with_pass(&self.recorded, |pass| moments(pass, reads, norm.node))?;
-        let channels = mean.len();
-        let (m, v): (Vector, Vector) = (
-            from_vec(mean.clone(), (channels,))?,
-            from_vec(var, (channels,))?,
-        );
+        let channels = mean.elements();
+        let m: Vector = from_vec(mean.view()?.into_owned(), (channels,))?;
+        let v: Vector = from_vec(var.view()?.into_owned(), (channels,))?;
         self.give(reads, Given::Moments(mean, m.clone(), v.clone()))?;
         Ok(Moments {
             mean: m.put_tape(self.tape()?),
@@ -301,6 +302,10 @@ impl Activations {
             let kind = TopKind::Whole(crate::ops::tape::load_images(gradient)?);
             found.push(Top { node, kind });
         }
+        let wants = Wants {
+            parameters: wants.parameters && !self.net.frozen,
+            ..wants
+        };
         let mut grads = Grads::leaky();
         let inputs = std::mem::take(&mut recorded.inputs);
         finish(&self.net, pass, found, (wants, &inputs), &mut grads)?;
@@ -355,30 +360,21 @@ pub(super) fn activation(pass: &Pass, node: NodeId) -> Result<Images> {
 }
 
 /// Mean and biased variance by channel: kept by a norm that trains, otherwise computed from what it reads.
-fn moments(pass: &Pass, reads: NodeId, norm: NodeId) -> Result<(Vec<f32>, Vec<f32>)> {
-    if let [mean, var] = &pass.nodes[norm].kept[..] {
-        return Ok((mean.view()?.into_owned(), var.view()?.into_owned()));
+fn moments(pass: &Pass, reads: NodeId, norm: NodeId) -> Result<(Buffer, Buffer)> {
+    let channels = pass.extents[reads].channels;
+    let (mut mean, mut var) = (zeros(channels)?, zeros(channels)?);
+    if let [kept_mean, kept_var] = &pass.nodes[norm].kept[..] {
+        mean.copy_from(kept_mean)?;
+        var.copy_from(kept_var)?;
+    } else {
+        let x = pass.activation(reads)?;
+        let shape = NormShape {
+            pixels: x.elements() / channels,
+            channels,
+        };
+        dev().moments(shape, x, &mut mean, &mut var)?;
     }
-    let c = pass.extents[reads].channels;
-    let x = pass.activation(reads)?.view()?;
-    let pixels = (x.len() / c) as f64;
-    let mut sums = vec![0.0f64; c];
-    for x in x.chunks_exact(c) {
-        sums.iter_mut()
-            .zip(x)
-            .for_each(|(s, x)| *s += f64::from(*x));
-    }
-    let mean: Vec<f64> = sums.iter().map(|s| s / pixels).collect();
-    let mut squares = vec![0.0f64; c];
-    for x in x.chunks_exact(c) {
-        let each = squares.iter_mut().zip(x).zip(&mean);
-        each.for_each(|((s, x), m)| *s += (f64::from(*x) - m).powi(2));
-    }
-    let narrow = |v: f64| v as f32;
-    Ok((
-        mean.into_iter().map(narrow).collect(),
-        squares.into_iter().map(|s| narrow(s / pixels)).collect(),
-    ))
+    Ok((mean, var))
 }
 
 /// The backward pass of everything that was given out of a pass: run by the first of its tapes, nothing by the others.
@@ -422,9 +418,14 @@ fn gradient_of(given: Given, grads: &mut Grads) -> Result<Option<TopKind>> {
             Ok(Some(TopKind::Whole(top)))
         }),
         Given::Moments(mean, m, v) => {
-            let dmean = lend_gradient(grads, &m, |d| Ok(d.view()?.into_owned()))?;
-            let dvar = lend_gradient(grads, &v, |d| Ok(d.view()?.into_owned()))?;
-            if dmean.iter().chain(&dvar).all(|d| *d == 0.0) {
+            let copy = |d: &Buffer| {
+                let mut copy = zeros(d.elements())?;
+                copy.copy_from(d)?;
+                Ok((copy, unused(d)?))
+            };
+            let (dmean, no_mean) = lend_gradient(grads, &m, copy)?;
+            let (dvar, no_var) = lend_gradient(grads, &v, copy)?;
+            if no_mean && no_var {
                 return Ok(None);
             }
             Ok(Some(TopKind::Moments { mean, dmean, dvar }))

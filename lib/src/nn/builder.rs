@@ -1,5 +1,7 @@
 //! Building a network layer by layer.
 
+mod short;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -7,13 +9,8 @@ use super::Net;
 use super::extent::Extent;
 use super::graph::{Graph, Node, NodeId, extent_of};
 use super::layer::Layer;
-use super::layers::{
-    Act, Add, Affine, Concat, Conv, GlobalAvgPool, Identity, Linear, MaxPool, Norm, PixelShuffle,
-    Prelu,
-};
 use super::param::{Param, ParamId, Role};
 use super::params::Params;
-use crate::ops::relu::Activation;
 use crate::{Error, Result, Rng};
 
 /// Collects layers; every method takes the node to read and returns the new node.
@@ -137,161 +134,6 @@ impl NetBuilder {
         let own: Vec<NodeId> = (0..extents.len()).collect();
         let extent = extent_of(name, &layer, &own, &extents)?;
         self.push(name, Some(Arc::new(layer)), inputs.to_vec(), extent)
-    }
-
-    /// Convolution; weights start as [`Conv::init`] says.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] when the window does not fit or the groups do not divide the channels.
-    pub fn conv(&mut self, name: &str, from: NodeId, conv: Conv) -> Result<NodeId> {
-        let extent = self.extent(from)?;
-        let layer = conv.layer(self, name, extent)?;
-        self.layer(name, &[from], layer)
-    }
-
-    /// Linear layer with bias on a node of height and width 1; weights and bias uniform in `±1/sqrt(in)`.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] when the node still has height or width: pool or flatten it first.
-    pub fn linear(&mut self, name: &str, from: NodeId, out: usize) -> Result<NodeId> {
-        let extent = self.extent(from)?;
-        let layer = Linear::new(self, name, extent, out, true)?;
-        self.layer(name, &[from], layer)
-    }
-
-    /// Batch norm followed by `act`; [`norm_with`](Self::norm_with) has more settings.
-    ///
-    /// # Errors
-    /// As [`layer`](Self::layer).
-    pub fn norm(&mut self, name: &str, from: NodeId, act: Activation) -> Result<NodeId> {
-        self.norm_with(name, &[from], Norm::new(act))
-    }
-
-    /// `act(batch_norm(from) + other)`: the end of a residual block in one pass.
-    ///
-    /// # Errors
-    /// As [`layer`](Self::layer).
-    pub fn norm_add(
-        &mut self,
-        name: &str,
-        from: NodeId,
-        other: NodeId,
-        act: Activation,
-    ) -> Result<NodeId> {
-        self.norm_with(name, &[from, other], Norm::new(act))
-    }
-
-    /// Batch norm with settings of its own; a second input is added before the activation.
-    ///
-    /// # Errors
-    /// As [`layer`](Self::layer), and [`Norm::layer`].
-    pub fn norm_with(&mut self, name: &str, inputs: &[NodeId], norm: Norm) -> Result<NodeId> {
-        let from = inputs.first().copied().unwrap_or(0);
-        let channels = self.extent(from)?.channels;
-        let layer = norm.layer(self, name, channels)?;
-        self.layer(name, inputs, layer)
-    }
-
-    /// `act(from + other)`.
-    ///
-    /// # Errors
-    /// As [`layer`](Self::layer).
-    pub fn add(
-        &mut self,
-        name: &str,
-        from: NodeId,
-        other: NodeId,
-        act: Activation,
-    ) -> Result<NodeId> {
-        self.layer(name, &[from, other], Add(act))
-    }
-
-    /// Activation alone.
-    ///
-    /// # Errors
-    /// As [`layer`](Self::layer).
-    pub fn activation(&mut self, name: &str, from: NodeId, act: Activation) -> Result<NodeId> {
-        self.layer(name, &[from], Act(act))
-    }
-
-    /// `scale * from + offset[channel]`, both constant.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] unless there is one offset for each channel.
-    pub fn affine(
-        &mut self,
-        name: &str,
-        from: NodeId,
-        scale: f32,
-        offset: Vec<f32>,
-    ) -> Result<NodeId> {
-        let offset = offset.into();
-        self.layer(name, &[from], Affine { scale, offset })
-    }
-
-    /// The channels of several nodes behind each other.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] without nodes, [`Error::Shape`] for nodes of different height or width.
-    pub fn concat(&mut self, name: &str, nodes: &[NodeId]) -> Result<NodeId> {
-        self.layer(name, nodes, Concat)
-    }
-
-    /// Rectifier whose slope below zero is trained, one for all channels, from 1/4.
-    ///
-    /// # Errors
-    /// As [`layer`](Self::layer).
-    pub fn prelu(&mut self, name: &str, from: NodeId) -> Result<NodeId> {
-        let slope = self.scalar(&format!("{name}.weight"), Role::Slope, 0.25)?;
-        self.layer(name, &[from], Prelu { slope })
-    }
-
-    /// `factor * factor` channels become a square of pixels.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] unless the square of a positive factor divides the channels.
-    pub fn pixel_shuffle(&mut self, name: &str, from: NodeId, factor: usize) -> Result<NodeId> {
-        self.layer(name, &[from], PixelShuffle { factor })
-    }
-
-    /// A place for an activation quantiser, if the builder makes them (see [`with_sites`](Self::with_sites)).
-    ///
-    /// # Errors
-    /// As [`layer`](Self::layer).
-    pub fn site(&mut self, name: &str, from: NodeId) -> Result<NodeId> {
-        match self.sites {
-            true => self.layer(name, &[from], Identity),
-            false => Ok(from),
-        }
-    }
-
-    /// Maximum over `kernel` x `kernel` windows.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for a window that does not fit.
-    pub fn max_pool(
-        &mut self,
-        from: NodeId,
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    ) -> Result<NodeId> {
-        let name = self.free_name("max_pool");
-        let layer = MaxPool {
-            kernel,
-            stride,
-            padding,
-        };
-        self.layer(&name, &[from], layer)
-    }
-
-    /// Mean over height and width.
-    ///
-    /// # Errors
-    /// As [`layer`](Self::layer).
-    pub fn global_avg_pool(&mut self, from: NodeId) -> Result<NodeId> {
-        let name = self.free_name("global_avg_pool");
-        self.layer(&name, &[from], GlobalAvgPool)
     }
 
     /// The network that computes `output`.

@@ -8,6 +8,7 @@
 
 mod activations;
 mod builder;
+mod check;
 mod checkpoint;
 mod display;
 mod edsr;
@@ -18,6 +19,7 @@ mod imagenet;
 mod info;
 mod layer;
 pub mod layers;
+mod mobilenet;
 mod net;
 mod param;
 mod params;
@@ -36,6 +38,7 @@ mod tests;
 mod wants;
 
 pub use builder::NetBuilder;
+pub use check::{Worst, check_gradients, check_gradients_many};
 pub use checkpoint::StateTensor;
 pub use extent::Extent;
 pub use graph::{LayerInfo, NodeId, Place};
@@ -46,17 +49,22 @@ pub use layers::{Conv, Init, Norm};
 pub use crate::ops::batch_norm2d::Mode;
 pub use activations::{Activations, Moments};
 pub use edsr::{EdsrConfig, FEATURES, edsr};
-pub use imagenet::{imagenet_resnet, mobilenet_v1, mobilenet_v2};
+pub use imagenet::{ImagenetResnetConfig, imagenet_resnet, imagenet_resnet_with};
+pub use mobilenet::{
+    MobilenetConfig, mobilenet_v1, mobilenet_v1_with, mobilenet_v2, mobilenet_v2_with,
+};
 pub use net::Net;
 pub use param::{Param, ParamId, Role};
 pub use params::Params;
 pub use pass::StepTimes;
 pub use pretrained::pretrained_resnet20;
 pub use quantiser::{
-    BoundGrid, Fused, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind, Scaled, Slot, Slots,
-    Uniform,
+    Affine, BoundGrid, Fused, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind, Scaled, Slot,
+    Slots, Uniform,
 };
 pub use rdn::{RdnConfig, rdn};
-pub use resnet::{cifar_resnet, resnet20, resnet32, resnet56};
+pub use resnet::{
+    CifarResnetConfig, Shortcut, cifar_resnet, cifar_resnet_with, resnet20, resnet32, resnet56,
+};
 pub use srresnet::{SrresnetConfig, srresnet};
 pub use wants::Wants;

@@ -49,13 +49,6 @@ impl Net {
         }
     }
 
-    /// Says that every quantiser has its range: it came with the parameters.
-    pub(crate) fn ranges_are_set(&self) {
-        let mut inner = self.lock();
-        let slots = inner.slots.iter_mut().flat_map(|s| s.each());
-        slots.for_each(|slot| slot.ready = true);
-    }
-
     /// A handle to the same network through which no gradient of a parameter is computed: a teacher, or a network whose
     /// input is optimised.
     pub fn frozen(&self) -> Net {
@@ -98,6 +91,13 @@ impl Net {
     pub fn input_extent(&self) -> Extent {
         let inner = self.lock();
         inner.graph.nodes[inner.graph.inputs[0]].extent
+    }
+
+    /// Names of the inputs, in the order in which [`run_many`](Self::run_many) takes them.
+    pub fn input_names(&self) -> Vec<String> {
+        let inner = self.lock();
+        let nodes = inner.graph.inputs.iter();
+        nodes.map(|&i| inner.graph.nodes[i].name.clone()).collect()
     }
 
     /// Name of the output's node.

@@ -18,7 +18,7 @@ pub enum Role {
     Slope,
     /// Trained bounds `[lower, upper]` or scale of a quantiser.
     Bound,
-    /// Fixed scale of a quantiser: set once from the weights, saved, never trained.
+    /// Scale or bounds of a quantiser that follow from the data: saved, never trained.
     Scale,
     /// Running mean and variance: saved with the network, never trained.
     Statistic,

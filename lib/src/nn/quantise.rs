@@ -57,6 +57,8 @@ impl Net {
                 "is an input of the network; quantise what reads it",
             ));
         };
+        let dims = of.weight().map(|w| &inner.params.describe(w).dims);
+        let rows = dims.and_then(|dims| dims.first()).copied().unwrap_or(1);
         let slots = &mut inner.slots[node];
         let place = match operand {
             Operand::Weight if of.weight().is_none() => {
@@ -74,7 +76,12 @@ impl Net {
                 "is quantised already; build the network anew",
             ));
         }
-        *place = Some(Placed::new(slot, layer, operand, &mut inner.params)?);
+        *place = Some(Placed::new(
+            slot,
+            layer,
+            (operand, rows),
+            &mut inner.params,
+        )?);
         Ok(())
     }
 }

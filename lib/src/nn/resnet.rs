@@ -1,8 +1,54 @@
 //! Residual networks for small images.
 
+use super::layers::{AvgPool, PadChannels};
 use super::{Conv, Net, NetBuilder, NodeId};
 use crate::ops::relu::Activation;
-use crate::{Result, Rng};
+use crate::{Error, Result, Rng};
+
+/// The way around a block that changes the shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shortcut {
+    /// A 1x1 convolution with batch norm (option B).
+    #[default]
+    Projection,
+    /// Every second pixel of every second row, between channels of zeros, without a parameter (option A): half of the new
+    /// channels before the old ones and half behind, as in the CIFAR ResNets that are shared for PyTorch.
+    PadChannels,
+}
+
+/// Size and wiring of a [`cifar_resnet_with`]; the default is [`resnet20`] at 10 classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CifarResnetConfig {
+    /// Channels of the images.
+    pub channels: usize,
+    /// Height and width of the images, at least 4.
+    pub size: usize,
+    /// Channels of the three stages.
+    pub widths: [usize; 3],
+    /// Blocks of a stage: `6 * blocks + 2` layers.
+    pub blocks: usize,
+    /// Numbers of the answer.
+    pub classes: usize,
+    /// The way around blocks that change the shape.
+    pub shortcut: Shortcut,
+    /// Whether there are sites for activation quantisers: `NAME.site` behind every ReLU of a norm `NAME`, that after a
+    /// block's sum included.
+    pub sites: bool,
+}
+
+impl Default for CifarResnetConfig {
+    fn default() -> Self {
+        CifarResnetConfig {
+            channels: 3,
+            size: 32,
+            widths: [16, 32, 64],
+            blocks: 3,
+            classes: 10,
+            shortcut: Shortcut::Projection,
+            sites: false,
+        }
+    }
+}
 
 /// ResNet-20 for 3x32x32 images.
 ///
@@ -16,20 +62,29 @@ use crate::{Result, Rng};
 /// assert_eq!(net.layers().iter().map(|l| l.weights).sum::<usize>(), 270_896);
 /// ```
 pub fn resnet20(classes: usize, rng: Rng) -> Net {
-    cifar_resnet(3, 32, [16, 32, 64], 3, classes, rng).expect("32x32 divides by its strides")
+    of_32(3, classes, rng)
 }
 
 /// ResNet-32 for 3x32x32 images: as [`resnet20`] with five blocks a stage, 466,906 parameters at 10 classes.
 pub fn resnet32(classes: usize, rng: Rng) -> Net {
-    cifar_resnet(3, 32, [16, 32, 64], 5, classes, rng).expect("32x32 divides by its strides")
+    of_32(5, classes, rng)
 }
 
 /// ResNet-56 for 3x32x32 images: as [`resnet20`] with nine blocks a stage, 855,770 parameters at 10 classes.
 pub fn resnet56(classes: usize, rng: Rng) -> Net {
-    cifar_resnet(3, 32, [16, 32, 64], 9, classes, rng).expect("32x32 divides by its strides")
+    of_32(9, classes, rng)
 }
 
-/// ResNet of `6 * blocks + 2` layers for `channels` x `size` x `size` images.
+fn of_32(blocks: usize, classes: usize, rng: Rng) -> Net {
+    let config = CifarResnetConfig {
+        blocks,
+        classes,
+        ..CifarResnetConfig::default()
+    };
+    cifar_resnet_with(&config, rng).expect("32x32 divides by its strides")
+}
+
+/// ResNet of `6 * blocks + 2` layers for `channels` x `size` x `size` images; [`cifar_resnet_with`] has more settings.
 ///
 /// # Errors
 /// When `size` is too small for the strides.
@@ -41,56 +96,160 @@ pub fn cifar_resnet(
     classes: usize,
     rng: Rng,
 ) -> Result<Net> {
-    let mut b = NetBuilder::new(channels, size, size, rng);
+    let config = CifarResnetConfig {
+        channels,
+        size,
+        widths,
+        blocks,
+        classes,
+        ..CifarResnetConfig::default()
+    };
+    cifar_resnet_with(&config, rng)
+}
+
+/// [`resnet20`] of any size and depth.
+///
+/// The public CIFAR ResNets of the paper's own kind (option A, whose last layer is called `linear`) load like this, from
+/// a checkpoint that was written as safetensors:
+///
+/// ```
+/// use rebit::nn::{CifarResnetConfig, Shortcut, cifar_resnet_with};
+/// use rebit::prelude::*;
+/// let config = CifarResnetConfig { shortcut: Shortcut::PadChannels, ..CifarResnetConfig::default() };
+/// let net = cifar_resnet_with(&config, rng(0))?;
+/// assert_eq!(net.parameter_count(), 269_722);
+/// # let file = std::env::temp_dir().join("rebit-doc-option-a.safetensors");
+/// # net.save(&file, &[])?;
+/// net.load_renamed(&file, |name| name.replace("module.", "").replace("linear.", "fc."))?;
+/// # std::fs::remove_file(file).ok();
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// Source: He et al., arXiv:1512.03385, §4.2.
+///
+/// # Errors
+/// [`Error::Invalid`] for a `size` below 4, [`Error::Shape`] for stages whose channels option A cannot pad.
+pub fn cifar_resnet_with(config: &CifarResnetConfig, rng: Rng) -> Result<Net> {
+    check_size("CIFAR ResNet", config.size, 4)?;
+    let mut b = NetBuilder::new(config.channels, config.size, config.size, rng);
+    b = b.with_sites(config.sites);
     let input = b.input();
-    let x = b.conv("conv1", input, Conv::new(widths[0]))?;
-    let mut x = b.norm("bn1", x, Activation::Relu)?;
-    for (stage, &width) in widths.iter().enumerate() {
-        for block in 0..blocks {
-            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-            x = basic_block(
-                &mut b,
-                &format!("layer{}.{block}", stage + 1),
-                x,
+    let x = b.conv("conv1", input, Conv::new(config.widths[0]))?;
+    let mut x = norm_relu(&mut b, "bn1", x)?;
+    for (stage, &width) in config.widths.iter().enumerate() {
+        for block in 0..config.blocks {
+            let name = format!("layer{}.{block}", stage + 1);
+            let block = Block {
+                name: &name,
                 width,
-                stride,
-            )?;
+                stride: if stage > 0 && block == 0 { 2 } else { 1 },
+                shortcut: config.shortcut,
+            };
+            x = block.basic(&mut b, x)?;
         }
     }
     let x = b.global_avg_pool(x)?;
-    let x = b.linear("fc", x, classes)?;
+    let x = b.linear("fc", x, config.classes)?;
     b.build(x)
 }
 
-pub(super) fn basic_block(
-    b: &mut NetBuilder,
-    name: &str,
-    x: NodeId,
-    width: usize,
-    stride: usize,
-) -> Result<NodeId> {
-    let y = b.conv(&format!("{name}.conv1"), x, Conv::new(width).stride(stride))?;
-    let y = b.norm(&format!("{name}.bn1"), y, Activation::Relu)?;
-    let y = b.conv(&format!("{name}.conv2"), y, Conv::new(width))?;
-    let shortcut = shortcut(b, name, x, width, stride)?;
-    b.norm_add(&format!("{name}.bn2"), y, shortcut, Activation::Relu)
+/// Batch norm, ReLU, and a site behind it where the builder makes them.
+pub(super) fn norm_relu(b: &mut NetBuilder, name: &str, x: NodeId) -> Result<NodeId> {
+    let y = b.norm(name, x, Activation::Relu)?;
+    b.site(&format!("{name}.site"), y)
 }
 
-/// The other way around a block: the input itself, or a 1x1 convolution where the shape changes.
-pub(super) fn shortcut(
+/// As [`norm_relu`], with the other way around a block added before the ReLU.
+pub(super) fn norm_add_relu(
     b: &mut NetBuilder,
     name: &str,
     x: NodeId,
-    width: usize,
-    stride: usize,
+    other: NodeId,
 ) -> Result<NodeId> {
-    if stride == 1 && b.extent(x)?.channels == width {
-        return Ok(x);
+    let y = b.norm_add(name, x, other, Activation::Relu)?;
+    b.site(&format!("{name}.site"), y)
+}
+
+/// Refuses images that the strides would shrink below a pixel.
+pub(super) fn check_size(what: &str, size: usize, strides: usize) -> Result<()> {
+    if size >= strides {
+        return Ok(());
     }
-    let s = b.conv(
-        &format!("{name}.downsample.0"),
-        x,
-        Conv::new(width).kernel(1).stride(stride),
-    )?;
-    b.norm(&format!("{name}.downsample.1"), s, Activation::None)
+    Err(Error::invalid(
+        format!("{what} for {size}x{size} images"),
+        format!(
+            "its strides divide the sides by {strides}: take images of at least {strides}x{strides}"
+        ),
+    ))
+}
+
+/// One residual block.
+pub(super) struct Block<'a> {
+    pub name: &'a str,
+    pub width: usize,
+    pub stride: usize,
+    pub shortcut: Shortcut,
+}
+
+impl Block<'_> {
+    fn part(&self, part: &str) -> String {
+        format!("{}.{part}", self.name)
+    }
+
+    /// Two 3x3 convolutions.
+    pub fn basic(&self, b: &mut NetBuilder, x: NodeId) -> Result<NodeId> {
+        let conv = Conv::new(self.width);
+        let y = b.conv(&self.part("conv1"), x, conv.stride(self.stride))?;
+        let y = norm_relu(b, &self.part("bn1"), y)?;
+        let y = b.conv(&self.part("conv2"), y, conv)?;
+        let around = self.around(b, x, self.width)?;
+        norm_add_relu(b, &self.part("bn2"), y, around)
+    }
+
+    /// A 3x3 convolution, which has the stride, between two of 1x1; four times the width comes out.
+    pub fn bottleneck(&self, b: &mut NetBuilder, x: NodeId) -> Result<NodeId> {
+        let (conv, wide) = (Conv::new(self.width), 4 * self.width);
+        let y = b.conv(&self.part("conv1"), x, conv.kernel(1))?;
+        let y = norm_relu(b, &self.part("bn1"), y)?;
+        let y = b.conv(&self.part("conv2"), y, conv.stride(self.stride))?;
+        let y = norm_relu(b, &self.part("bn2"), y)?;
+        let y = b.conv(&self.part("conv3"), y, Conv::new(wide).kernel(1))?;
+        let around = self.around(b, x, wide)?;
+        norm_add_relu(b, &self.part("bn3"), y, around)
+    }
+
+    /// The other way around the block: the input itself, or what the shortcut makes of it where the shape changes.
+    fn around(&self, b: &mut NetBuilder, x: NodeId, width: usize) -> Result<NodeId> {
+        let channels = b.extent(x)?.channels;
+        if self.stride == 1 && channels == width {
+            return Ok(x);
+        }
+        match self.shortcut {
+            Shortcut::Projection => {
+                let conv = Conv::new(width).kernel(1).stride(self.stride);
+                let s = b.conv(&self.part("downsample.0"), x, conv)?;
+                b.norm(&self.part("downsample.1"), s, Activation::None)
+            }
+            Shortcut::PadChannels => {
+                let Some(missing) = width.checked_sub(channels) else {
+                    return Err(Error::shape(
+                        "shortcut",
+                        format!("{}: at least the {channels} channels it reads", self.name),
+                        width,
+                    ));
+                };
+                // A window of one pixel: its mean is the pixel.
+                let every = AvgPool {
+                    kernel: (1, 1),
+                    stride: (self.stride, self.stride),
+                };
+                let s = b.layer(&self.part("shortcut.subsample"), &[x], every)?;
+                let pad = PadChannels {
+                    before: missing / 2,
+                    after: missing - missing / 2,
+                };
+                b.layer(&self.part("shortcut.pad"), &[s], pad)
+            }
+        }
+    }
 }

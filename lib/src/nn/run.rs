@@ -8,7 +8,7 @@ use super::exec::Inner;
 use super::extent::Extent;
 use super::graph::{Graph, NodeId};
 use super::net::Net;
-use crate::{Buffer, Error, HostAccess, Images, Matrix, Result, Taped, from_vec};
+use crate::{Buffer, Error, HostAccess, Images, Matrix, Result, Taped, from_vec, read};
 
 impl Net {
     /// Logits of a batch, in inference mode, without gradients: `(N, C, H, W)` to `(N, classes)`.
@@ -67,6 +67,30 @@ impl Net {
         let values = nodes.iter().map(|&n| activation(&pass, n)).collect();
         pass.release(&mut inner.pool);
         values
+    }
+
+    /// [`predict_nodes`](Self::predict_nodes) as matrices, a sample a row: logits and features of a network with several
+    /// inputs or outputs.
+    ///
+    /// ```
+    /// use rebit::prelude::*;
+    /// let net = resnet20(10, rng(0));
+    /// let x = images(2, 3, 32, 32, &mut rng(1));
+    /// let found = net.predict_matrices(&[&x], &["global_avg_pool", "fc"])?;
+    /// assert_eq!((*found[0].shape(), *found[1].shape()), ((2, 64), (2, 10)));
+    /// # Ok::<(), rebit::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`predict_nodes`](Self::predict_nodes); [`Error::Shape`] for a node that still has height or width.
+    pub fn predict_matrices(&self, inputs: &[&Images], names: &[&str]) -> Result<Vec<Matrix>> {
+        let found = self.predict_nodes(inputs, names)?.into_iter();
+        let matrix = |y: Images| {
+            let (n, c, h, w) = *y.shape();
+            vector(Extent::new(c, h, w))?;
+            from_vec(read(&y), (n, c))
+        };
+        found.map(matrix).collect()
     }
 
     /// The network as one operation on a tape: gradients of the input and of every trainable parameter
@@ -146,11 +170,7 @@ impl Inner {
 fn vector(extent: Extent) -> Result<()> {
     match extent.pixels() {
         1 => Ok(()),
-        _ => Err(Error::shape(
-            "logits",
-            "a network that ends in a vector",
-            extent,
-        )),
+        _ => Err(Error::shape("logits", "a node that is a vector", extent)),
     }
 }
 

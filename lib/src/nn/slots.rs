@@ -6,6 +6,7 @@ use super::layer::Memo;
 use super::param::{Param, ParamId, Role};
 use super::params::Params;
 use super::quantiser::{Fused, Lent, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind, Slot};
+use crate::ops::fake_quant::levels;
 use crate::ops::masked_grad::FreezeMask;
 use crate::ops::tape::zeros;
 use crate::quant::{RangeFrom, RangeUpdate};
@@ -49,24 +50,42 @@ pub(crate) struct Operands<'a> {
 }
 
 impl Placed {
-    /// A quantiser for `layer`, whose range becomes a parameter of the network.
-    pub fn new(slot: Slot, layer: &str, operand: Operand, params: &mut Params) -> Result<Placed> {
+    /// A quantiser for `layer`, whose range becomes a parameter of the network; a weight has `rows` output channels.
+    pub fn new(
+        slot: Slot,
+        layer: &str,
+        (operand, rows): (Operand, usize),
+        params: &mut Params,
+    ) -> Result<Placed> {
         let Slot { quantiser, from } = slot;
-        crate::ops::fake_quant::levels(quantiser.bits()).map_err(|e| e.in_layer(layer))?;
+        levels(quantiser.bits()).map_err(|e| e.in_layer(layer))?;
+        from.check().map_err(|e| e.in_layer(layer))?;
+        let kind = quantiser.range();
+        if from.update == RangeUpdate::Trained && !quantiser.trains_range() {
+            return Err(Error::invalid(
+                format!("layer {layer}: the range of its quantiser"),
+                "is a constant taken from the data, not trained: take the Range alone, each_pass or ema",
+            ));
+        }
+        if kind == RangeKind::ChannelBounds && operand == Operand::Input {
+            return Err(Error::invalid(
+                format!("layer {layer}: a range for each output channel"),
+                "is for weights alone",
+            ));
+        }
         let role = match from.update {
-            RangeUpdate::Once => Role::Scale,
+            RangeUpdate::Once | RangeUpdate::Ema(_) => Role::Scale,
             RangeUpdate::Trained => Role::Bound,
             RangeUpdate::EachPass => Role::Statistic,
         };
-        let range = match quantiser.range().parameter() {
-            Some((suffix, start)) if from.update != RangeUpdate::EachPass => {
+        let range = match kind.parameter(rows) {
+            Some((suffix, dims, start)) if from.update != RangeUpdate::EachPass => {
                 let prefix = match operand {
                     Operand::Weight => "weight",
                     Operand::Input => "act",
                 };
                 let name = format!("{layer}.{prefix}_{suffix}");
-                let param = Param::new(name, vec![start.len()], role, start.to_vec())?;
-                Some(params.add(param)?)
+                Some(params.add(Param::new(name, dims, role, start)?)?)
             }
             _ => None,
         };
@@ -88,11 +107,13 @@ impl Placed {
     /// The range as read off the tensor, where that is due.
     pub fn read_range(&self, o: &Operands) -> Result<Option<Vec<f32>>> {
         let kind = self.quantiser.range();
-        let due = self.range.is_none() || (!self.ready && o.mode == Mode::Train);
+        let moves = matches!(self.from.update, RangeUpdate::Ema(_));
+        let due = self.range.is_none() || ((moves || !self.ready) && o.mode == Mode::Train);
         if kind == RangeKind::None || !due {
             return Ok(None);
         }
-        Ok(Some(kind.numbers(self.from.range.bounds(&o.x.view()?)?)))
+        let (range, bits) = (self.from.range, self.quantiser.bits());
+        kind.read(range, bits, &o.x.view()?, o.batch).map(Some)
     }
 
     /// The range for this pass, from what [`read_range`](Self::read_range) found.
@@ -101,15 +122,20 @@ impl Placed {
         found: Option<Vec<f32>>,
         params: &mut Params,
     ) -> Result<Vec<f32>> {
-        match (self.range, found) {
-            (None, found) => Ok(found.unwrap_or_default()),
-            (Some(id), Some(found)) => {
-                params.set(id, &found)?;
-                self.ready = true;
-                Ok(found)
+        let (id, mut found) = match (self.range, found) {
+            (None, found) => return Ok(found.unwrap_or_default()),
+            (Some(id), None) => return Ok(params.view(id)?.into_owned()),
+            (Some(id), Some(found)) => (id, found),
+        };
+        if let (RangeUpdate::Ema(momentum), true) = (self.from.update, self.ready) {
+            let old = params.view(id)?;
+            for (new, old) in found.iter_mut().zip(old.iter()) {
+                *new = momentum * old + (1.0 - momentum) * *new;
             }
-            (Some(id), None) => Ok(params.view(id)?.into_owned()),
         }
+        params.set(id, &found)?;
+        self.ready = true;
+        Ok(found)
     }
 
     /// Puts the tensor on its levels, in `y`.
@@ -216,6 +242,11 @@ impl NodeSlots {
     }
 
     /// Both, where they are.
+    pub fn both(&self) -> impl Iterator<Item = &Placed> {
+        self.weight.iter().chain(&self.input)
+    }
+
+    /// Both, where they are, to be changed.
     pub fn each(&mut self) -> impl Iterator<Item = &mut Placed> {
         self.weight.iter_mut().chain(&mut self.input)
     }

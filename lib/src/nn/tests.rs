@@ -1,6 +1,9 @@
 //! What a network promises.
 
+mod gradients;
 mod images;
+mod networks;
+mod several;
 
 use dfdx::prelude::*;
 use rand::Rng as _;

@@ -5,7 +5,9 @@ use super::graph::{Graph, NodeId};
 use super::params::Params;
 use super::pool::BufferPool;
 use super::slots::NodeSlots;
-use crate::{Buffer, HostAccess, Result};
+use crate::ops::batch_norm2d::NormShape;
+use crate::ops::moments::{MomentGrads, MomentsKernel};
+use crate::{Buffer, HostAccess, Result, dev};
 
 /// Which gradients a backward pass computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +47,9 @@ pub(crate) enum TopKind {
     Whole(Buffer),
     /// Of its mean and biased variance by channel.
     Moments {
-        mean: Vec<f32>,
-        dmean: Vec<f32>,
-        dvar: Vec<f32>,
+        mean: Buffer,
+        dmean: Buffer,
+        dvar: Buffer,
     },
 }
 
@@ -58,17 +60,15 @@ impl Top {
             TopKind::Whole(gradient) => Ok(gradient),
             TopKind::Moments { mean, dmean, dvar } => {
                 let mut dx = pool.take(x.elements())?;
-                let c = extent.channels;
-                let pixels = (x.elements() / c) as f32;
-                let x = x.view()?;
-                // d mean / dx = 1/M and d var / dx = 2 (x - mean) / M, for each of the M pixels.
-                dx.edit(|dx| {
-                    for (dx, x) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
-                        for k in 0..c {
-                            dx[k] = (dmean[k] + 2.0 * dvar[k] * (x[k] - mean[k])) / pixels;
-                        }
-                    }
-                })?;
+                let shape = NormShape {
+                    pixels: x.elements() / extent.channels,
+                    channels: extent.channels,
+                };
+                let gradient = MomentGrads {
+                    mean: &dmean,
+                    var: &dvar,
+                };
+                dev().moments_grad(shape, x, &mean, gradient, &mut dx, false)?;
                 Ok(dx)
             }
         }

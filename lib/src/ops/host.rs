@@ -86,12 +86,12 @@ fn record(
     let n = checked_product("host_op", sides)?;
     let values = load(&x)?;
     let mut y = zeros(n)?;
-    let result = y.edit(|y| forward(&*values.view()?, y))?;
+    let result = y.edit(|y| forward(&values.view()?, y))?;
     result?;
     let y = store(y, (n,))?;
     let backward = backward_of(&y, move |grads, dy| {
         let mut dx = zeros(values.elements())?;
-        dx.edit(|dx| backward(&*values.view()?, &*dy.view()?, dx))??;
+        dx.edit(|dx| backward(&values.view()?, &dy.view()?, dx))??;
         add_gradient(grads, &x, &dx)
     });
     Ok((y, backward))

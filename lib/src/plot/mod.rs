@@ -39,6 +39,7 @@ pub use histogram::{Histogram, histogram};
 pub use images::{ImageGrid, images};
 pub use lines::{Lines, lines};
 pub use scatter::{Scatter, scatter};
+pub use tensor::ShownElement;
 
 use crate::error::{Error, Result};
 

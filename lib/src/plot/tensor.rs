@@ -3,25 +3,57 @@
 use dfdx::prelude::{HasShape, Shape, Storage, Tensor, Unit};
 
 use super::images;
-use crate::show::{Element, MimeBundle, Show, TensorSummary};
+use crate::show::{Element, MimeBundle, Show, TensorSummary, display};
 
 /// Batches of more images than this are shown as numbers.
 const MOST_IMAGES: usize = 64;
 /// What is smaller along an axis is no picture.
 const SMALLEST_IMAGE: usize = 4;
 
+/// An element of tensors that a reader sees. The work on a slice of them is compiled in the library, so that a cell
+/// that ends in a tensor compiles little more than the copy of its elements.
+pub trait ShownElement: Element + Unit {
+    /// The forms of a tensor of this shape, from its row-major elements.
+    fn bundle(shape: &[usize], data: &[Self]) -> MimeBundle;
+    /// Shows such a tensor now.
+    fn display(shape: &[usize], data: &[Self]);
+}
+
+macro_rules! shown_element {
+    ($($t:ident)*) => { $(impl ShownElement for $t {
+        fn bundle(shape: &[usize], data: &[Self]) -> MimeBundle {
+            bundle(shape, data)
+        }
+        fn display(shape: &[usize], data: &[Self]) {
+            display(&bundle(shape, data));
+        }
+    })* };
+}
+shown_element!(f32 f64 i8 i16 i32 i64 isize u8 u16 u32 u64 usize bool);
+
 /// A tensor ends a cell with its shape, the spread of its elements and a corner of them; a batch of images
 /// `(n, 1 or 3, h, w)`, or a single one `(3, h, w)` with values in `[0, 1]`, as a picture.
-impl<S: Shape, E: Unit + Element, D: Storage<E>, T> Show for Tensor<S, E, D, T> {
+impl<S: Shape, E: ShownElement, D: Storage<E>, T> Show for Tensor<S, E, D, T> {
     fn bundle(&self) -> MimeBundle {
-        let shape: Vec<usize> = self.shape().concrete().into();
-        // dfdx's copy from a GPU looks at a first element.
-        let data = match self.shape().num_elements() {
-            0 => Vec::new(),
-            _ => self.as_vec(),
-        };
-        bundle(&shape, &data)
+        let shape = self.shape().concrete();
+        match is_empty(shape.as_ref()) {
+            true => E::bundle(shape.as_ref(), &[]),
+            false => E::bundle(shape.as_ref(), &self.as_vec()),
+        }
     }
+
+    fn evcxr_display(&self) {
+        let shape = self.shape().concrete();
+        match is_empty(shape.as_ref()) {
+            true => E::display(shape.as_ref(), &[]),
+            false => E::display(shape.as_ref(), &self.as_vec()),
+        }
+    }
+}
+
+/// dfdx's copy from a GPU looks at a first element.
+fn is_empty(shape: &[usize]) -> bool {
+    shape.contains(&0)
 }
 
 fn bundle<E: Element>(shape: &[usize], data: &[E]) -> MimeBundle {

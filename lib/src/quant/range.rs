@@ -1,7 +1,7 @@
 //! Bounds read off data: the first guess of a trainable quantiser, the whole answer of a fixed one.
 
 use crate::error::{Error, Result};
-use crate::quant::Bounds;
+use crate::quant::{Bounds, FakeQuant};
 
 /// How bounds follow from values. `s` is the unbiased standard deviation.
 ///
@@ -14,6 +14,10 @@ use crate::quant::Bounds;
 /// | `MeanMaxAbs` | `-` the other | mean over what was observed at a time of the largest magnitude | the same |
 /// | `Constant(c)` | `-c` | `c` | |
 /// | `Percentile(p)` | quantile `1 - p` | quantile `p` | |
+/// | `Mse` | `a` times the smallest | `a` times the largest | `0 < a <= 1` with the least squared error |
+///
+/// `Mse` tries a hundred `a` and needs the bits of the quantiser: those of the slot it stands in, or [`Range::bounds_for`].
+/// Its error is that of evenly spaced levels from bound to bound.
 ///
 /// Where the upper bound of `LtsActivation` does not lie above the smallest value (a narrow distribution far from 0,
 /// as behind the pooling of an untrained network), it is the largest value: the authors' rule would cross its bounds.
@@ -37,6 +41,8 @@ pub enum Range {
     LtsActivation,
     /// All but a share `1 - p` of outliers on either side, `0.5 < p <= 1`.
     Percentile(f32),
+    /// What loses least when it is quantised.
+    Mse,
 }
 
 /// Where the range of a quantiser comes from while a network runs.
@@ -51,7 +57,7 @@ pub struct RangeFrom {
 }
 
 /// When a range follows from the values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum RangeUpdate {
     /// Once; then it stays.
     Once,
@@ -59,6 +65,25 @@ pub enum RangeUpdate {
     Trained,
     /// In every pass anew.
     EachPass,
+    /// In every training pass: `momentum` times the old range and the rest from the batch.
+    Ema(f32),
+}
+
+impl RangeFrom {
+    /// Whether a range can come from this.
+    ///
+    /// # Errors
+    /// As [`Range::check`]; [`Error::Invalid`] for a momentum that is no share.
+    pub fn check(self) -> Result<()> {
+        self.range.check()?;
+        match self.update {
+            RangeUpdate::Ema(momentum) if !(0.0..1.0).contains(&momentum) => Err(Error::invalid(
+                format!("a moving average of momentum {momentum}"),
+                "is the share of the old range, from 0 to below 1",
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl From<Range> for RangeFrom {
@@ -84,6 +109,15 @@ impl Range {
         RangeFrom {
             range: self,
             update: RangeUpdate::EachPass,
+        }
+    }
+
+    /// A moving average over the training passes, `r = momentum r + (1 - momentum) batch`, that begins with the first
+    /// batch's: the range of inputs that drift while a network trains.
+    pub fn ema(self, momentum: f32) -> RangeFrom {
+        RangeFrom {
+            range: self,
+            update: RangeUpdate::Ema(momentum),
         }
     }
 
@@ -122,6 +156,53 @@ impl Range {
         observer.observe(values)?;
         observer.bounds()
     }
+
+    /// [`bounds`](Self::bounds) for a quantiser of so many bits; values that are all alike have bounds too, of no width.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] without values, for values that are not finite and for bits outside 1 to 16.
+    ///
+    /// ```
+    /// use rebit::quant::Range;
+    /// // One outlier among a thousand values: two bits are better spent on the others.
+    /// let values: Vec<f32> = (0..1000).map(|i| if i == 0 { 5.0 } else { i as f32 / 1000.0 }).collect();
+    /// assert!(Range::Mse.bounds_for(2, &values)?.upper < 2.0);
+    /// # Ok::<(), rebit::Error>(())
+    /// ```
+    pub fn bounds_for(self, bits: u32, values: &[f32]) -> Result<Bounds> {
+        let read = match self {
+            Range::Mse => Range::MinMax,
+            other => other,
+        };
+        let mut observer = RangeObserver::new(read)?;
+        observer.observe(values)?;
+        let found = observer.found()?;
+        match self {
+            Range::Mse if found.width() > 0.0 => search(found, bits, values),
+            _ => Ok(found),
+        }
+    }
+}
+
+/// Candidates of a search.
+const CANDIDATES: u32 = 100;
+
+/// The share of `all` with the least squared error.
+fn search(all: Bounds, bits: u32, values: &[f32]) -> Result<Bounds> {
+    let mut best = (f64::INFINITY, all);
+    for step in (1..=CANDIDATES).rev() {
+        let share = step as f32 / CANDIDATES as f32;
+        let bounds = Bounds::new(share * all.lower, share * all.upper);
+        // So small that its width is no number: smaller ones are none either.
+        let Ok(bounds) = bounds.check() else { break };
+        let f = FakeQuant::dequantising(bounds, bits)?;
+        let squares = values.iter().map(|x| f64::from(f.quantise(*x) - x).powi(2));
+        let error = squares.sum::<f64>();
+        if error < best.0 {
+            best = (error, bounds);
+        }
+    }
+    Ok(best.1)
 }
 
 /// Bounds from many batches.
@@ -146,9 +227,15 @@ impl RangeObserver {
     /// An observer that has seen nothing.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a percentile outside `0.5 < p <= 1`.
+    /// As [`Range::check`]; [`Error::Invalid`] for [`Range::Mse`], which needs bits and all values at once.
     pub fn new(range: Range) -> Result<Self> {
         range.check()?;
+        if range == Range::Mse {
+            return Err(Error::invalid(
+                "Range::Mse",
+                "needs the bits of a quantiser: take Range::bounds_for, or put it in a slot",
+            ));
+        }
         Ok(RangeObserver {
             range,
             count: 0.0,
@@ -206,6 +293,11 @@ impl RangeObserver {
     /// # Errors
     /// [`Error::Invalid`] before the first value, and where [`Bounds::check`] refuses the result.
     pub fn bounds(&self) -> Result<Bounds> {
+        self.found()?.check()
+    }
+
+    /// [`bounds`](Self::bounds) that may have no width.
+    fn found(&self) -> Result<Bounds> {
         if self.count == 0.0 {
             return Err(Error::invalid(
                 "bounds of no values",
@@ -215,7 +307,7 @@ impl RangeObserver {
         let std = (self.deviation / (self.count - 1.0).max(1.0)).sqrt() as f32;
         let half_normal = (1.0 - std::f32::consts::FRAC_2_PI).sqrt();
         let bounds = match self.range {
-            Range::MinMax => Bounds::new(self.smallest, self.largest),
+            Range::MinMax | Range::Mse => Bounds::new(self.smallest, self.largest),
             Range::MaxAbs => {
                 let largest = self.largest.max(-self.smallest);
                 Bounds::new(-largest, largest)
@@ -238,7 +330,7 @@ impl RangeObserver {
             }
             Range::Percentile(_) => Bounds::new(self.quantiles[0] as f32, self.quantiles[1] as f32),
         };
-        bounds.check()
+        Ok(bounds)
     }
 }
 
@@ -315,6 +407,32 @@ mod tests {
         observer.observe(&[0.0, 4.0]).unwrap();
         observer.observe(&[0.0, 1.0, 1.0, 1.0, 1.0, 1.0]).unwrap();
         assert_eq!(pair(observer.bounds().unwrap()), [0.0, 1.75]);
+    }
+
+    #[test]
+    fn a_search_finds_the_share_with_the_least_error() {
+        // One bit for values at 0 and 1, and one at 4: 0 and 1 exactly cost 9, 0 and 4 cost 100.
+        let values = [vec![0.0; 100], vec![1.0; 100], vec![4.0]].concat();
+        let bounds = pair(Range::Mse.bounds_for(1, &values).unwrap());
+        assert_close(&bounds, &[0.0, 1.0], 0.05);
+        let mse = |b: Bounds| {
+            let f = FakeQuant::dequantising(b, 1).unwrap();
+            let squares = values.iter().map(|x| (f.quantise(*x) - x).powi(2));
+            squares.sum::<f32>()
+        };
+        let found = mse(Bounds::new(bounds[0], bounds[1]));
+        for i in 1..=100 {
+            assert!(
+                found <= mse(Bounds::new(0.0, 4.0 * i as f32 / 100.0)) + 1e-4,
+                "{i}"
+            );
+        }
+        assert_eq!(
+            pair(Range::Mse.bounds_for(4, &[3.0, 3.0]).unwrap()),
+            [3.0, 3.0]
+        );
+        let error = Range::Mse.bounds(&values).unwrap_err().to_string();
+        assert!(error.contains("Range::bounds_for"), "{error}");
     }
 
     #[test]

@@ -72,9 +72,14 @@ impl Shown {
 
 /// Shows a value now; a cell may show any number of them.
 pub fn display(value: &(impl Show + ?Sized)) -> Shown {
+    display_bundle(value.bundle())
+}
+
+/// Not generic: what a cell compiles of [`display`] is a call.
+fn display_bundle(data: MimeBundle) -> Shown {
     place().send(&Message::Display {
         id: None,
-        data: value.bundle(),
+        data,
         metadata: MimeBundle::new(),
     });
     Shown
@@ -82,9 +87,13 @@ pub fn display(value: &(impl Show + ?Sized)) -> Shown {
 
 /// A bundle of one form, and the text for places that cannot show it.
 pub fn bundle_of(mime: &str, content: impl Display, text: impl Display) -> MimeBundle {
+    two_forms(mime, content.to_string(), text.to_string())
+}
+
+fn two_forms(mime: &str, content: String, text: String) -> MimeBundle {
     MimeBundle::from([
-        (mime.to_string(), Value::String(content.to_string())),
-        ("text/plain".to_string(), Value::String(text.to_string())),
+        (mime.to_string(), Value::String(content)),
+        ("text/plain".to_string(), Value::String(text)),
     ])
 }
 

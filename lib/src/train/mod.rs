@@ -8,6 +8,7 @@ mod config;
 mod evaluate;
 mod history;
 mod leaf;
+mod losses;
 mod observer;
 mod optimiser;
 mod resume;
@@ -25,9 +26,13 @@ pub use config::{BoundRule, TrainConfig};
 pub use evaluate::{accuracy, try_accuracy};
 pub use history::{EpochRecord, History};
 pub use leaf::Leaf;
+pub use losses::{
+    distillation, moments_loss, squared_error, total, try_distillation, try_moments_loss,
+    try_squared_error, try_total,
+};
 pub use observer::{Observer, Step, from_bytes, to_bytes};
-pub use optimiser::{Groups, Optimiser, Owned, Select};
-pub use resume::state_file;
+pub use optimiser::{Groups, Optimiser, Owned, Picks, Select};
+pub use resume::{read_state, state_file, write_state};
 pub use rules::{Adam, Rule, RuleStep, Sgd};
 pub use schedule::Schedule;
 pub use super_resolution::{

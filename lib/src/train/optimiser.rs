@@ -1,10 +1,15 @@
 //! Optimisers: what they own, which rule moves which of it.
 
+use std::collections::{HashMap, HashSet};
+
 use super::leaf::Leaf;
 use super::rules::{Adam, Rule, RuleStep, Sgd};
 use crate::nn::{Net, Param, Role, StateTensor};
 use crate::ops::tape::zeros;
 use crate::{Buffer, Error, Grads, HostAccess, Result};
+
+/// The kind of a state tensor that is no average.
+const VALUE: &str = "value";
 
 /// Moves what it owns by the gradients of a loss.
 pub trait Optimiser {
@@ -17,7 +22,7 @@ pub trait Optimiser {
     /// A factor of all learning rates from the next step on: the schedule's.
     fn set_factor(&mut self, factor: f32);
 
-    /// Everything that a checkpoint must hold.
+    /// Everything that a checkpoint must hold: the numbers of what is owned, and those of the rules.
     ///
     /// # Errors
     /// When the device refuses.
@@ -28,6 +33,11 @@ pub trait Optimiser {
     /// # Errors
     /// [`Error::Invalid`] for a tensor that is not of this optimiser.
     fn restore(&mut self, state: &[StateTensor]) -> Result<()>;
+
+    /// Whether [`state`](Self::state) holds the numbers of this network; if not, the trainer keeps them itself.
+    fn owns(&self, _net: &Net) -> bool {
+        false
+    }
 }
 
 /// Something an optimiser may own.
@@ -51,12 +61,15 @@ impl From<&Leaf> for Owned {
     }
 }
 
+/// Says of a parameter, by name and role, whether a group takes it.
+pub type Picks = Box<dyn Fn(&str, Role) -> bool + Send>;
+
 /// Which parameters a group takes.
 pub enum Select {
     /// Those of a role.
     Role(Role),
     /// Those of which this is true, by name and role.
-    Where(Box<dyn Fn(&str, Role) -> bool + Send>),
+    Where(Picks),
     /// All that no other group takes.
     Rest,
 }
@@ -265,7 +278,20 @@ impl Optimiser for Groups {
 
     fn state(&self) -> Result<Vec<StateTensor>> {
         let mut found = Vec::new();
-        for owned in &self.owned {
+        for (i, owned) in self.owned.iter().enumerate() {
+            let mut put = |kind: &str, name: &str, dims: Vec<usize>, values: Vec<f32>| {
+                found.push((format!("{i}.{kind}.{name}"), dims, values));
+            };
+            match &owned.of {
+                Owned::Net(net) => net
+                    .state()?
+                    .into_iter()
+                    .for_each(|(name, dims, values)| put(VALUE, &name, dims, values)),
+                Owned::Leaf(leaf) => {
+                    let values = leaf.to_vec();
+                    put(VALUE, &leaf.name(), vec![values.len()], values);
+                }
+            }
             for (name, state) in owned.names().iter().zip(&owned.state) {
                 let Some(State { rule, averages }) = state else {
                     continue;
@@ -273,7 +299,7 @@ impl Optimiser for Groups {
                 let kinds = self.rules[*rule].1.averages();
                 for (kind, average) in kinds.iter().zip(averages) {
                     let values = average.view()?.into_owned();
-                    found.push((format!("{kind}.{name}"), vec![values.len()], values));
+                    put(kind, name, vec![values.len()], values);
                 }
             }
         }
@@ -286,33 +312,70 @@ impl Optimiser for Groups {
     }
 
     fn restore(&mut self, state: &[StateTensor]) -> Result<()> {
-        for owned in &mut self.owned {
+        let by_name: HashMap<&str, &StateTensor> =
+            state.iter().map(|t| (t.0.as_str(), t)).collect();
+        let missing = |name: &str, kind: &str| {
+            Error::invalid(
+                format!("optimiser state of {name:?}"),
+                format!("the checkpoint has no {kind} that fits"),
+            )
+        };
+        for (i, owned) in self.owned.iter_mut().enumerate() {
+            match &owned.of {
+                Owned::Net(net) => {
+                    let prefix = format!("{i}.{VALUE}.");
+                    let own = state.iter().filter_map(|(name, dims, values)| {
+                        let name = name.strip_prefix(&prefix)?;
+                        Some((name.to_string(), dims.clone(), values.clone()))
+                    });
+                    net.restore(&own.collect::<Vec<_>>())?;
+                }
+                Owned::Leaf(leaf) => {
+                    let name = leaf.name();
+                    let found = by_name.get(format!("{i}.{VALUE}.{name}").as_str());
+                    let (_, _, values) = found.ok_or_else(|| missing(&name, VALUE))?;
+                    leaf.set(values)?;
+                }
+            }
+            owned.state.clear();
             owned.grow(&self.rules)?;
+            // What has not been through a step when the state was made has no averages in it.
+            let begun = averaged(&by_name, i);
             let names = owned.names();
             for (name, slot) in names.iter().zip(&mut owned.state) {
                 let Some(State { rule, averages }) = slot else {
                     continue;
                 };
+                if !begun.contains(name.as_str()) {
+                    continue;
+                }
                 for (kind, average) in self.rules[*rule].1.averages().iter().zip(averages) {
-                    let key = format!("{kind}.{name}");
-                    let found = state.iter().find(|(n, _, _)| *n == key);
-                    match found {
+                    match by_name.get(format!("{i}.{kind}.{name}").as_str()) {
                         Some((_, _, values)) if values.len() == average.elements() => {
                             average.write(values)?;
                         }
-                        _ => {
-                            return Err(Error::invalid(
-                                format!("optimiser state of {name:?}"),
-                                format!("the checkpoint has no {kind} that fits"),
-                            ));
-                        }
+                        _ => return Err(missing(name, kind)),
                     }
                 }
             }
         }
-        if let Some((_, _, steps)) = state.iter().find(|(n, _, _)| n == "steps") {
-            self.steps = steps.first().map_or(0, |s| s.to_bits() as i32);
-        }
+        let steps = by_name.get("steps").and_then(|(_, _, steps)| steps.first());
+        self.steps = steps.map_or(0, |s| s.to_bits() as i32);
         Ok(())
     }
+
+    fn owns(&self, net: &Net) -> bool {
+        let mut owned = self.owned.iter();
+        owned.any(|o| matches!(&o.of, Owned::Net(of) if of.is_same(net)))
+    }
+}
+
+/// Names of what has averages in a state, of owner `i`.
+fn averaged<'a>(state: &HashMap<&'a str, &StateTensor>, i: usize) -> HashSet<&'a str> {
+    let prefix = format!("{i}.");
+    let names = state.keys().filter_map(|key| {
+        let (kind, name) = key.strip_prefix(prefix.as_str())?.split_once('.')?;
+        (kind != VALUE).then_some(name)
+    });
+    names.collect()
 }

@@ -94,21 +94,72 @@ pub(super) fn save(
     settings: &str,
     run: &Found,
 ) -> Result<()> {
-    let parameters = net.parameters().into_iter();
     let checkpoint = Checkpoint {
         magic: MAGIC.into(),
         settings: settings.into(),
-        net: parameters
-            .map(|p| (p.name.clone(), p.dims.clone(), p.to_vec()))
-            .collect(),
+        net: match optimiser.owns(net) {
+            true => Vec::new(),
+            false => net.state()?,
+        },
         optimiser: optimiser.state()?,
         observers,
         run: run.clone(),
     };
-    let bytes = to_bytes(&checkpoint)?;
+    write_state(path, &checkpoint)
+}
+
+/// Writes the state of a loop of one's own; the file appears whole or not at all, and an older one stays until then.
+///
+/// ```
+/// use rebit::prelude::*;
+/// let path = std::env::temp_dir().join("rebit-doc-loop.state");
+/// let net = resnet20(10, rng(0));
+/// let mut sgd = Sgd::new(0.1).momentum(0.9).over(&net)?;
+/// write_state(&path, &(7usize, sgd.state()?))?;
+///
+/// // Later, in another process:
+/// if let Some((step, state)) = read_state::<(usize, Vec<rebit::nn::StateTensor>)>(&path)? {
+///     sgd.restore(&state)?;
+///     assert_eq!(step, 7);
+/// }
+/// # std::fs::remove_file(&path).unwrap();
+/// # assert!(read_state::<(usize, Vec<rebit::nn::StateTensor>)>(&path)?.is_none());
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be written, and as [`to_bytes`].
+pub fn write_state(path: impl AsRef<Path>, state: &impl serde::Serialize) -> Result<()> {
+    write_bytes(path.as_ref(), &to_bytes(state)?)
+}
+
+fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = folder_of(path);
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    write_whole(path, &bytes).map_err(|e| Error::io(path, e))
+    write_whole(path, bytes).map_err(|e| Error::io(path, e))
+}
+
+/// What [`write_state`] wrote; `None` when there is no file.
+///
+/// # Errors
+/// [`Error::Io`] for a file that cannot be read, [`Error::Data`] for one of another type.
+pub fn read_state<S: serde::de::DeserializeOwned>(path: impl AsRef<Path>) -> Result<Option<S>> {
+    let path = path.as_ref();
+    let Some(bytes) = read_bytes(path)? else {
+        return Ok(None);
+    };
+    let state = from_bytes(&bytes);
+    let state =
+        state.map_err(|e| Error::data(path, format!("is not the state of a run ({e})"), REMEDY))?;
+    Ok(Some(state))
+}
+
+fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io(path, e)),
+    }
 }
 
 /// Reads a run's state back into `net` and `optimiser`, and returns the observers'; `None` when there is no file.
@@ -118,31 +169,21 @@ pub(super) fn load(
     optimiser: &mut dyn Optimiser,
     settings: &str,
 ) -> Result<Option<(Found, Vec<Vec<u8>>)>> {
-    if !path.exists() {
+    let Some(found) = read_state::<Checkpoint>(path)? else {
         return Ok(None);
-    }
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    };
     let refuse = |why: String| Error::data(path, why, REMEDY);
-    let found: Checkpoint =
-        from_bytes(&bytes).map_err(|e| refuse(format!("is not the state of a run ({e})")))?;
     if found.magic != MAGIC {
         return Err(refuse(format!("is of another version ({})", found.magic)));
     }
     if found.settings != settings {
         return Err(refuse("belongs to a run with other settings".into()));
     }
-    let params = net.parameters();
-    if params.len() != found.net.len() {
-        let (theirs, ours) = (found.net.len(), params.len());
-        return Err(refuse(format!("holds {theirs} of {ours} parameters")));
-    }
-    for (name, _, data) in &found.net {
-        net.set_parameter(name, data)
-            .map_err(|e| refuse(e.to_string()))?;
+    if !found.net.is_empty() {
+        net.restore(&found.net).map_err(|e| refuse(e.to_string()))?;
     }
     optimiser
         .restore(&found.optimiser)
         .map_err(|e| refuse(e.to_string()))?;
-    net.ranges_are_set();
     Ok(Some((found.run, found.observers)))
 }

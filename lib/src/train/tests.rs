@@ -1,5 +1,7 @@
 //! What a training run promises.
 
+mod own;
+
 use super::*;
 use crate::data::{Augment, Dataset, Normalize};
 use crate::nn::{Net, cifar_resnet};

@@ -185,6 +185,25 @@ impl<'a> BackwardPass<'a> {
         Ok(())
     }
 
+    /// Adds to the gradient of the `i`-th input from numbers of the host, `(samples, height, width, channels)`; nothing
+    /// happens where nobody wants it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of elements.
+    pub fn add_input_grad(&mut self, i: usize, gradient: &[f32]) -> Result<()> {
+        let expected = self.inputs[i].elements();
+        if gradient.len() != expected {
+            let expected = format!("{expected} numbers for input {i} of {}", self.name);
+            return Err(Error::shape("gradient", expected, gradient.len()));
+        }
+        if !self.wants(i) {
+            return Ok(());
+        }
+        let mut dx = self.pool.take(expected)?;
+        dx.write(gradient)?;
+        self.give_dx(i, dx)
+    }
+
     /// A buffer with arbitrary contents; [`give`](Self::give) it back.
     ///
     /// # Errors

@@ -58,7 +58,7 @@ pub struct Statistics {
 ///     fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
 ///         let beta = cx.params().one(self.beta)?;
 ///         let slope = |x: f32| { let s = sigmoid(beta * x); s * (1.0 - s) };
-///         cx.map_grad(|x, dy| dy * (sigmoid(beta * x) + beta * x * slope(beta * x / beta)))?;
+///         cx.map_grad(|x, dy| dy * (sigmoid(beta * x) + beta * x * slope(x)))?;
 ///         let dbeta = cx.sum(|x, dy| dy * x * x * slope(x))?;
 ///         cx.add_param_grad(self.beta, &[dbeta])
 ///     }

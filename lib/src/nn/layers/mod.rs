@@ -3,26 +3,46 @@
 mod activation;
 mod add;
 mod affine;
+mod avg_pool;
 mod concat;
 mod conv;
+mod embedding;
+mod function;
 mod global_avg_pool;
 mod identity;
 mod max_pool;
+mod modulate;
 mod norm;
+mod pad_channels;
 mod pixel_shuffle;
 mod prelu;
+mod product;
+mod reshape;
+mod slice;
+#[cfg(test)]
+pub(crate) mod testing;
+mod upsample;
 
 pub use activation::Act;
 pub use add::Add;
 pub use affine::Affine;
+pub use avg_pool::AvgPool;
 pub use concat::Concat;
 pub use conv::{Conv, Convolution, Init, Linear};
+pub use embedding::{Embedding, Table};
+pub use function::Elementwise;
 pub use global_avg_pool::GlobalAvgPool;
 pub use identity::Identity;
 pub use max_pool::MaxPool;
+pub use modulate::Modulate;
 pub use norm::{BatchNorm, Norm};
+pub use pad_channels::PadChannels;
 pub use pixel_shuffle::PixelShuffle;
 pub use prelu::Prelu;
+pub use product::Product;
+pub use reshape::{Flatten, Reshape};
+pub use slice::Slice;
+pub use upsample::Upsample;
 
 use super::extent::Extent;
 use crate::{Error, Result};

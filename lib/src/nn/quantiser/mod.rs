@@ -1,12 +1,15 @@
 //! Quantisers of tensors: one trait for weights and inputs, one slot a tensor.
 //!
 //! Where the range comes from is the slot's ([`RangeFrom`]); what lies between its ends is the quantiser's. Built-in are
-//! [`Uniform`] (levels between two bounds), [`Scaled`] (multiples of a scale) and [`BoundGrid`] (a grid that contains 0).
+//! [`Uniform`] (levels between two bounds), [`Scaled`] (multiples of a scale), [`BoundGrid`] (a grid that contains 0) and
+//! [`Affine`] (a grid with a whole-number zero point, also by output channel).
 
+mod affine;
 mod bound_grid;
 mod contexts;
 mod uniform;
 
+pub use affine::Affine;
 pub use bound_grid::BoundGrid;
 pub(crate) use contexts::Lent;
 pub use contexts::{Quantise, QuantiseGrad};
@@ -34,25 +37,47 @@ pub enum RangeKind {
     Bounds,
     /// `[scale]`: the upper bound alone.
     Scale,
+    /// `[lower, upper]` of each output channel of a weight, one pair after the other.
+    ChannelBounds,
     /// The quantiser has a range of its own, or none.
     None,
 }
 
 impl RangeKind {
-    /// Suffix of the parameter's name, and its numbers before anything is known.
-    pub(super) fn parameter(self) -> Option<(&'static str, &'static [f32])> {
+    /// Suffix of the parameter's name, its dimensions for a weight of `rows` output channels, and its numbers before
+    /// anything is known.
+    pub(super) fn parameter(self, rows: usize) -> Option<(&'static str, Vec<usize>, Vec<f32>)> {
         match self {
-            RangeKind::Bounds => Some(("bounds", &[-1.0, 1.0])),
-            RangeKind::Scale => Some(("scale", &[1.0])),
+            RangeKind::Bounds => Some(("bounds", vec![2], vec![-1.0, 1.0])),
+            RangeKind::Scale => Some(("scale", vec![1], vec![1.0])),
+            RangeKind::ChannelBounds => Some(("bounds", vec![rows, 2], [-1.0, 1.0].repeat(rows))),
             RangeKind::None => None,
         }
     }
 
-    pub(super) fn numbers(self, bounds: Bounds) -> Vec<f32> {
+    /// The numbers that `range` says of `rows` equal parts of `values`.
+    pub(super) fn read(
+        self,
+        range: Range,
+        bits: u32,
+        values: &[f32],
+        rows: usize,
+    ) -> Result<Vec<f32>> {
         match self {
-            RangeKind::Bounds => vec![bounds.lower, bounds.upper],
-            RangeKind::Scale => vec![bounds.upper],
-            RangeKind::None => Vec::new(),
+            RangeKind::Bounds => {
+                let Bounds { lower, upper } = range.bounds_for(bits, values)?.check()?;
+                Ok(vec![lower, upper])
+            }
+            RangeKind::Scale => Ok(vec![range.bounds_for(bits, values)?.check()?.upper]),
+            RangeKind::ChannelBounds => {
+                let mut found = Vec::with_capacity(2 * rows);
+                for part in values.chunks_exact((values.len() / rows.max(1)).max(1)) {
+                    let Bounds { lower, upper } = range.bounds_for(bits, part)?;
+                    found.extend([lower, upper]);
+                }
+                Ok(found)
+            }
+            RangeKind::None => Ok(Vec::new()),
         }
     }
 }
@@ -121,6 +146,11 @@ pub trait Quantiser: Send + 'static {
     /// What the range is.
     fn range(&self) -> RangeKind {
         RangeKind::Bounds
+    }
+
+    /// Whether [`gradient`](Self::gradient) gives one for the range: without, a range that is to be trained is refused.
+    fn trains_range(&self) -> bool {
+        true
     }
 
     /// Parameters besides the range.

@@ -3,7 +3,7 @@
 //!
 //! With `c` channels that start at `f` of `from` (of `F` channels a pixel) and at `t` of `to` (of `T`):
 //! `to[p, t + i] = from[p, f + i]` for every pixel `p` and `0 <= i < c`. Joining copies each map to its place; the
-//! gradient of a map is the same copy the other way. A [`slice`] copies some channels out; its gradient adds them where
+//! gradient of a map is the same copy the other way. A [`slice()`] copies some channels out; its gradient adds them where
 //! they came from.
 
 use std::ops::Range;
@@ -76,7 +76,7 @@ pub fn slice<T: Recorder>(x: Images<T>, range: Range<usize>) -> Images<T> {
     or_panic(try_slice(x, range))
 }
 
-/// See [`slice`].
+/// See [`slice()`].
 ///
 /// # Errors
 /// [`Error::Shape`] for a range that is empty or reaches beyond the channels.

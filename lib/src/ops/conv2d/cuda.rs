@@ -49,8 +49,8 @@ impl PixelTile {
     /// The smallest that holds `channels`.
     fn of(channels: usize) -> Self {
         let (kind, pixels, channels) = match channels {
-            ..=16 => (0, 128, 16),
-            ..=32 => (1, 128, 32),
+            0..=16 => (0, 128, 16),
+            17..=32 => (1, 128, 32),
             _ => (2, 64, 64),
         };
         PixelTile {

@@ -91,9 +91,10 @@ template <int M, int N, int TM, int TN> struct Tile {
             to[i] = four.x, to[i + 1] = four.y, to[i + 2] = four.z, to[i + 3] = four.w;
         }
     }
-    __device__ __forceinline__ void multiply(float (&sum)[TM][TN]) const {
+    /// `UNROLL` of the steps at a time: more save instructions, fewer save registers.
+    template <int UNROLL> __device__ __forceinline__ void multiply(float (&sum)[TM][TN]) const {
         unsigned m = row(), n = column();
-#pragma unroll 4
+#pragma unroll UNROLL
         for (int k = 0; k < DEPTH; k++) {
             float a[TM], b[TN];
             load(&left[k][m], a);
@@ -108,7 +109,7 @@ template <int M, int N, int TM, int TN> struct Tile {
 
 /// `sum += left * right` over `depth`. While a block multiplies one pair of tiles, its threads fetch their pieces of the
 /// next; with two pairs, one barrier a step is enough.
-template <class T, class Left, class Right, int TM, int TN>
+template <int UNROLL = DEPTH, class T, class Left, class Right, int TM, int TN>
 __device__ __forceinline__ void product(Left &left, Right &right, size_t depth, T (&tiles)[2], float (&sum)[TM][TN]) {
     for (size_t k = 0, now = 0;; k += DEPTH, now ^= 1) {
         bool more = k < depth;
@@ -116,7 +117,7 @@ __device__ __forceinline__ void product(Left &left, Right &right, size_t depth, 
             left.fetch(k);
             right.fetch(k);
         }
-        if (k > 0) tiles[now ^ 1].multiply(sum);
+        if (k > 0) tiles[now ^ 1].template multiply<UNROLL>(sum);
         if (!more) return;
         left.store(tiles[now].left);
         right.store(tiles[now].right);

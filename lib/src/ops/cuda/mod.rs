@@ -11,14 +11,16 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cudarc::driver::{
-    CudaDevice, CudaFunction, DevicePtr, DevicePtrMut, DeviceRepr, DriverError, LaunchAsync,
-    LaunchConfig, ValidAsZeroBits, result,
+    CudaDevice, CudaFunction, DevicePtr, DevicePtrMut, DeviceRepr, LaunchAsync, LaunchConfig,
+    ValidAsZeroBits, result,
 };
 use cudarc::nvrtc::Ptx;
 use dfdx::prelude::{Cuda, Storage};
 
+pub(crate) use crate::error::driver_error;
 use crate::error::{Error, Result};
 
+mod host_access;
 mod scratch;
 #[cfg(all(test, feature = "_emu"))]
 mod tests;
@@ -248,26 +250,4 @@ pub(crate) fn clear(buffer: &mut CudaBuffer) -> Result<()> {
 /// Address of a buffer, for arguments that are optional or part of a struct.
 pub(crate) fn address<T>(buffer: &impl DevicePtr<T>) -> u64 {
     *buffer.device_ptr()
-}
-
-/// What the driver said, and what to do about it.
-pub(crate) fn driver_error(error: DriverError) -> Error {
-    let text = |found: std::result::Result<&std::ffi::CStr, DriverError>| {
-        found.map_or_else(
-            |_| format!("error {}", error.0 as u32),
-            |text| text.to_string_lossy().into_owned(),
-        )
-    };
-    let (name, said) = (text(error.error_name()), text(error.error_string()));
-    let remedy = match name.as_str() {
-        "CUDA_ERROR_OUT_OF_MEMORY" => {
-            "; take smaller batches, or end other programs that use the GPU"
-        }
-        "CUDA_ERROR_UNSUPPORTED_PTX_VERSION" => "; the driver must be 525 (CUDA 12.0) or newer",
-        "CUDA_ERROR_NO_BINARY_FOR_GPU" | "CUDA_ERROR_INVALID_PTX" => {
-            "; the kernels need compute capability 7.0 (Volta) or newer"
-        }
-        _ => "",
-    };
-    Error::Device(format!("CUDA: {name}: {said}{remedy}"))
 }

@@ -9,7 +9,8 @@ use dfdx::prelude::{Cuda, Storage};
 use super::{LtsCounts, LtsState, LtsStep, LtsWeightKernel};
 use crate::error::Result;
 use crate::ops::cuda::{
-    CudaBuffer, Module, add_blocks, download, driver_error, each, room, summing, upload, zeros,
+    CudaBuffer, Module, add_blocks, address, copy_to, download, driver_error, each, room, summing,
+    upload, zeros,
 };
 use crate::ops::fake_quant::cuda::Quantiser;
 use crate::ops::fake_quant::{BoundGrad, FakeQuant};
@@ -69,8 +70,8 @@ impl LtsWeightKernel for Cuda {
             return Ok(LtsCounts::default());
         }
         let (device, q) = (w.device(), Quantiser::from(f));
-        let mut frozen = upload(&device, &state.frozen)?;
         let Some(step) = step else {
+            let frozen = upload(&device, &state.frozen)?;
             let arguments = (n, w, q, &frozen, &state.saved, y);
             // SAFETY: the kernel's arguments; all buffers have `n` elements.
             unsafe { MODULE.launch(&device, "rebit_lts_evaluate", each(n), arguments)? };
@@ -79,7 +80,12 @@ impl LtsWeightKernel for Cuda {
                 ..LtsCounts::default()
             });
         };
-        let mut counts = zeros::<u32>(&device, 3)?;
+        // The counts lie behind the frozen bytes, so that one copy brings both back.
+        let behind = n.next_multiple_of(size_of::<u32>());
+        let mut result = zeros::<u8>(&device, behind + 3 * size_of::<u32>())?;
+        let bytes: Vec<u8> = state.frozen.iter().map(|f| u8::from(*f)).collect();
+        copy_to(&device, &bytes, &mut result)?;
+        let (frozen, counts) = (address(&result), address(&result) + behind as u64);
         // Distances are at least 0: a negative limit is never met.
         let limit = step.threshold.map_or(-1.0, |rate| rate * f.step());
         let arguments = (
@@ -91,21 +97,26 @@ impl LtsWeightKernel for Cuda {
             limit,
             &mut state.distance,
             &mut state.previous,
-            &mut frozen,
+            frozen,
             &mut state.saved,
             y,
-            &mut counts,
+            counts,
         );
-        // SAFETY: the kernel's arguments; the buffers have `n` elements, `counts` three.
+        // SAFETY: the kernel's arguments; the buffers have `n` elements, `result` as many bytes and three counts.
         unsafe { MODULE.launch(&device, "rebit_lts_train", each(n), arguments)? };
-        device
-            .dtoh_sync_copy_into(&frozen, &mut state.frozen)
-            .map_err(driver_error)?;
-        let counts = download(&device, &counts)?;
+        let result = download(&device, &result)?;
+        for (frozen, byte) in state.frozen.iter_mut().zip(&result) {
+            *frozen = *byte != 0;
+        }
+        let mut counts = result[behind..].chunks_exact(size_of::<u32>()).map(|c| {
+            let bytes = c.try_into().expect("chunks of four");
+            u32::from_ne_bytes(bytes) as usize
+        });
+        let mut count = || counts.next().unwrap_or_default();
         Ok(LtsCounts {
-            frozen: counts[0] as usize,
-            newly_frozen: counts[1] as usize,
-            flipped: counts[2] as usize,
+            frozen: count(),
+            newly_frozen: count(),
+            flipped: count(),
         })
     }
 

@@ -10,14 +10,12 @@
 //!
 //! Source: Li et al. (PAMS), arXiv:2011.04212, the structured knowledge transfer loss as in the authors' code.
 
-use dfdx::prelude::{HasShape, PutTape, Tape};
+use dfdx::prelude::HasShape;
 
-use crate::buffer::HostAccess;
-use crate::error::{Error, Result};
-use crate::ops::affine::AffineKernel;
-use crate::ops::or_panic;
-use crate::ops::tape::{channels_first, load_images, split, with_gradient, zeros};
-use crate::tensors::{Dev, Images, Scalar, dev, from_vec};
+use crate::ops::Recorder;
+use crate::ops::host::try_host_op;
+use crate::ops::layout::LayoutKernel;
+use crate::{Buffer, Error, HostAccess, Images, Result, Scalar, buffer, dev, read};
 
 /// Below this an attention map counts as empty, as in PyTorch's `normalize`.
 const SMALLEST: f64 = 1e-12;
@@ -81,46 +79,51 @@ pub(super) fn attention_loss_grad(
 /// # Panics
 /// Where [`try_attention_loss`] fails.
 #[track_caller]
-pub fn attention_loss<T: Tape<f32, Dev>>(student: Images<T>, teacher: &Images) -> Scalar<T> {
-    or_panic(try_attention_loss(student, teacher))
+pub fn attention_loss<T: Recorder>(student: Images<T>, teacher: &Images) -> Scalar<T> {
+    try_attention_loss(student, teacher).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// See [`attention_loss`].
 ///
 /// # Errors
 /// [`Error::Shape`] for features of different shapes or without elements.
-pub fn try_attention_loss<T: Tape<f32, Dev>>(
-    student: Images<T>,
-    teacher: &Images,
-) -> Result<Scalar<T>> {
-    let (x, mut tape) = split(student)?;
-    let (n, c, h, w) = *x.shape();
-    if x.shape() != teacher.shape() || n * c * h * w == 0 {
+pub fn try_attention_loss<T: Recorder>(student: Images<T>, teacher: &Images) -> Result<Scalar<T>> {
+    let shape = *student.shape();
+    let (n, c, h, w) = shape;
+    if shape != *teacher.shape() || n * c * h * w == 0 {
         return Err(Error::shape(
             "attention_loss",
-            format!("features of the student's shape {:?}, not empty", x.shape()),
+            format!("features of the student's shape {shape:?}, not empty"),
             format!("{:?}", teacher.shape()),
         ));
     }
-    let (values, target) = (load_images(&x)?, load_images(teacher)?);
-    let mut slope = zeros(values.elements())?;
-    let loss = {
-        let (values, target) = (values.view()?, target.view()?);
-        slope.edit(|d| attention_loss_grad((n, c), &values, &target, 1.0, d))?
+    let target = channels_last(&read(teacher), c, h * w)?;
+    let target = target.view()?.into_owned();
+    let goal = target.clone();
+    let forward = move |x: &[f32], y: &mut [f32]| {
+        let x = channels_last(x, c, h * w)?;
+        let x = x.view()?;
+        y[0] = attention_loss_grad((n, c), &x, &goal, 1.0, &mut vec![0.0; x.len()]);
+        Ok(())
     };
-    let loss: Scalar = from_vec(vec![loss], ())?;
-    let out = loss.clone();
-    tape.add_backward_op(move |grads| {
-        with_gradient(grads, &out, |grads, dy| {
-            // The factor goes into the gradient before it is rounded to single precision.
-            let factor = dy.view()?[0];
-            let (values, target) = (values.view()?, target.view()?);
-            slope.edit(|d| attention_loss_grad((n, c), &values, &target, factor, d))?;
-            let slope = channels_first(*x.shape(), &slope)?;
-            dev().mix(1.0, grads.get_or_alloc_mut(&x)?, 1.0, &slope)
-        })
-    });
-    Ok(loss.put_tape(tape))
+    let backward = move |x: &[f32], dy: &[f32], dx: &mut [f32]| {
+        let x = channels_last(x, c, h * w)?;
+        let mut slope = buffer(&vec![0.0; dx.len()])?;
+        // The factor goes into the gradient before it is rounded to single precision.
+        let x = x.view()?;
+        slope.edit(|d| attention_loss_grad((n, c), &x, &target, dy[0], d))?;
+        let mut first = buffer(&vec![0.0; dx.len()])?;
+        dev().to_channels_first(&slope, c, h * w, &mut first, false)?;
+        dx.copy_from_slice(&first.view()?);
+        Ok(())
+    };
+    try_host_op(student, (), forward, backward)
+}
+
+fn channels_last(x: &[f32], channels: usize, pixels: usize) -> Result<Buffer> {
+    let (x, mut y) = (buffer(x)?, buffer(x)?);
+    dev().to_channels_last(&x, channels, pixels, &mut y)?;
+    Ok(y)
 }
 
 #[cfg(test)]
@@ -128,8 +131,8 @@ mod tests {
     use dfdx::prelude::{Backward, Trace};
 
     use super::*;
+    use crate::from_vec;
     use crate::ops::{assert_close, numeric_gradient, wave};
-    use crate::tensors::read;
 
     #[test]
     fn scale_does_not_matter_and_place_does() {
