@@ -473,3 +473,19 @@ def test_no_folders_of_the_analyser_pile_up(fresh, tmp_path):
     left = [name for name in os.listdir(temporary) if name.startswith("rust-analyzer")]
     own = f"rust-analyzer{last.pid:x}-"
     assert not [name for name in left if not name.startswith(own)]
+
+
+def test_the_last_output_comes_before_idle_however_long_it_takes(kernel):
+    """evcxr knows that the cell has run before a large display has come through."""
+    runtime = int(kernel.ok("std::os::unix::process::parent_id()").value)
+    request = kernel.client.execute('show::text("x".repeat(40_000_000)); println!("said");')
+    # The supervisor is held up while it hands the display over.
+    for _ in range(3):
+        time.sleep(0.2)
+        os.kill(runtime, signal.SIGSTOP)
+        time.sleep(2.5)
+        os.kill(runtime, signal.SIGCONT)
+    answer = kernel.wait(request, validate=False)
+    shown = [content["data"]["text/plain"] for content in answer.of("display_data")]
+    assert [len(text) for text in shown] == [40_000_000]
+    assert answer.text() == "said\n"

@@ -16,6 +16,10 @@ use crate::depth;
 use crate::output::{Output, Reply};
 use crate::supervisor::{command, frame::Frame};
 
+/// evcxr may know that the cell has run while its last outputs, a hundred megabytes perhaps, are still on their way on
+/// a busy machine. A supervisor that is gone says so at once.
+const LAST_WORDS: Duration = Duration::from_secs(120);
+
 impl Session {
     /// Runs one cell; `sink` gets what it says while it runs.
     pub fn execute(&mut self, code: &str, sink: &mut dyn FnMut(Output)) -> Reply {
@@ -78,7 +82,7 @@ impl Session {
         let mut waiting_for = None;
         loop {
             let patience = if done.is_some() {
-                Duration::from_secs(2)
+                LAST_WORDS
             } else if translator.has_pending() {
                 Duration::from_millis(2)
             } else {
@@ -102,6 +106,7 @@ impl Session {
                     }
                     translator.frame(&frame, sink);
                 }
+                Ok(Event::Gone) if waiting_for.is_some() => break,
                 Ok(Event::Gone) => {}
                 Ok(Event::Input(request, answer)) => {
                     translator.flush(sink);
