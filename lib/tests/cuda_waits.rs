@@ -33,7 +33,7 @@ impl Calls {
 }
 
 /// The loss, the logits that are counted, and what a tape copies of them over the host: never something of every layer.
-const WAITS: u64 = 6;
+const WAITS: u64 = 8;
 
 #[test]
 fn a_step_at_full_precision_waits_a_few_times_however_deep_the_network_is() -> Result<()> {

@@ -1,8 +1,8 @@
 //! Our own `cargo` and `rustup`, as evcxr sees them.
 //!
 //! evcxr calls cargo for every cell. For the library's own dependencies the answer is always the same
-//! call of rustc, so our `cargo` makes that call itself ([`Recipe`]); the real one runs only for the crates
-//! of `:dep` lines ([`further`]), with the network as its second choice and without rewriting the lock file
+//! call of rustc, so our `cargo` makes that call itself (`Recipe`); the real one runs only for the crates
+//! of `:dep` lines (`further`), with the network as its second choice and without rewriting the lock file
 //! when evcxr merely validates a line. Our `rustup` names the tools and never installs a component.
 //!
 //! Both are links to this binary; it plays the part that its name says.
