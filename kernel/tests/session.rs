@@ -8,7 +8,7 @@ mod common;
 use common::{Bench, folder_of_crate, plain};
 use rebit_kernel::analyser::Analyser;
 use rebit_kernel::language::assist::Assistant;
-use rebit_kernel::output::{Output, StreamName};
+use rebit_kernel::output::{Output, Reply, StreamName};
 use rebit_kernel::workshop;
 
 #[test]

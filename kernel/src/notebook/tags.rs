@@ -184,6 +184,6 @@ mod tests {
         let mut cells = vec![cell(&[], "n")];
         inject(&mut cells, &parameters, &source);
         assert_eq!(cells[0]["source"], "// Parameters\nlet n = 3;");
-        assert_eq!(Tags::of(&cell(&["skip-execution"], "")).is_skipped, true);
+        assert!(Tags::of(&cell(&["skip-execution"], "")).is_skipped);
     }
 }

@@ -134,7 +134,12 @@ fn modified(metadata: &fs::Metadata) -> i128 {
 
 /// The files of a build that cells are compiled with and run on, relative to it.
 fn parts(master: &Path) -> Vec<PathBuf> {
-    let named = ["recipe.json", "base/Cargo.lock", "skeleton/core/src/lib.rs"];
+    let named = [
+        "recipe.json",
+        "crates.json",
+        "base/Cargo.lock",
+        "skeleton/core/src/lib.rs",
+    ];
     let mut found: Vec<PathBuf> = named.map(PathBuf::from).to_vec();
     let mut folders = vec![PathBuf::from("base/target")];
     while let Some(folder) = folders.pop() {
@@ -171,7 +176,12 @@ mod tests {
         let deps = folder.path().join("base/target/host/debug/deps");
         fs::create_dir_all(&deps).unwrap();
         fs::create_dir_all(folder.path().join("skeleton/core/src")).unwrap();
-        for name in ["recipe.json", "base/Cargo.lock", "skeleton/core/src/lib.rs"] {
+        for name in [
+            "recipe.json",
+            "crates.json",
+            "base/Cargo.lock",
+            "skeleton/core/src/lib.rs",
+        ] {
             fs::write(folder.path().join(name), name).unwrap();
         }
         let library = deps.join("librebit.so");
@@ -194,7 +204,11 @@ mod tests {
             ("missing", |path| fs::remove_file(path).unwrap()),
         ];
         for (what, damage) in damages {
-            for name in ["base/target/host/debug/deps/librebit.so", "recipe.json"] {
+            for name in [
+                "base/target/host/debug/deps/librebit.so",
+                "recipe.json",
+                "crates.json",
+            ] {
                 let (folder, _) = sealed();
                 assert_eq!(Seal::check(folder.path(), "key"), State::Whole);
                 damage(&folder.path().join(name));
