@@ -9,6 +9,13 @@ use common::Bench;
 use common::Then::{Fails, Shows};
 use rebit_kernel::output::StreamName;
 
+/// One at a time: an interrupt ends the compilers of all sessions of a process.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
 /// Crates that wish for features of crates that the library stands on, and what a cell does with them.
 const CRATES: &[(&str, &str, &str)] = &[
     (
@@ -92,6 +99,7 @@ fn librebit() -> PathBuf {
 
 #[test]
 fn any_crate_joins_a_running_session_and_nothing_is_lost() {
+    let _alone = alone();
     let mut b = Bench::new();
     let file = librebit();
     let library = || {
@@ -144,6 +152,7 @@ fn any_crate_joins_a_running_session_and_nothing_is_lost() {
 
 #[test]
 fn a_build_that_is_interrupted_leaves_a_usable_session() {
+    let _alone = alone();
     let mut b = Bench::new();
     b.ok("let kept = vec![1];");
     for seconds in [1, 3] {
@@ -163,6 +172,7 @@ fn a_build_that_is_interrupted_leaves_a_usable_session() {
 
 #[test]
 fn types_of_the_library_are_those_of_its_crates() {
+    let _alone = alone();
     let mut b = Bench::new();
     b.follow(&[
         (":dep rand = \"0.9\"\nuse rand::Rng;", Shows("")),

@@ -396,8 +396,9 @@ fn messages_have_a_place_and_the_readers_words() {
         ],
         // What cannot be shown or kept.
         &[
+            ("struct Plain;", Shows("")),
             (
-                "struct Plain; Plain",
+                "Plain",
                 Fails(&["cannot be shown", "#[derive(Debug)]", "semicolon"]),
             ),
             ("vec![Plain]", Fails(&["cannot be shown"])),
