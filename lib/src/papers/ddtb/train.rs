@@ -9,7 +9,7 @@ use crate::nn::{EdsrConfig, FEATURES, Mode, Net, Role, edsr};
 use crate::ops::l1_loss::try_l1_loss;
 use crate::train::{
     Adam, Loss, Observer, Schedule, Shown, SrConfig, SrHistory, SrScore, Step, Task, Trainer,
-    evaluate_sr, from_bytes, to_bytes, train_sr,
+    evaluate_sr, from_bytes, to_bytes, train_sr, try_total,
 };
 use crate::{Result, Rng, read, rng};
 
@@ -144,7 +144,8 @@ impl Task for Transfer<'_> {
         }
         let target = self.teacher.predict_nodes(&[&low], &[FEATURES])?;
         let attention = try_attention_loss(out.images(FEATURES)?, &target[0])?;
-        Ok((l1 + attention * self.config.attention).into())
+        let terms = vec![(1.0, l1), (self.config.attention, attention)];
+        try_total(terms).map(Loss::from)
     }
 }
 
