@@ -324,13 +324,11 @@ impl Observer for Lts {
 
     fn restore(&mut self, state: &[u8]) -> Result<()> {
         let found: RunState = from_bytes(state)?;
-        let lengths = |l: &LtsLayer| l.len();
-        let ours: Vec<usize> = self.layers.iter().map(|l| lengths(&lock(l))).collect();
+        let ours: Vec<usize> = self.layers.iter().map(|l| lock(l).len()).collect();
         let theirs: Vec<usize> = found.layers.iter().map(|l| l.frozen.len()).collect();
-        let counts = |plans: usize, shadows: usize| (plans, shadows);
         if ours != theirs
-            || counts(self.plans.len(), self.shadows.len())
-                != counts(found.plans.len(), found.shadows.len())
+            || self.plans.len() != found.plans.len()
+            || self.shadows.len() != found.shadows.len()
         {
             let why = "is that of other layers, plans or shadow masks; start afresh";
             return Err(Error::invalid("checkpoint of LTS", why));
