@@ -8,19 +8,59 @@ use std::time::Duration;
 /// How often a watched parent is looked for.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// This process is killed when the thread that started it has ended.
+/// Environment: the process for which compilers work. Whoever does not descend from it any more has lost its parent
+/// before it could ask to die with it.
+pub const OWNER: &str = "REBIT_OWNER";
+
+/// This process is killed when the thread that started it has ended, at once when that was before this call.
 pub fn die_with_parent() {
+    ask_to_die_with_parent();
+    end_if_orphan();
+}
+
+fn ask_to_die_with_parent() {
     // SAFETY: a plain system call without pointers.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
 
+/// Ends this process when its [`OWNER`] is no longer above it.
+fn end_if_orphan() {
+    let owner = std::env::var(OWNER).ok().and_then(|id| id.parse().ok());
+    if owner.is_some_and(|owner: u32| !is_below(owner)) {
+        std::process::exit(1);
+    }
+}
+
+/// Whether `ancestor` is above this process.
+fn is_below(ancestor: u32) -> bool {
+    let mut id = parent_id();
+    while id != ancestor {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        match parent_in(&stat) {
+            Some(parent) if parent != 0 => id = parent,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// The parent's id in `/proc/ID/stat`, whose second field, a name in brackets, may hold anything.
+fn parent_in(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// What `command` starts is killed when the thread that starts it has ended.
 pub fn let_die_with_us(command: &mut Command) -> &mut Command {
-    // SAFETY: between fork and exec only a plain system call is made.
+    let parent = std::process::id();
+    // SAFETY: between fork and exec only plain system calls are made.
     unsafe {
-        command.pre_exec(|| {
-            die_with_parent();
-            Ok(())
+        command.pre_exec(move || {
+            ask_to_die_with_parent();
+            match parent_id() == parent {
+                true => Ok(()),
+                false => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+            }
         })
     }
 }
@@ -32,6 +72,7 @@ pub fn let_die_with_us(command: &mut Command) -> &mut Command {
 /// When it cannot be started.
 pub fn spawn_group(command: &mut Command) -> io::Result<Child> {
     let parent = parent_id();
+    end_if_orphan();
     let child = let_die_with_us(command.process_group(0)).spawn()?;
     let group = child.id() as i32;
     std::thread::spawn(move || {
@@ -48,6 +89,7 @@ pub fn spawn_group(command: &mut Command) -> io::Result<Child> {
 /// Kills this process and its group, which it leads, when its parent is gone.
 pub fn end_group_with_parent() {
     let parent = parent_id();
+    end_if_orphan();
     std::thread::spawn(move || {
         while parent_id() == parent {
             std::thread::sleep(LOOK);
@@ -55,4 +97,17 @@ pub fn end_group_with_parent() {
         // SAFETY: a signal to our own group.
         unsafe { libc::kill(0, libc::SIGKILL) };
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_knows_who_is_above_it() {
+        assert!(is_below(parent_id()));
+        assert!(!is_below(std::process::id()));
+        assert_eq!(parent_in("12 (a) b) S 7 12 12 0"), Some(7));
+        assert_eq!(parent_in("garbage"), None);
+    }
 }

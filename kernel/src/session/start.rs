@@ -11,6 +11,7 @@ use super::unnamed::Blocks;
 use super::worker::{self, Setup};
 use super::{Options, Session};
 use crate::error::{Error, Result};
+use crate::orphans::OWNER;
 use crate::supervisor;
 use crate::workshop::session_files::SESSION;
 use crate::workshop::{self, Prepared, SessionFolder, cargo};
@@ -37,7 +38,13 @@ impl Session {
         if let Some(workdir) = &options.workdir {
             supervisor.current_dir(workdir);
         }
-        for name in ["EVCXR_TMPDIR", "EVCXR_CONFIG_DIR", "RUST_SRC_PATH", SESSION] {
+        for name in [
+            "EVCXR_TMPDIR",
+            "EVCXR_CONFIG_DIR",
+            "RUST_SRC_PATH",
+            SESSION,
+            OWNER,
+        ] {
             supervisor.env_remove(name);
         }
         let jobs = {
@@ -60,6 +67,7 @@ impl Session {
             // other thread of ours reads it through C while a session starts.
             unsafe {
                 std::env::set_var(SESSION, &home.path);
+                std::env::set_var(OWNER, std::process::id().to_string());
                 // The analyser looks for cargo there before anywhere else.
                 std::env::set_var("CARGO_HOME", &home.path);
                 std::env::set_var("EVCXR_TMPDIR", &folder.path);

@@ -50,6 +50,7 @@ pub fn cargo(tools: &Tools, folder: &Path) -> Command {
         .env("CARGO_BUILD_BUILD_DIR", "target")
         .env("RUSTC", &tools.rustc)
         .env("RUSTFLAGS", "-Cprefer-dynamic")
+        .env(orphans::OWNER, std::process::id().to_string())
         .env_remove("CARGO")
         .stdin(Stdio::null());
     own_home(&mut command);

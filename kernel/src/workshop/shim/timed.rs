@@ -33,7 +33,6 @@ pub struct CompilerRun {
 /// Becomes rustc; when times are asked for, runs it and notes them. Returns an exit status.
 pub fn become_rustc(mut command: Command, session: &Path, what: &str) -> i32 {
     orphans::die_with_parent();
-    orphans::let_die_with_us(&mut command);
     if std::env::var_os(TIMES).is_none() {
         return failed(command.exec());
     }
