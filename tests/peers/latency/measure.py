@@ -1,7 +1,7 @@
 """Measures both kernels side by side, prints a table and writes the rows; bars are shown, not asserted.
 
-Parts: cells, start and cached stand beside the stock kernel, displays beside ipykernel; limits and breakdown are of
-our kernel alone.
+Parts: cells, start and cached stand beside the stock kernel, displays beside ipykernel; limits, breakdown and own are of
+our kernel alone; before, which needs --before, stands beside an earlier build of it.
 """
 
 import argparse
@@ -16,10 +16,11 @@ import tempfile
 import alone
 import cells
 import large
+import own
 from kernel import Kernel, stock_environment
 
 PEER = "evcxr_jupyter 0.22.0"
-PARTS = ("limits", "breakdown", "displays", "cells", "cached", "start")
+PARTS = ("limits", "breakdown", "own", "displays", "cells", "cached", "start")
 # Those that need the peer.
 BESIDE = {"cells", "cached", "start"}
 
@@ -96,6 +97,26 @@ class Bench:
 
     def breakdown(self):
         return alone.breakdown(self.ours, self.folder, self.samples)
+
+    def own(self):
+        rows = [told(own.slowest_cell(self.ours, self.options.root, self.folder, min(self.samples, 5)))]
+        kernel = self.ours()
+        try:
+            kernel.run(cells.ADD)
+            rows += [told(row) for row in own.own_loop(kernel, self.samples)]
+        finally:
+            kernel.close()
+        return rows
+
+    def before(self):
+        kernels = [self.ours(), Kernel([self.options.before, "kernel", "{connection_file}"])]
+        try:
+            for kernel in kernels:
+                kernel.run(cells.ADD)
+            return [told(row) for row in own.against(*kernels, self.samples)]
+        finally:
+            for kernel in kernels:
+                kernel.close()
 
     def displays(self):
         return [told(row) for row in large.displays(self.ours, self.samples)]
@@ -193,12 +214,15 @@ def main():
         parser.add_argument(name, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--json", metavar="FILE", help="where the rows go; earlier ones of other parts stay")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
+    parser.add_argument("--before", metavar="REBIT", help="a program built earlier, for the part `before`")
     parser.add_argument("--samples", type=int, default=10, help="timings of each kind (10)")
     parser.add_argument("--quick", action="store_true", help="three samples: a look, not a measurement")
     options = parser.parse_args()
     parts = options.only.split(",")
-    if unknown := set(parts) - set(PARTS):
-        parser.error(f"no part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
+    if unknown := set(parts) - {*PARTS, "before"}:
+        parser.error(f"no part {', '.join(unknown)}: choose from {', '.join(PARTS)}, before")
+    if "before" in parts and not options.before:
+        parser.error("the part `before` needs --before REBIT")
 
     sysroot = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True).stdout.strip()
     sources = os.path.isdir(f"{sysroot}/lib/rustlib/src/rust/library")
