@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use dfdx::prelude::{HasShape, PutTape, Tape};
 
 use super::Mode;
+use super::activation_loss::{ActivationLoss, BatchExtent};
 use super::extent::Extent;
 use super::graph::NodeId;
 use super::info::NormInfo;
@@ -17,7 +18,7 @@ use crate::ops::moments::MomentsKernel;
 use crate::ops::tape::{channels_last, lend_gradient, store_images, zeros};
 use crate::tensors::DevError;
 use crate::{
-    Buffer, Error, Grads, HostAccess, Images, Matrix, Result, Taped, Vector, dev, from_vec,
+    Buffer, Error, Grads, HostAccess, Images, Matrix, Result, Scalar, Taped, Vector, dev, from_vec,
 };
 
 /// How often an activation of one pass may be asked for, on average.
@@ -71,6 +72,7 @@ enum Given {
     Matrix(Matrix),
     /// The means on the device; both as they were given.
     Moments(Buffer, Vector, Vector),
+    Loss(Scalar, Box<dyn ActivationLoss>),
 }
 
 impl Net {
@@ -258,6 +260,35 @@ impl Activations {
         self.images(&self.net.output_name())
     }
 
+    /// A loss on the activation of a node, which stays where the network keeps it.
+    ///
+    /// # Errors
+    /// As [`images`](Self::images), and those of the loss.
+    pub fn loss(
+        &mut self,
+        name: &str,
+        mut loss: impl ActivationLoss + 'static,
+    ) -> Result<Scalar<Taped>> {
+        let node = self.node(name)?;
+        let value = with_pass(&self.recorded, |pass| {
+            loss.loss(pass.activation(node)?, at(pass, node))
+        })?;
+        let value: Scalar = from_vec(vec![value], ())?;
+        self.give(node, Given::Loss(value.clone(), Box::new(loss)))?;
+        Ok(value.put_tape(self.tape()?))
+    }
+
+    /// The activation of a node in `(N, H, W, C)` order, without a tape.
+    ///
+    /// # Errors
+    /// As [`images`](Self::images).
+    pub fn channels_last(&self, name: &str) -> Result<Vec<f32>> {
+        let node = self.node(name)?;
+        with_pass(&self.recorded, |pass| {
+            Ok(pass.activation(node)?.view()?.into_owned())
+        })
+    }
+
     /// Mean and biased variance of what a batch norm reads, on a tape.
     ///
     /// # Errors
@@ -346,6 +377,13 @@ fn with_pass<V>(recorded: &Mutex<Recorded>, f: impl FnOnce(&Pass) -> Result<V>) 
     f(lock(recorded).pass.as_ref().ok_or_else(spent)?)
 }
 
+fn at(pass: &Pass, node: NodeId) -> BatchExtent {
+    BatchExtent {
+        batch: pass.batch,
+        extent: pass.extents[node],
+    }
+}
+
 /// A node's activation as a tensor.
 pub(super) fn activation(pass: &Pass, node: NodeId) -> Result<Images> {
     let Extent {
@@ -387,7 +425,7 @@ fn backward(recorded: &Mutex<Recorded>, grads: &mut Grads) -> Result<(), DevErro
     let run = || -> Result<()> {
         let mut tops = Vec::new();
         for (node, given) in recorded.given.drain(..) {
-            if let Some(kind) = gradient_of(given, grads)? {
+            if let Some(kind) = gradient_of(given, (&pass, node), grads)? {
                 tops.push(Top { node, kind });
             }
         }
@@ -398,7 +436,11 @@ fn backward(recorded: &Mutex<Recorded>, grads: &mut Grads) -> Result<(), DevErro
 }
 
 /// The gradient that a tape found for something given; `None` where the loss did not use it.
-fn gradient_of(given: Given, grads: &mut Grads) -> Result<Option<TopKind>> {
+fn gradient_of(
+    given: Given,
+    (pass, node): (&Pass, NodeId),
+    grads: &mut Grads,
+) -> Result<Option<TopKind>> {
     let unused = |g: &Buffer| -> Result<bool> {
         Ok(cfg!(not(feature = "cuda")) && g.view()?.iter().all(|g| *g == 0.0))
     };
@@ -429,6 +471,18 @@ fn gradient_of(given: Given, grads: &mut Grads) -> Result<Option<TopKind>> {
                 return Ok(None);
             }
             Ok(Some(TopKind::Moments { mean, dmean, dvar }))
+        }
+        Given::Loss(value, mut loss) => {
+            let factor = lend_gradient(grads, &value, |d| Ok(d.view()?[0]))?;
+            if factor == 0.0 {
+                return Ok(None);
+            }
+            let slope = loss.gradient(pass.activation(node)?, at(pass, node), factor)?;
+            if slope.elements() != at(pass, node).elements() {
+                let expected = format!("a gradient of {} numbers", at(pass, node).elements());
+                return Err(Error::shape("loss", expected, slope.elements()));
+            }
+            Ok(Some(TopKind::Whole(slope)))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Building a network layer by layer.
 
 mod short;
+mod spatial;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 //! while it reads it, a batch norm adds the residual and applies the ReLU in the same pass, and every
 //! buffer returns to a pool when its last reader is done.
 
+mod activation_loss;
 mod activations;
 mod builder;
 mod check;
@@ -43,10 +44,11 @@ pub use checkpoint::StateTensor;
 pub use extent::Extent;
 pub use graph::{LayerInfo, NodeId, Place};
 pub use info::{NormInfo, SiteInfo};
-pub use layer::{BackwardPass, ForwardPass, Layer, Memo, Statistics};
+pub use layer::{BackwardPass, ForwardPass, Layer, LayerInputs, Memo, Statistics};
 pub use layers::{Conv, Init, Norm};
 
 pub use crate::ops::batch_norm2d::Mode;
+pub use activation_loss::{ActivationLoss, BatchExtent, CrossEntropy, MeanAbsoluteError};
 pub use activations::{Activations, Moments};
 pub use edsr::{EdsrConfig, FEATURES, edsr};
 pub use imagenet::{ImagenetResnetConfig, imagenet_resnet, imagenet_resnet_with};

@@ -5,9 +5,8 @@ use super::{
     Adam, BoundRule, Groups, History, Loss, Observer, Sgd, Shown, Step, Task, TrainConfig, Trainer,
 };
 use crate::data::{BatchPlan, Epoch, ImageSource, Normalize};
-use crate::nn::{Mode, Net, Role};
-use crate::ops::cross_entropy::try_cross_entropy;
-use crate::{Error, Result, read};
+use crate::nn::{CrossEntropy, Mode, Net, Role};
+use crate::{Error, Result};
 
 /// Cross entropy on a training set, top-1 accuracy on a test set.
 struct Classify<'a> {
@@ -42,11 +41,13 @@ impl Task for Classify<'_> {
             ));
         };
         let mut out = net.run_channels_last(&self.images, net.input_extent(), Mode::Train)?;
-        let logits = out.logits()?;
-        let right = count_right(&read(&logits), net.output_extent().channels, &labels);
+        let name = net.output_name();
+        let logits = out.channels_last(&name)?;
+        let right = count_right(&logits, net.output_extent().channels, &labels);
+        let samples = labels.len();
         Ok(Loss {
-            value: try_cross_entropy(logits, &labels, self.smoothing)?,
-            samples: labels.len(),
+            value: out.loss(&name, CrossEntropy::new(labels, self.smoothing))?,
+            samples,
             right: Some(right),
         })
     }

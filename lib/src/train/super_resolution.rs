@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use super::{Adam, Loss, Observer, Schedule, Shown, Step, Task, Trainer};
 use crate::data::{Patches, Photo, SrPair};
 use crate::metrics::{Plane, psnr, ssim};
-use crate::nn::{Extent, Mode, Net};
-use crate::ops::l1_loss::try_l1_loss;
+use crate::nn::{Extent, MeanAbsoluteError, Mode, Net};
 use crate::show::check_interrupt;
 use crate::{Error, Result, Rng, rng};
 
@@ -121,8 +120,8 @@ impl Task for Enlarging<'_> {
         let batch = self.patches.draw(self.config.batch, &mut self.rng);
         let size = self.patches.size();
         let mut out = net.run_channels_last(&batch.low, Extent::new(3, size, size), Mode::Train)?;
-        let high = batch.high_images(self.config.batch)?;
-        try_l1_loss(out.output()?, &high).map(Loss::from)
+        let error = MeanAbsoluteError::new(batch.high);
+        out.loss(&net.output_name(), error).map(Loss::from)
     }
 
     fn score(&mut self, net: &Net) -> Result<Option<f32>> {

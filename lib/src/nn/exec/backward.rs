@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Inner;
 use crate::nn::extent::Extent;
 use crate::nn::graph::{Graph, NodeId};
-use crate::nn::layer::BackwardPass;
+use crate::nn::layer::{BackwardPass, LayerInputs};
 use crate::nn::pass::Pass;
 use crate::nn::quantiser::Operand;
 use crate::nn::slots::{NodeSlots, Operands, Placed, WeightSlot};
@@ -114,17 +114,19 @@ impl Inner {
                 _ => None,
             };
             let mut cx = BackwardPass {
-                name: &here.name,
-                batch: pass.batch,
-                mode: pass.mode,
-                inputs,
-                extents: &extents,
-                extent: pass.extents[node],
+                at: LayerInputs {
+                    name: &here.name,
+                    batch: pass.batch,
+                    mode: pass.mode,
+                    inputs,
+                    extents: &extents,
+                    extent: pass.extents[node],
+                    weight: mine.weight.as_ref().and_then(|q| q.value.as_ref()),
+                    fused: mine.input.as_ref().and_then(|q| q.fused).map(|f| f.quant),
+                },
                 output: pass.activation(node)?,
                 dy: Some(dy),
-                weight: mine.weight.as_ref().and_then(|q| q.value.as_ref()),
                 weight_slot,
-                fused: mine.input.as_ref().and_then(|q| q.fused).map(|f| f.quant),
                 fused_grad: None,
                 targets,
                 dx,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::nn::Mode;
 use crate::nn::extent::Extent;
 use crate::nn::graph::{Graph, NodeId};
-use crate::nn::layer::ForwardPass;
+use crate::nn::layer::{ForwardPass, LayerInputs};
 use crate::nn::params::Params;
 use crate::nn::pass::{NodePass, Pass, StepTimes};
 use crate::nn::pool::BufferPool;
@@ -162,15 +162,17 @@ impl Inner {
             }
         }
         let mut cx = ForwardPass {
-            name: &here.name,
-            batch: pass.batch,
-            mode: pass.mode,
-            inputs,
-            extents: &extents,
-            extent,
+            at: LayerInputs {
+                name: &here.name,
+                batch: pass.batch,
+                mode: pass.mode,
+                inputs,
+                extents: &extents,
+                extent,
+                weight: mine.weight.as_ref().and_then(|q| q.value.as_ref()),
+                fused: mine.input.as_ref().and_then(|q| q.fused).map(|f| f.quant),
+            },
             output: self.pool.take(pass.batch * extent.len())?,
-            weight: mine.weight.as_ref().and_then(|q| q.value.as_ref()),
-            fused: mine.input.as_ref().and_then(|q| q.fused).map(|f| f.quant),
             params: &mut self.params,
             pool: &mut self.pool,
             kept: Vec::new(),

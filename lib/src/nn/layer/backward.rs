@@ -2,16 +2,14 @@
 
 use std::any::Any;
 
-use super::Memo;
 use super::forward::same_length;
-use crate::nn::Mode;
-use crate::nn::extent::Extent;
+use super::{LayerInputs, Memo};
 use crate::nn::graph::NodeId;
 use crate::nn::param::ParamId;
 use crate::nn::params::Params;
 use crate::nn::pool::BufferPool;
 use crate::nn::slots::WeightSlot;
-use crate::ops::conv2d::{ActQuant, ActQuantGrad};
+use crate::ops::conv2d::ActQuantGrad;
 use crate::ops::masked_grad::FreezeMask;
 use crate::ops::relu::ActivationKernel;
 use crate::ops::tape::zeros;
@@ -19,17 +17,10 @@ use crate::{Buffer, Error, Grads, HostAccess, Result, dev};
 
 /// The backward pass of one layer: what the forward pass saw, the output's gradient, and where gradients go.
 pub struct BackwardPass<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) batch: usize,
-    pub(crate) mode: Mode,
-    pub(crate) inputs: Vec<&'a Buffer>,
-    pub(crate) extents: &'a [Extent],
-    pub(crate) extent: Extent,
+    pub(crate) at: LayerInputs<'a>,
     pub(crate) output: &'a Buffer,
     pub(crate) dy: Option<Buffer>,
-    pub(crate) weight: Option<&'a Buffer>,
     pub(crate) weight_slot: Option<WeightSlot<'a>>,
-    pub(crate) fused: Option<ActQuant>,
     pub(crate) fused_grad: Option<ActQuantGrad>,
     /// Where the gradient of each input goes; `None` for one that nobody wants.
     pub(crate) targets: Vec<Option<NodeId>>,
@@ -43,40 +34,15 @@ pub struct BackwardPass<'a> {
     pub(crate) weight_time: std::time::Duration,
 }
 
+impl<'a> std::ops::Deref for BackwardPass<'a> {
+    type Target = LayerInputs<'a>;
+
+    fn deref(&self) -> &LayerInputs<'a> {
+        &self.at
+    }
+}
+
 impl<'a> BackwardPass<'a> {
-    /// Name of the node.
-    pub fn name(&self) -> &'a str {
-        self.name
-    }
-
-    /// Samples of the batch.
-    pub fn batch(&self) -> usize {
-        self.batch
-    }
-
-    /// The mode of the forward pass.
-    pub fn mode(&self) -> Mode {
-        self.mode
-    }
-
-    /// The `i`-th input, as the forward pass read it.
-    ///
-    /// # Panics
-    /// When the layer has fewer inputs, as a slice would.
-    pub fn input(&self, i: usize) -> &'a Buffer {
-        self.inputs[i]
-    }
-
-    /// Extents of the inputs.
-    pub fn extents(&self) -> &'a [Extent] {
-        self.extents
-    }
-
-    /// Extent of the output.
-    pub fn extent(&self) -> Extent {
-        self.extent
-    }
-
     /// The output of the forward pass.
     pub fn output(&self) -> &'a Buffer {
         self.output
@@ -85,16 +51,6 @@ impl<'a> BackwardPass<'a> {
     /// The network's parameters.
     pub fn params(&self) -> &'a Params {
         self.params
-    }
-
-    /// The weight on its levels, where a quantiser stands before it.
-    pub fn weight(&self) -> Option<&'a Buffer> {
-        self.weight
-    }
-
-    /// The quantiser that the forward pass applied while it read the first input.
-    pub fn fused(&self) -> Option<ActQuant> {
-        self.fused
     }
 
     /// Buffers that the forward pass kept.
@@ -156,6 +112,23 @@ impl<'a> BackwardPass<'a> {
         }
         let len = self.inputs[i].elements();
         Ok(Some((self.pool.take(len)?, false)))
+    }
+
+    /// Lets `f` write the gradient of the `i`-th input, or add to it where the last argument says that it holds something
+    /// already; not called where nobody wants it.
+    ///
+    /// # Errors
+    /// Those of `f`; [`Error::Device`] when memory cannot be had.
+    pub fn with_dx(
+        &mut self,
+        i: usize,
+        f: impl FnOnce(&Self, &mut Buffer, bool) -> Result<()>,
+    ) -> Result<()> {
+        if let Some((mut dx, accumulate)) = self.take_dx(i)? {
+            f(self, &mut dx, accumulate)?;
+            self.put_dx(i, dx);
+        }
+        Ok(())
     }
 
     /// Hands back what [`take_dx`](Self::take_dx) gave.

@@ -1,64 +1,29 @@
 //! What a layer sees of the network in a forward pass.
 
-use super::Memo;
-use crate::nn::Mode;
-use crate::nn::extent::Extent;
+use super::{LayerInputs, Memo};
 use crate::nn::params::Params;
 use crate::nn::pool::BufferPool;
-use crate::ops::conv2d::ActQuant;
 use crate::{Buffer, Error, HostAccess, Result};
 
 /// The forward pass of one layer: inputs, output, parameters, scratch memory.
 pub struct ForwardPass<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) batch: usize,
-    pub(crate) mode: Mode,
-    pub(crate) inputs: Vec<&'a Buffer>,
-    pub(crate) extents: &'a [Extent],
-    pub(crate) extent: Extent,
+    pub(crate) at: LayerInputs<'a>,
     pub(crate) output: Buffer,
-    pub(crate) weight: Option<&'a Buffer>,
-    pub(crate) fused: Option<ActQuant>,
     pub(crate) params: &'a mut Params,
     pub(crate) pool: &'a mut BufferPool,
     pub(crate) kept: Vec<Buffer>,
     pub(crate) memo: Option<Memo>,
 }
 
+impl<'a> std::ops::Deref for ForwardPass<'a> {
+    type Target = LayerInputs<'a>;
+
+    fn deref(&self) -> &LayerInputs<'a> {
+        &self.at
+    }
+}
+
 impl<'a> ForwardPass<'a> {
-    /// Name of the node.
-    pub fn name(&self) -> &'a str {
-        self.name
-    }
-
-    /// Samples of the batch.
-    pub fn batch(&self) -> usize {
-        self.batch
-    }
-
-    /// Whether the network trains.
-    pub fn mode(&self) -> Mode {
-        self.mode
-    }
-
-    /// The `i`-th input, `(samples, height, width, channels)`.
-    ///
-    /// # Panics
-    /// When the layer has fewer inputs, as a slice would.
-    pub fn input(&self, i: usize) -> &'a Buffer {
-        self.inputs[i]
-    }
-
-    /// Extents of the inputs.
-    pub fn extents(&self) -> &'a [Extent] {
-        self.extents
-    }
-
-    /// Extent of the output.
-    pub fn extent(&self) -> Extent {
-        self.extent
-    }
-
     /// The output, to be overwritten: it holds what its buffer held before.
     pub fn output(&mut self) -> &mut Buffer {
         &mut self.output
@@ -77,17 +42,7 @@ impl<'a> ForwardPass<'a> {
     /// Parameters, the weight on its levels where a quantiser stands before it, and the output, for kernels that need
     /// all at once.
     pub fn parts(&mut self) -> (&Params, Option<&'a Buffer>, &mut Buffer) {
-        (self.params, self.weight, &mut self.output)
-    }
-
-    /// The weight on its levels, where a quantiser stands before it.
-    pub fn weight(&self) -> Option<&'a Buffer> {
-        self.weight
-    }
-
-    /// The quantiser to apply while the first input is read; only for a layer that [fuses](super::Layer::fuses).
-    pub fn fused(&self) -> Option<ActQuant> {
-        self.fused
+        (self.params, self.at.weight, &mut self.output)
     }
 
     /// A buffer with arbitrary contents; [`give`](Self::give) it back.

@@ -5,9 +5,11 @@
 
 mod backward;
 mod forward;
+mod inputs;
 
 pub use backward::BackwardPass;
 pub use forward::ForwardPass;
+pub use inputs::LayerInputs;
 
 use std::any::Any;
 

@@ -31,10 +31,9 @@ impl Layer for Add {
 
     fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         for i in 0..2 {
-            if let Some((mut dx, accumulate)) = cx.take_dx(i)? {
-                dev().activate_grad(self.0, cx.output(), cx.dy()?, &mut dx, accumulate)?;
-                cx.put_dx(i, dx);
-            }
+            cx.with_dx(i, |cx, dx, accumulate| {
+                dev().activate_grad(self.0, cx.output(), cx.dy()?, dx, accumulate)
+            })?;
         }
         Ok(())
     }

@@ -37,12 +37,10 @@ impl Layer for Affine {
     }
 
     fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
-        if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
+        cx.with_dx(0, |cx, dx, accumulate| {
             let keep = if accumulate { 1.0 } else { 0.0 };
-            dev().mix(keep, &mut dx, self.scale, cx.dy()?)?;
-            cx.put_dx(0, dx);
-        }
-        Ok(())
+            dev().mix(keep, dx, self.scale, cx.dy()?)
+        })
     }
 
     fn describe(&self) -> String {

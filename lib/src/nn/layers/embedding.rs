@@ -135,13 +135,12 @@ impl Layer for Table {
             }
             cx.add_param_grad(self.weight, &gradient)?;
         }
-        if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
+        cx.with_dx(0, |_, dx, accumulate| {
             if !accumulate {
                 dx.copy_from(&zeros(dx.elements())?)?;
             }
-            cx.put_dx(0, dx);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn describe(&self) -> String {

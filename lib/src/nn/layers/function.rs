@@ -26,11 +26,9 @@ impl Layer for Elementwise {
     }
 
     fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
-        if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
-            dev().function_grad(self.0, cx.output(), cx.dy()?, &mut dx, accumulate)?;
-            cx.put_dx(0, dx);
-        }
-        Ok(())
+        cx.with_dx(0, |cx, dx, accumulate| {
+            dev().function_grad(self.0, cx.output(), cx.dy()?, dx, accumulate)
+        })
     }
 
     fn describe(&self) -> String {

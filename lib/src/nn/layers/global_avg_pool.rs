@@ -28,11 +28,9 @@ impl Layer for GlobalAvgPool {
 
     fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         let x = cx.extents()[0];
-        if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
+        cx.with_dx(0, |cx, dx, accumulate| {
             let (batch, dy) = (cx.batch(), cx.dy()?);
-            dev().global_avg_pool_grad(batch, x.pixels(), x.channels, dy, &mut dx, accumulate)?;
-            cx.put_dx(0, dx);
-        }
-        Ok(())
+            dev().global_avg_pool_grad(batch, x.pixels(), x.channels, dy, dx, accumulate)
+        })
     }
 }

@@ -30,13 +30,9 @@ impl Layer for Identity {
     }
 
     fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
-        if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
-            match accumulate {
-                true => dev().accumulate(cx.dy()?, &mut dx)?,
-                false => dx.copy_from(cx.dy()?)?,
-            }
-            cx.put_dx(0, dx);
-        }
-        Ok(())
+        cx.with_dx(0, |cx, dx, accumulate| match accumulate {
+            true => dev().accumulate(cx.dy()?, dx),
+            false => dx.copy_from(cx.dy()?),
+        })
     }
 }

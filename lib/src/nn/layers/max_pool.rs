@@ -76,11 +76,9 @@ impl Layer for MaxPool {
 
     fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         let shape = self.shape(cx.batch(), cx.extents()[0]);
-        if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
-            dev().max_pool_grad(shape, cx.input(0), cx.dy()?, &mut dx, accumulate)?;
-            cx.put_dx(0, dx);
-        }
-        Ok(())
+        cx.with_dx(0, |cx, dx, accumulate| {
+            dev().max_pool_grad(shape, cx.input(0), cx.dy()?, dx, accumulate)
+        })
     }
 
     fn describe(&self) -> String {

@@ -74,11 +74,10 @@ impl Layer for Modulate {
     fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         let (e, batch) = (cx.extent(), cx.batch());
         let (mut small, mut wide) = (cx.take(batch * e.channels)?, cx.take(batch * e.len())?);
-        if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
+        cx.with_dx(0, |cx, dx, accumulate| {
             spread(e, (batch, cx.input(1)), &mut small, &mut wide, false)?;
-            dev().product(cx.dy()?, &wide, &mut dx, accumulate)?;
-            cx.put_dx(0, dx);
-        }
+            dev().product(cx.dy()?, &wide, dx, accumulate)
+        })?;
         if cx.wants(1) {
             let mut dscale = cx.take(batch * e.channels)?;
             dev().product(cx.dy()?, cx.input(0), &mut wide, false)?;

@@ -61,14 +61,10 @@ impl Layer for PadChannels {
 
     fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         let (whole, part) = self.parts(cx.extents()[0].channels);
-        if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
-            match accumulate {
-                true => dev().add_channels(whole.of, part, cx.dy()?, whole, &mut dx)?,
-                false => dev().copy_channels(whole.of, part, cx.dy()?, whole, &mut dx)?,
-            }
-            cx.put_dx(0, dx);
-        }
-        Ok(())
+        cx.with_dx(0, |cx, dx, accumulate| match accumulate {
+            true => dev().add_channels(whole.of, part, cx.dy()?, whole, dx),
+            false => dev().copy_channels(whole.of, part, cx.dy()?, whole, dx),
+        })
     }
 
     fn describe(&self) -> String {

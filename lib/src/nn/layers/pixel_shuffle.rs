@@ -55,11 +55,9 @@ impl Layer for PixelShuffle {
 
     fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         let shape = self.shape(cx.batch(), cx.extents()[0]);
-        if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
-            dev().pixel_shuffle_grad(shape, cx.dy()?, &mut dx, accumulate)?;
-            cx.put_dx(0, dx);
-        }
-        Ok(())
+        cx.with_dx(0, |cx, dx, accumulate| {
+            dev().pixel_shuffle_grad(shape, cx.dy()?, dx, accumulate)
+        })
     }
 
     fn describe(&self) -> String {

@@ -27,10 +27,9 @@ impl Layer for Product {
 
     fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         for i in 0..2 {
-            if let Some((mut dx, accumulate)) = cx.take_dx(i)? {
-                dev().product(cx.dy()?, cx.input(1 - i), &mut dx, accumulate)?;
-                cx.put_dx(i, dx);
-            }
+            cx.with_dx(i, |cx, dx, accumulate| {
+                dev().product(cx.dy()?, cx.input(1 - i), dx, accumulate)
+            })?;
         }
         Ok(())
     }

@@ -57,14 +57,12 @@ impl Layer for Slice {
 
     fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         let (whole, part) = self.parts(cx.extents()[0].channels);
-        if let Some((mut dx, accumulate)) = cx.take_dx(0)? {
+        cx.with_dx(0, |cx, dx, accumulate| {
             if !accumulate {
                 dx.copy_from(&zeros(dx.elements())?)?;
             }
-            dev().add_channels(whole.of, whole, cx.dy()?, part, &mut dx)?;
-            cx.put_dx(0, dx);
-        }
-        Ok(())
+            dev().add_channels(whole.of, whole, cx.dy()?, part, dx)
+        })
     }
 
     fn describe(&self) -> String {

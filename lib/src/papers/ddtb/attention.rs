@@ -12,6 +12,7 @@
 
 use dfdx::prelude::HasShape;
 
+use crate::nn::{ActivationLoss, BatchExtent, Extent};
 use crate::ops::Recorder;
 use crate::ops::host::try_host_op;
 use crate::ops::layout::LayoutKernel;
@@ -20,13 +21,12 @@ use crate::{Buffer, Error, HostAccess, Images, Result, Scalar, buffer, dev, read
 /// Below this an attention map counts as empty, as in PyTorch's `normalize`.
 const SMALLEST: f64 = 1e-12;
 
-/// Loss on `(N, pixels, channels)` buffers; `d` becomes the gradient of the student's features times `factor`.
-pub(super) fn attention_loss_grad(
+/// Loss on `(N, pixels, channels)` buffers; `d` becomes the gradient of the student's features times a factor.
+fn attention_loss_grad(
     (batch, channels): (usize, usize),
     student: &[f32],
     teacher: &[f32],
-    factor: f32,
-    d: &mut [f32],
+    mut gradient: Option<(f32, &mut [f32])>,
 ) -> f32 {
     let sample = student.len() / batch;
     let pixels = sample / channels;
@@ -44,9 +44,13 @@ pub(super) fn attention_loss_grad(
     let samples = student
         .chunks_exact(sample)
         .zip(teacher.chunks_exact(sample));
-    for ((student, teacher), d) in samples.zip(d.chunks_exact_mut(sample)) {
+    for (n, (student, teacher)) in samples.enumerate() {
         let ((a, norm), (t, _)) = (map(student), map(teacher));
         loss += a.iter().zip(&t).map(|(a, t)| (a - t).powi(2)).sum::<f64>();
+        let Some((factor, d)) = &mut gradient else {
+            continue;
+        };
+        let d = &mut d[n * sample..][..sample];
         let g: Vec<f64> = a
             .iter()
             .zip(&t)
@@ -58,11 +62,69 @@ pub(super) fn attention_loss_grad(
             .zip(student.chunks_exact(channels));
         for ((d, f), (a, g)) in pixels.zip(a.iter().zip(&g)) {
             let ds = (g - a * along) / norm;
-            let slope = f64::from(factor) * ds * 2.0 / channels as f64;
+            // The factor goes into the gradient before it is rounded to single precision.
+            let slope = f64::from(*factor) * ds * 2.0 / channels as f64;
             d.iter_mut().zip(f).for_each(|(d, f)| *d = slope as f32 * f);
         }
     }
     (loss / total) as f32
+}
+
+/// The loss between a student's activation and a teacher's features, where the student keeps them; see
+/// [`try_attention_loss`].
+pub struct AttentionTransfer {
+    /// `(N, H, W, C)`.
+    teacher: Vec<f32>,
+    shape: (usize, usize, usize, usize),
+}
+
+impl AttentionTransfer {
+    /// Towards these features.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for features without elements.
+    pub fn new(teacher: &Images) -> Result<Self> {
+        let shape @ (n, c, h, w) = *teacher.shape();
+        if n * c * h * w == 0 {
+            let what = format!("features of {shape:?}");
+            return Err(Error::invalid(what, "have no attention"));
+        }
+        let teacher = channels_last(&read(teacher), c, h * w)?
+            .view()?
+            .into_owned();
+        Ok(AttentionTransfer { teacher, shape })
+    }
+
+    fn sizes(&self) -> (usize, usize) {
+        (self.shape.0, self.shape.1)
+    }
+}
+
+impl ActivationLoss for AttentionTransfer {
+    fn loss(&mut self, x: &Buffer, at: BatchExtent) -> Result<f32> {
+        let Extent {
+            channels,
+            height,
+            width,
+        } = at.extent;
+        let student = (at.batch, channels, height, width);
+        if student != self.shape {
+            return Err(Error::shape(
+                "attention_loss",
+                format!("the teacher's features {:?}", self.shape),
+                format!("{student:?}"),
+            ));
+        }
+        let loss = attention_loss_grad(self.sizes(), &x.view()?, &self.teacher, None);
+        Ok(loss)
+    }
+
+    fn gradient(&mut self, x: &Buffer, _: BatchExtent, factor: f32) -> Result<Buffer> {
+        let mut slope = vec![0.0; x.elements()];
+        let gradient = Some((factor, &mut slope[..]));
+        attention_loss_grad(self.sizes(), &x.view()?, &self.teacher, gradient);
+        buffer(&slope)
+    }
 }
 
 /// The loss between two networks' features; the teacher gets no gradient. See the module's formula.
@@ -103,15 +165,14 @@ pub fn try_attention_loss<T: Recorder>(student: Images<T>, teacher: &Images) -> 
     let forward = move |x: &[f32], y: &mut [f32]| {
         let x = channels_last(x, c, h * w)?;
         let x = x.view()?;
-        y[0] = attention_loss_grad((n, c), &x, &goal, 1.0, &mut vec![0.0; x.len()]);
+        y[0] = attention_loss_grad((n, c), &x, &goal, None);
         Ok(())
     };
     let backward = move |x: &[f32], dy: &[f32], dx: &mut [f32]| {
         let x = channels_last(x, c, h * w)?;
         let mut slope = buffer(&vec![0.0; dx.len()])?;
-        // The factor goes into the gradient before it is rounded to single precision.
         let x = x.view()?;
-        slope.edit(|d| attention_loss_grad((n, c), &x, &target, dy[0], d))?;
+        slope.edit(|d| attention_loss_grad((n, c), &x, &target, Some((dy[0], d))))?;
         let mut first = buffer(&vec![0.0; dx.len()])?;
         dev().to_channels_first(&slope, c, h * w, &mut first, false)?;
         dx.copy_from_slice(&first.view()?);

@@ -145,7 +145,8 @@ impl Gate {
         let each = |i: usize| (z[i] - mean[i % HIDDEN]) * scale[i % HIDDEN];
         let normalised: Vec<f32> = (0..z.len()).map(each).collect();
         let (gamma, beta) = (p.view(self.gamma)?, p.view(self.beta)?);
-        let rectify = |(i, n): (usize, &f32)| (gamma[i % HIDDEN] * n + beta[i % HIDDEN]).max(0.0);
+        let rectify =
+            |(i, n): (usize, &f32)| at_least(0.0, gamma[i % HIDDEN] * n + beta[i % HIDDEN]);
         let rectified: Vec<f32> = normalised.iter().enumerate().map(rectify).collect();
         let mut hidden = rectified.clone();
         round_to_four_levels(&mut hidden);
@@ -218,6 +219,11 @@ fn round_to_four_levels(values: &mut [f32]) {
     values
         .iter_mut()
         .for_each(|v| *v = (scale * *v).round_ties_even() / scale);
+}
+
+/// The larger of both; NaN stays NaN, where `f32::max` forgets it.
+pub(super) fn at_least(floor: f32, x: f32) -> f32 {
+    if x < floor { floor } else { x }
 }
 
 pub(super) fn extremes(values: &[f32]) -> (f32, f32) {

@@ -19,7 +19,7 @@ mod tests;
 mod train;
 mod workbench;
 
-pub use attention::{attention_loss, try_attention_loss};
+pub use attention::{AttentionTransfer, attention_loss, try_attention_loss};
 pub use config::{Bounding, DdtbConfig, GateGradient, Gates};
 pub use controller::{Ddtb, Phase, quantise};
 pub use record::{LevelUse, SiteRecord};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::gate::{Gate, GateMemo, extremes, factor};
+use super::gate::{Gate, GateMemo, at_least, extremes, factor};
 use super::record::SiteRecord;
 use super::{Bounding, DdtbConfig, Phase};
 use crate::nn::{Mode, ParamId, Params, Quantise, QuantiseGrad, Quantiser, RangeKind};
@@ -88,11 +88,11 @@ impl SiteState {
         match self.config.bounding {
             Bounding::Dual => {
                 let (l, u) = (lower * bounds[0], upper * bounds[1]);
-                let b = Bounds::new(l, u.max(l + CLOSEST));
+                let b = Bounds::new(l, at_least(l + CLOSEST, u));
                 BoundQuant::dual(b, self.config.bits).map_err(|e| self.named(e))
             }
             Bounding::Symmetric => {
-                let bound = bounds[0].max(CLOSEST / 2.0);
+                let bound = at_least(CLOSEST / 2.0, bounds[0]);
                 BoundQuant::symmetric(bound, self.config.bits).map_err(|e| self.named(e))
             }
         }

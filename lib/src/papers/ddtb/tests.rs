@@ -567,6 +567,29 @@ fn a_workbench_averages_over_seeds_and_names_what_it_lacks() -> Result<()> {
 }
 
 #[test]
+fn nan_in_a_bound_or_a_gate_is_an_error_that_names_the_site() -> Result<()> {
+    for part in ["bounds", "gate.bn.weight", "gate.conv1.weight"] {
+        let (net, mut ddtb) = started(&DdtbConfig {
+            show: false,
+            ..DdtbConfig::default()
+        })?;
+        ddtb.set_phase(Phase::Active);
+        let mut state = net.state()?;
+        let (name, _, values) = state
+            .iter_mut()
+            .find(|(name, ..)| name.ends_with(part))
+            .expect("a gated site");
+        values.fill(f32::NAN);
+        let name = name.clone();
+        net.restore(&state)?;
+        let error = net.predict_images(&batch()).unwrap_err().to_string();
+        let site = name.strip_suffix(&format!(".{part}")).unwrap();
+        assert!(error.contains(site), "{name}: {error}");
+    }
+    Ok(())
+}
+
+#[test]
 fn settings_that_contradict_each_other_are_refused() -> Result<()> {
     let refused = |config: DdtbConfig| {
         let net = edsr(&TINY, rng(1)).unwrap();

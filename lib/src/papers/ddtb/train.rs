@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Ddtb, DdtbConfig, Phase, quantise, try_attention_loss};
+use super::{AttentionTransfer, Ddtb, DdtbConfig, Phase, quantise};
 use crate::data::{Patches, SrPair};
-use crate::nn::{EdsrConfig, FEATURES, Mode, Net, Role, edsr};
-use crate::ops::l1_loss::try_l1_loss;
+use crate::nn::{EdsrConfig, Extent, FEATURES, MeanAbsoluteError, Mode, Net, Role, edsr};
 use crate::train::{
     Adam, Loss, Observer, Schedule, Shown, SrConfig, SrHistory, SrScore, Step, Task, Trainer,
     evaluate_sr, from_bytes, to_bytes, train_sr, try_total,
@@ -135,15 +134,17 @@ impl Task for Transfer<'_> {
     fn loss(&mut self, student: &Net, _: Step) -> Result<Loss> {
         let count = self.config.batch;
         let batch = self.patches.draw(count, &mut self.rng);
+        let size = self.patches.size();
+        let mut out =
+            student.run_channels_last(&batch.low, Extent::new(3, size, size), Mode::Train)?;
         let low = batch.low_images(count)?;
-        let mut out = student.run(&low, Mode::Train)?;
-        let l1 = try_l1_loss(out.output()?, &batch.high_images(count)?)?;
+        let l1 = out.loss(&student.output_name(), MeanAbsoluteError::new(batch.high))?;
         self.course.lock().loss.push(read(&l1)[0]);
         if self.config.attention == 0.0 {
             return Ok(l1.into());
         }
         let target = self.teacher.predict_nodes(&[&low], &[FEATURES])?;
-        let attention = try_attention_loss(out.images(FEATURES)?, &target[0])?;
+        let attention = out.loss(FEATURES, AttentionTransfer::new(&target[0])?)?;
         let terms = vec![(1.0, l1), (self.config.attention, attention)];
         try_total(terms).map(Loss::from)
     }
