@@ -189,6 +189,10 @@ impl Activations {
             },
             given: Vec::new(),
         };
+        #[allow(
+            clippy::arc_with_non_send_sync,
+            reason = "what a loss holds may stay in its thread"
+        )]
         let recorded = Arc::new(Mutex::new(recorded));
         let tape = || {
             let recorded = recorded.clone();
