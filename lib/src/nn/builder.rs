@@ -126,6 +126,19 @@ impl NetBuilder {
     /// # Errors
     /// [`Error::Invalid`] for a name that another node has, and what [`Layer::extent`] refuses.
     pub fn layer(&mut self, name: &str, inputs: &[NodeId], layer: impl Layer) -> Result<NodeId> {
+        self.shared_layer(name, inputs, Arc::new(layer))
+    }
+
+    /// [`layer`](Self::layer) of one that another network has: what [`Layer::with_parameters`] gives.
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    pub fn shared_layer(
+        &mut self,
+        name: &str,
+        inputs: &[NodeId],
+        layer: Arc<dyn Layer>,
+    ) -> Result<NodeId> {
         let extents = inputs.iter().map(|&i| self.extent(i));
         let extents = extents.collect::<Result<Vec<_>>>()?;
         if extents.is_empty() {
@@ -133,8 +146,8 @@ impl NetBuilder {
             return Err(Error::invalid(format!("layer {name}"), why));
         }
         let own: Vec<NodeId> = (0..extents.len()).collect();
-        let extent = extent_of(name, &layer, &own, &extents)?;
-        self.push(name, Some(Arc::new(layer)), inputs.to_vec(), extent)
+        let extent = extent_of(name, layer.as_ref(), &own, &extents)?;
+        self.push(name, Some(layer), inputs.to_vec(), extent)
     }
 
     /// The network that computes `output`.

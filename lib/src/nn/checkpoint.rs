@@ -30,7 +30,7 @@ impl Net {
         let inner = self.lock();
         let waiting = |id: usize| {
             let mut slots = inner.slots.iter().flat_map(|s| s.both());
-            slots.any(|slot| !slot.ready && slot.range == Some(id))
+            slots.any(|slot| !slot.ready && slot.read_off().any(|own| own == id))
         };
         let ids = (0..inner.params.len()).filter(|&id| !waiting(id));
         let tensor = |id: usize| {
@@ -57,7 +57,7 @@ impl Net {
             .slots
             .iter()
             .flat_map(|s| s.both())
-            .filter_map(|s| s.range)
+            .flat_map(|s| s.read_off())
             .collect();
         let mut ids = Vec::with_capacity(state.len());
         for (name, dims, data) in state {

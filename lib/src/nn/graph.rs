@@ -92,6 +92,44 @@ pub(crate) fn extent_of(
     layer.extent(&read).map_err(|e| e.in_layer(name))
 }
 
+/// A node, for whoever makes another network, a file or a table of a network.
+///
+/// ```
+/// use rebit::nn::layers::{BatchNorm, Convolution};
+/// use rebit::prelude::*;
+/// let net = resnet20(10, rng(0));
+/// let nodes = net.nodes();
+/// // Each node only reads nodes before it; the first is the input and has no layer.
+/// assert!(nodes[0].layer().is_none() && nodes[1].reads == [0]);
+/// assert_eq!(nodes[1].layer_as::<Convolution>().expect("conv1").settings().kernel, 3);
+/// assert_eq!(nodes.iter().filter(|n| n.layer_as::<BatchNorm>().is_some()).count(), 21);
+/// ```
+#[derive(Clone)]
+pub struct NodeInfo {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub node: NodeId,
+    /// The nodes it reads.
+    pub reads: Vec<NodeId>,
+    /// A sample, at the size that the network was built for.
+    pub extent: Extent,
+    pub(crate) layer: Option<Arc<dyn Layer>>,
+}
+
+impl NodeInfo {
+    /// What it computes; none for an input.
+    pub fn layer(&self) -> Option<&Arc<dyn Layer>> {
+        self.layer.as_ref()
+    }
+
+    /// The layer, if it is of this type: one of [`super::layers`], or one of a cell.
+    pub fn layer_as<L: Layer>(&self) -> Option<&L> {
+        let layer: &dyn std::any::Any = self.layer.as_deref()?;
+        layer.downcast_ref()
+    }
+}
+
 /// A convolution or linear layer, for tables and accounting.
 #[derive(Clone, Debug)]
 pub struct LayerInfo {
@@ -101,6 +139,8 @@ pub struct LayerInfo {
     pub node: NodeId,
     /// Index of its weight among the network's parameters.
     pub weight: ParamId,
+    /// Index of its bias, where it has one.
+    pub bias: Option<ParamId>,
     /// Number of weights.
     pub weights: usize,
     /// Multiply-accumulates of one sample's forward pass.

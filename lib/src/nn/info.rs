@@ -1,6 +1,6 @@
 //! What a network is made of, for tables, accounting and losses.
 
-use super::graph::{Graph, LayerInfo, NodeId, Place};
+use super::graph::{Graph, LayerInfo, NodeId, NodeInfo, Place};
 use super::net::Net;
 use crate::nn::extent::Extent;
 use crate::{Result, Vector, from_vec};
@@ -40,6 +40,26 @@ fn read(graph: &Graph, node: NodeId) -> Vec<Extent> {
 }
 
 impl Net {
+    /// Every node, in the order they run: what the network computes, as data.
+    pub fn nodes(&self) -> Vec<NodeInfo> {
+        let inner = self.lock();
+        let nodes = inner.graph.nodes.iter().enumerate();
+        nodes
+            .map(|(node, n)| NodeInfo {
+                name: n.name.clone(),
+                node,
+                reads: n.reads.clone(),
+                extent: n.extent,
+                layer: n.layer.clone(),
+            })
+            .collect()
+    }
+
+    /// The node of the output.
+    pub fn output_node(&self) -> NodeId {
+        self.lock().graph.output
+    }
+
     /// Convolutions and linear layers in the order they run.
     pub fn layers(&self) -> Vec<LayerInfo> {
         let inner = self.lock();
@@ -54,6 +74,7 @@ impl Net {
                 name: n.name.clone(),
                 node,
                 weight,
+                bias: layer.bias(),
                 weights: inner.params.describe(weight).len(),
                 macs: layer.macs(&read(&inner.graph, node)),
                 bits: slot.map(|s| s.quantiser.bits()),

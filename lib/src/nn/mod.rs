@@ -15,6 +15,7 @@ mod display;
 mod edsr;
 mod exec;
 mod extent;
+mod fold;
 mod graph;
 mod imagenet;
 mod info;
@@ -29,6 +30,7 @@ mod pool;
 mod pretrained;
 mod quantise;
 mod quantiser;
+mod ranges;
 mod rdn;
 mod resnet;
 mod run;
@@ -42,7 +44,7 @@ pub use builder::NetBuilder;
 pub use check::{Worst, check_gradients, check_gradients_many};
 pub use checkpoint::StateTensor;
 pub use extent::Extent;
-pub use graph::{LayerInfo, NodeId, Place};
+pub use graph::{LayerInfo, NodeId, NodeInfo, Place};
 pub use info::{NormInfo, SiteInfo};
 pub use layer::{BackwardPass, ForwardPass, Layer, LayerInputs, Memo, Statistics};
 pub use layers::{Conv, Init, Norm};
@@ -64,6 +66,7 @@ pub use quantiser::{
     Affine, BoundGrid, Fused, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind, Scaled, Slot,
     Slots, Uniform,
 };
+pub use ranges::QuantiserInfo;
 pub use rdn::{RdnConfig, rdn};
 pub use resnet::{
     CifarResnetConfig, Shortcut, cifar_resnet, cifar_resnet_with, resnet20, resnet32, resnet56,

@@ -20,6 +20,10 @@ pub(crate) struct Placed {
     pub range: Option<ParamId>,
     /// Whether the range has been read.
     pub ready: bool,
+    /// Parameter that counts the batches of a moving average that depends on their number.
+    pub steps: Option<ParamId>,
+    /// Whether a moving average stands still.
+    pub frozen: bool,
 }
 
 /// The quantisers of one node.
@@ -44,6 +48,8 @@ pub(crate) struct Quantised {
 pub(crate) struct Operands<'a> {
     pub operand: Operand,
     pub mode: Mode,
+    /// Whether ranges follow this pass.
+    pub observed: bool,
     pub batch: usize,
     pub extent: Extent,
     pub x: &'a Buffer,
@@ -74,18 +80,25 @@ impl Placed {
             ));
         }
         let role = match from.update {
-            RangeUpdate::Once | RangeUpdate::Ema(_) => Role::Scale,
+            RangeUpdate::Once | RangeUpdate::Ema { .. } => Role::Scale,
             RangeUpdate::Trained => Role::Bound,
             RangeUpdate::EachPass => Role::Statistic,
         };
+        let prefix = match operand {
+            Operand::Weight => "weight",
+            Operand::Input => "act",
+        };
         let range = match kind.parameter(rows) {
             Some((suffix, dims, start)) if from.update != RangeUpdate::EachPass => {
-                let prefix = match operand {
-                    Operand::Weight => "weight",
-                    Operand::Input => "act",
-                };
                 let name = format!("{layer}.{prefix}_{suffix}");
                 Some(params.add(Param::new(name, dims, role, start)?)?)
+            }
+            _ => None,
+        };
+        let steps = match (from.update, range) {
+            (RangeUpdate::Ema { rule, .. }, Some(_)) if rule.counts() => {
+                let name = format!("{layer}.{prefix}_steps");
+                Some(params.add(Param::new(name, vec![1], Role::Scale, vec![0.0])?)?)
             }
             _ => None,
         };
@@ -94,7 +107,14 @@ impl Placed {
             quantiser,
             from,
             range,
+            steps,
+            frozen: false,
         })
+    }
+
+    /// The parameters that are read off data: absent from a state that was saved before.
+    pub fn read_off(&self) -> impl Iterator<Item = ParamId> {
+        self.range.into_iter().chain(self.steps)
     }
 
     /// Parameters that this quantiser trains.
@@ -107,8 +127,8 @@ impl Placed {
     /// The range as read off the tensor, where that is due.
     pub fn read_range(&self, o: &Operands) -> Result<Option<Vec<f32>>> {
         let kind = self.quantiser.range();
-        let moves = matches!(self.from.update, RangeUpdate::Ema(_));
-        let due = self.range.is_none() || ((moves || !self.ready) && o.mode == Mode::Train);
+        let moves = matches!(self.from.update, RangeUpdate::Ema { .. }) && !self.frozen;
+        let due = self.range.is_none() || ((moves || !self.ready) && o.observed);
         if kind == RangeKind::None || !due {
             return Ok(None);
         }
@@ -127,10 +147,18 @@ impl Placed {
             (Some(id), None) => return Ok(params.view(id)?.into_owned()),
             (Some(id), Some(found)) => (id, found),
         };
-        if let (RangeUpdate::Ema(momentum), true) = (self.from.update, self.ready) {
+        if let RangeUpdate::Ema { momentum, rule } = self.from.update {
+            let steps = match (self.ready, self.steps) {
+                (false, _) => 0,
+                (true, None) => 1,
+                (true, Some(id)) => params.one(id)? as u32,
+            };
             let old = params.view(id)?;
             for (new, old) in found.iter_mut().zip(old.iter()) {
-                *new = momentum * old + (1.0 - momentum) * *new;
+                *new = rule.step(momentum, steps, *old, *new);
+            }
+            if let Some(id) = self.steps {
+                params.set(id, &[(steps + 1) as f32])?;
             }
         }
         params.set(id, &found)?;
@@ -228,6 +256,8 @@ impl Placed {
             from: self.from,
             range: self.range,
             ready: self.ready,
+            steps: self.steps,
+            frozen: self.frozen,
         })
     }
 }
@@ -284,6 +314,7 @@ pub(crate) fn weight_operands(params: &Params, id: ParamId, mode: Mode) -> Opera
     Operands {
         operand: Operand::Weight,
         mode,
+        observed: mode == Mode::Train,
         batch: at(0),
         extent: Extent::new(at(1), at(2), at(3)),
         x: params.value(id),

@@ -4,12 +4,17 @@
 //! [`crate::ops::fake_quant`]; its names are repeated here.
 
 mod display;
+mod ema;
 mod export;
+mod histogram;
 mod range;
+mod search;
 
 use crate::Result;
 pub use crate::ops::fake_quant::{Bounds, FakeQuant, levels};
+pub use ema::{Ema, EmaRule};
 pub use export::{Quantised, quantise, quantise_values};
+pub use histogram::Histogram;
 pub use range::{Range, RangeFrom, RangeObserver, RangeUpdate};
 
 /// `[-3 std, 3 std]` of a weight tensor, the LTS initialisation: [`Range::LtsWeight`].

@@ -1,7 +1,10 @@
 //! Bounds read off data: the first guess of a trainable quantiser, the whole answer of a fixed one.
 
+use super::ema::EmaRule;
+use super::histogram::Histogram;
+use super::search;
 use crate::error::{Error, Result};
-use crate::quant::{Bounds, FakeQuant};
+use crate::quant::{Bounds, FakeQuant, levels};
 
 /// How bounds follow from values. `s` is the unbiased standard deviation.
 ///
@@ -15,9 +18,13 @@ use crate::quant::{Bounds, FakeQuant};
 /// | `Constant(c)` | `-c` | `c` | |
 /// | `Percentile(p)` | quantile `1 - p` | quantile `p` | |
 /// | `Mse` | `a` times the smallest | `a` times the largest | `0 < a <= 1` with the least squared error |
+/// | `Kl` | `a` times the smallest | `a` times the largest | `a` whose levels keep the distribution best; Migacz, "8-bit inference with TensorRT", 2017 |
 ///
-/// `Mse` tries a hundred `a` and needs the bits of the quantiser: those of the slot it stands in, or [`Range::bounds_for`].
-/// Its error is that of evenly spaced levels from bound to bound.
+/// `Mse` and `Kl` try about a hundred `a` and need the bits of the quantiser: those of the slot they stand in,
+/// [`Range::bounds_for`] or [`RangeObserver::of_bits`]. The error of `Mse` is that of evenly spaced levels from bound to
+/// bound in the first two, that of [`AffineGrid`](crate::ops::affine_quant::AffineGrid) in the observer. `Kl` compares, in
+/// the bins of a [`Histogram`], the values clipped to the bounds with what is left when each level's share is spread evenly
+/// over the level's bins: `sum p ln(p / q)`.
 ///
 /// Where the upper bound of `LtsActivation` does not lie above the smallest value (a narrow distribution far from 0,
 /// as behind the pooling of an untrained network), it is the largest value: the authors' rule would cross its bounds.
@@ -43,6 +50,8 @@ pub enum Range {
     Percentile(f32),
     /// What loses least when it is quantised.
     Mse,
+    /// What keeps the distribution when it is quantised.
+    Kl,
 }
 
 /// Where the range of a quantiser comes from while a network runs.
@@ -65,8 +74,13 @@ pub enum RangeUpdate {
     Trained,
     /// In every pass anew.
     EachPass,
-    /// In every training pass: `momentum` times the old range and the rest from the batch.
-    Ema(f32),
+    /// In every training pass, and every one of [`crate::nn::Net::observe_ranges`]: a moving average.
+    Ema {
+        /// Share of the old range.
+        momentum: f32,
+        /// How it begins.
+        rule: EmaRule,
+    },
 }
 
 impl RangeFrom {
@@ -77,10 +91,12 @@ impl RangeFrom {
     pub fn check(self) -> Result<()> {
         self.range.check()?;
         match self.update {
-            RangeUpdate::Ema(momentum) if !(0.0..1.0).contains(&momentum) => Err(Error::invalid(
-                format!("a moving average of momentum {momentum}"),
-                "is the share of the old range, from 0 to below 1",
-            )),
+            RangeUpdate::Ema { momentum, .. } if !(0.0..1.0).contains(&momentum) => {
+                Err(Error::invalid(
+                    format!("a moving average of momentum {momentum}"),
+                    "is the share of the old range, from 0 to below 1",
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -115,9 +131,14 @@ impl Range {
     /// A moving average over the training passes, `r = momentum r + (1 - momentum) batch`, that begins with the first
     /// batch's: the range of inputs that drift while a network trains.
     pub fn ema(self, momentum: f32) -> RangeFrom {
+        self.ema_by(momentum, EmaRule::FirstBatch)
+    }
+
+    /// [`ema`](Self::ema) that begins otherwise.
+    pub fn ema_by(self, momentum: f32, rule: EmaRule) -> RangeFrom {
         RangeFrom {
             range: self,
-            update: RangeUpdate::Ema(momentum),
+            update: RangeUpdate::Ema { momentum, rule },
         }
     }
 
@@ -170,6 +191,11 @@ impl Range {
     /// # Ok::<(), rebit::Error>(())
     /// ```
     pub fn bounds_for(self, bits: u32, values: &[f32]) -> Result<Bounds> {
+        if self == Range::Kl {
+            let mut observer = RangeObserver::of_bits(self, bits)?;
+            observer.observe(values)?;
+            return observer.found();
+        }
         let read = match self {
             Range::Mse => Range::MinMax,
             other => other,
@@ -181,6 +207,28 @@ impl Range {
             Range::Mse if found.width() > 0.0 => search(found, bits, values),
             _ => Ok(found),
         }
+    }
+
+    /// Bounds of one tensor for an [`AffineGrid`](crate::ops::affine_quant::AffineGrid) of so many bits, with 0 between
+    /// them. What `Mse` and `Kl` search for is searched for on that grid, `Mse` with every value.
+    ///
+    /// ```
+    /// use rebit::quant::{Bounds, Range};
+    /// assert_eq!(Range::MinMax.affine_bounds(4, &[0.5, 1.0])?, Bounds::new(0.0, 1.0));
+    /// # Ok::<(), rebit::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`bounds_for`](Self::bounds_for).
+    pub fn affine_bounds(self, bits: u32, values: &[f32]) -> Result<Bounds> {
+        let mut observer = RangeObserver::of_bits(self, bits)?;
+        if self == Range::Mse {
+            observer.range = Range::MinMax;
+            observer.observe(values)?;
+            return search::least_squares(observer.found()?.with_zero(), bits, values);
+        }
+        observer.observe(values)?;
+        Ok(observer.found()?.with_zero())
     }
 }
 
@@ -207,10 +255,27 @@ fn search(all: Bounds, bits: u32, values: &[f32]) -> Result<Bounds> {
 
 /// Bounds from many batches.
 ///
-/// Smallest, largest and deviation come out as if all batches were one; percentiles are the mean of the
-/// batches' percentiles, weighted by their sizes, since exact ones would need all values at once.
+/// Smallest, largest and deviation come out as if all batches were one. Percentiles are the mean of the
+/// batches' percentiles, weighted by their sizes, since exact ones would need all values at once; an observer
+/// [of so many bits](Self::of_bits) counts values in a [`Histogram`] and gives the percentiles of all of them, to
+/// within a 2048th of what was seen.
+///
+/// ```
+/// use rebit::quant::{Range, RangeObserver};
+/// let mut seen = RangeObserver::of_bits(Range::Mse, 2)?;
+/// seen.observe(&[0.0, 0.5, 1.0, 1.0, 1.5])?;
+/// seen.freeze();
+/// seen.observe(&[1000.0])?;
+/// seen.thaw();
+/// seen.observe(&[0.5, 1.0])?;
+/// assert!(seen.bounds()?.upper <= 1.5);
+/// # Ok::<(), rebit::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct RangeObserver {
+    /// Where values are counted, and for how many bits.
+    counted: Option<(Histogram, u32)>,
+    frozen: bool,
     range: Range,
     count: f64,
     smallest: f32,
@@ -230,13 +295,31 @@ impl RangeObserver {
     /// As [`Range::check`]; [`Error::Invalid`] for [`Range::Mse`], which needs bits and all values at once.
     pub fn new(range: Range) -> Result<Self> {
         range.check()?;
-        if range == Range::Mse {
+        if matches!(range, Range::Mse | Range::Kl) {
             return Err(Error::invalid(
-                "Range::Mse",
-                "needs the bits of a quantiser: take Range::bounds_for, or put it in a slot",
+                format!("Range::{range:?}"),
+                "needs the bits of a quantiser: take Range::bounds_for, RangeObserver::of_bits, or put it in a slot",
             ));
         }
-        Ok(RangeObserver {
+        Ok(RangeObserver::empty(range, None))
+    }
+
+    /// An observer for the levels of [`AffineGrid`](crate::ops::affine_quant::AffineGrid) of so many bits, in constant
+    /// memory: any range, what is searched for included.
+    ///
+    /// # Errors
+    /// As [`Range::check`]; [`Error::Invalid`] for bits outside 1 to 16.
+    pub fn of_bits(range: Range, bits: u32) -> Result<Self> {
+        range.check()?;
+        levels(bits)?;
+        let counted = Some((Histogram::default(), bits));
+        Ok(RangeObserver::empty(range, counted))
+    }
+
+    fn empty(range: Range, counted: Option<(Histogram, u32)>) -> Self {
+        RangeObserver {
+            counted,
+            frozen: false,
             range,
             count: 0.0,
             smallest: f32::INFINITY,
@@ -245,7 +328,22 @@ impl RangeObserver {
             deviation: 0.0,
             quantiles: [0.0; 2],
             maxima: (0.0, 0.0),
-        })
+        }
+    }
+
+    /// From here on batches change nothing.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
+    /// From here on batches count again.
+    pub fn thaw(&mut self) {
+        self.frozen = false;
+    }
+
+    /// What was counted, by an observer [of so many bits](Self::of_bits).
+    pub fn histogram(&self) -> Option<&Histogram> {
+        self.counted.as_ref().map(|(seen, _)| seen)
     }
 
     /// Takes a batch in; an empty one changes nothing.
@@ -253,7 +351,7 @@ impl RangeObserver {
     /// # Errors
     /// [`Error::Invalid`] for values that are not finite; the observer is then as before.
     pub fn observe(&mut self, values: &[f32]) -> Result<()> {
-        if values.is_empty() {
+        if values.is_empty() || self.frozen {
             return Ok(());
         }
         let broken = values.iter().filter(|v| !v.is_finite()).count();
@@ -277,7 +375,9 @@ impl RangeObserver {
         self.largest = values.iter().copied().fold(self.largest, f32::max);
         let largest = values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         self.maxima = (self.maxima.0 + largest, self.maxima.1 + 1.0);
-        if let Range::Percentile(p) = self.range {
+        if let Some((seen, _)) = &mut self.counted {
+            seen.add(values)?;
+        } else if let Range::Percentile(p) = self.range {
             let mut sorted = values.to_vec();
             let quantiles = [1.0 - p as f64, p as f64].map(|p| quantile(&mut sorted, p));
             for (mean, new) in self.quantiles.iter_mut().zip(quantiles) {
@@ -297,7 +397,10 @@ impl RangeObserver {
     }
 
     /// [`bounds`](Self::bounds) that may have no width.
-    fn found(&self) -> Result<Bounds> {
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] before the first value.
+    pub fn found(&self) -> Result<Bounds> {
         if self.count == 0.0 {
             return Err(Error::invalid(
                 "bounds of no values",
@@ -307,7 +410,10 @@ impl RangeObserver {
         let std = (self.deviation / (self.count - 1.0).max(1.0)).sqrt() as f32;
         let half_normal = (1.0 - std::f32::consts::FRAC_2_PI).sqrt();
         let bounds = match self.range {
-            Range::MinMax | Range::Mse => Bounds::new(self.smallest, self.largest),
+            Range::Mse | Range::Kl | Range::Percentile(_) if self.counted.is_some() => {
+                return search::bounds(self.range, self.counted.as_ref());
+            }
+            Range::MinMax | Range::Mse | Range::Kl => Bounds::new(self.smallest, self.largest),
             Range::MaxAbs => {
                 let largest = self.largest.max(-self.smallest);
                 Bounds::new(-largest, largest)
@@ -431,6 +537,24 @@ mod tests {
             pair(Range::Mse.bounds_for(4, &[3.0, 3.0]).unwrap()),
             [3.0, 3.0]
         );
+        for range in [
+            Range::MinMax,
+            Range::Mse,
+            Range::Kl,
+            Range::Percentile(0.75),
+        ] {
+            let mut parts = RangeObserver::of_bits(range, 1).unwrap();
+            values
+                .chunks(7)
+                .for_each(|part| parts.observe(part).unwrap());
+            let mut whole = RangeObserver::of_bits(range, 1).unwrap();
+            whole.observe(&values).unwrap();
+            assert_close(
+                &pair(parts.found().unwrap()),
+                &pair(whole.found().unwrap()),
+                2e-3,
+            );
+        }
         let error = Range::Mse.bounds(&values).unwrap_err().to_string();
         assert!(error.contains("Range::bounds_for"), "{error}");
     }

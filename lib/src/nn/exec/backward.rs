@@ -158,6 +158,7 @@ impl Inner {
         let o = Operands {
             operand: Operand::Input,
             mode: pass.mode,
+            observed: false,
             batch: pass.batch,
             extent: extents[0],
             x: pass.activation(read)?,

@@ -28,6 +28,8 @@ pub(crate) struct Inner {
     pub slots: Vec<NodeSlots>,
     pub pool: BufferPool,
     pub times: StepTimes,
+    /// Whether ranges follow a pass in inference mode too.
+    pub observing: bool,
     /// Extents of the last pass's nodes, and the inputs they follow from.
     sizes: (Vec<Extent>, Arc<[Extent]>),
 }
@@ -44,6 +46,7 @@ impl Inner {
             params,
             pool: BufferPool::default(),
             times: StepTimes::default(),
+            observing: false,
         }
     }
 
@@ -98,7 +101,16 @@ impl Inner {
         for (&node, (x, _)) in graph.inputs.iter().zip(inputs) {
             pass.nodes[node].activation = Some(x);
         }
-        for node in 0..graph.nodes.len() {
+        // What nobody looks at behind the last watched node is not computed. A training pass still moves every
+        // running statistic and range.
+        let last = match (
+            keep || mode == Mode::Train || self.observing,
+            watched.iter().max(),
+        ) {
+            (false, Some(&last)) => last + 1,
+            _ => graph.nodes.len(),
+        };
+        for node in 0..last {
             if graph.layer(node).is_none() {
                 continue;
             }
@@ -201,6 +213,7 @@ impl Inner {
         let o = Operands {
             operand: Operand::Input,
             mode: pass.mode,
+            observed: self.observing || pass.mode == Mode::Train,
             batch: pass.batch,
             extent,
             x,
@@ -237,7 +250,9 @@ impl Inner {
         let Some(weight) = graph.layer(node).and_then(|l| l.weight()) else {
             return Ok(());
         };
-        let found = slot.read_range(&weight_operands(&self.params, weight, pass.mode))?;
+        let mut o = weight_operands(&self.params, weight, pass.mode);
+        o.observed |= self.observing;
+        let found = slot.read_range(&o)?;
         let range = slot.settle_range(found, &mut self.params)?;
         if !slot.ready {
             return Err(not_ready(&graph.nodes[node].name));

@@ -12,6 +12,7 @@ pub use forward::ForwardPass;
 pub use inputs::LayerInputs;
 
 use std::any::Any;
+use std::sync::Arc;
 
 use super::extent::Extent;
 use super::param::ParamId;
@@ -77,7 +78,7 @@ pub struct Statistics {
 /// assert!(worst.error < 0.02, "{worst}");
 /// # Ok::<(), Error>(())
 /// ```
-pub trait Layer: Send + Sync + 'static {
+pub trait Layer: Any + Send + Sync {
     /// The output's extent for inputs of these extents: the one place that knows the layer's geometry.
     ///
     /// # Errors
@@ -101,6 +102,18 @@ pub trait Layer: Send + Sync + 'static {
 
     /// The parameter that a weight quantiser may stand before; the layer then reads [`ForwardPass::weight`].
     fn weight(&self) -> Option<ParamId> {
+        None
+    }
+
+    /// The parameter that is added to each output channel, of a layer with a [weight](Self::weight).
+    fn bias(&self) -> Option<ParamId> {
+        None
+    }
+
+    /// The same layer on other parameters, in the order of [`parameters`](Self::parameters), for a network that is made
+    /// from another one. A layer with a weight and without a bias may take a bias behind them. `None` where the layer
+    /// does not offer it; one without parameters need not.
+    fn with_parameters(&self, _ids: &[ParamId]) -> Option<Arc<dyn Layer>> {
         None
     }
 

@@ -1,5 +1,6 @@
 //! Convolution and linear layer.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rand::Rng as _;
@@ -190,6 +191,35 @@ pub struct Convolution {
 }
 
 impl Convolution {
+    /// Kernel, stride, padding, groups; `bias` says whether there is one.
+    pub fn settings(&self) -> Conv {
+        self.conv
+    }
+
+    /// Input channels, of all groups.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    fn on(&self, ids: &[ParamId]) -> Option<Convolution> {
+        let (&weight, bias) = ids.split_first()?;
+        let bias = match bias {
+            [] => None,
+            [bias] => Some(*bias),
+            _ => return None,
+        };
+        let conv = Conv {
+            bias: bias.is_some(),
+            ..self.conv
+        };
+        Some(Convolution {
+            conv,
+            inputs: self.inputs,
+            weight,
+            bias,
+        })
+    }
+
     fn shape(&self, batch: usize, x: Extent) -> ConvShape {
         let Conv {
             channels,
@@ -251,6 +281,14 @@ impl Layer for Convolution {
 
     fn weight(&self) -> Option<ParamId> {
         Some(self.weight)
+    }
+
+    fn bias(&self) -> Option<ParamId> {
+        self.bias
+    }
+
+    fn with_parameters(&self, ids: &[ParamId]) -> Option<Arc<dyn Layer>> {
+        Some(Arc::new(self.on(ids)?))
     }
 
     fn fuses(&self) -> bool {
@@ -320,6 +358,11 @@ impl Layer for Convolution {
 pub struct Linear(Convolution);
 
 impl Linear {
+    /// The same as a 1x1 convolution.
+    pub fn as_convolution(&self) -> &Convolution {
+        &self.0
+    }
+
     /// The layer, with parameters `NAME.weight` of `(outputs, inputs)` and perhaps `NAME.bias`, uniform in
     /// `±1/sqrt(inputs)`.
     ///
@@ -385,6 +428,14 @@ impl Layer for Linear {
 
     fn weight(&self) -> Option<ParamId> {
         self.0.weight()
+    }
+
+    fn bias(&self) -> Option<ParamId> {
+        self.0.bias
+    }
+
+    fn with_parameters(&self, ids: &[ParamId]) -> Option<Arc<dyn Layer>> {
+        Some(Arc::new(Linear(self.0.on(ids)?)))
     }
 
     fn fuses(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Rows of a trained table, chosen by class indices.
 
+use std::sync::Arc;
+
 use rand::Rng as _;
 use rand_distr::StandardNormal;
 
@@ -108,6 +110,11 @@ impl Layer for Table {
 
     fn parameters(&self) -> Vec<ParamId> {
         vec![self.weight]
+    }
+
+    fn with_parameters(&self, ids: &[ParamId]) -> Option<Arc<dyn Layer>> {
+        let &[weight] = ids else { return None };
+        Some(Arc::new(Table { weight, ..*self }))
     }
 
     fn forward(&self, cx: &mut ForwardPass) -> Result<()> {

@@ -1,5 +1,7 @@
 //! Batch norm, then an optional sum, then an activation.
 
+use std::sync::Arc;
+
 use super::alike;
 use crate::nn::Mode;
 use crate::nn::builder::NetBuilder;
@@ -105,6 +107,18 @@ pub struct BatchNorm {
     var: ParamId,
 }
 
+impl BatchNorm {
+    /// Its eps, momentum and what follows.
+    pub fn settings(&self) -> Norm {
+        self.norm
+    }
+
+    /// Trained scale and shift, where there are any.
+    pub fn scale_shift(&self) -> Option<(ParamId, ParamId)> {
+        self.affine
+    }
+}
+
 fn shape(batch: usize, x: Extent) -> NormShape {
     NormShape {
         pixels: batch * x.pixels(),
@@ -144,6 +158,20 @@ impl Layer for BatchNorm {
     fn parameters(&self) -> Vec<ParamId> {
         let affine = self.affine.into_iter().flat_map(|(g, b)| [g, b]);
         affine.chain([self.mean, self.var]).collect()
+    }
+
+    fn with_parameters(&self, ids: &[ParamId]) -> Option<Arc<dyn Layer>> {
+        let (affine, mean, var) = match *ids {
+            [gamma, beta, mean, var] if self.affine.is_some() => (Some((gamma, beta)), mean, var),
+            [mean, var] if self.affine.is_none() => (None, mean, var),
+            _ => return None,
+        };
+        Some(Arc::new(BatchNorm {
+            norm: self.norm,
+            affine,
+            mean,
+            var,
+        }))
     }
 
     fn statistics(&self) -> Option<Statistics> {

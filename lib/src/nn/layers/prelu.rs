@@ -1,5 +1,7 @@
 //! A rectifier with a trained slope below zero.
 
+use std::sync::Arc;
+
 use super::arity;
 use crate::nn::extent::Extent;
 use crate::nn::layer::{BackwardPass, ForwardPass, Layer};
@@ -21,6 +23,11 @@ impl Layer for Prelu {
 
     fn parameters(&self) -> Vec<ParamId> {
         vec![self.slope]
+    }
+
+    fn with_parameters(&self, ids: &[ParamId]) -> Option<Arc<dyn Layer>> {
+        let &[slope] = ids else { return None };
+        Some(Arc::new(Prelu { slope }))
     }
 
     fn forward(&self, cx: &mut ForwardPass) -> Result<()> {

@@ -69,6 +69,10 @@ impl Quantiser for Affine {
         false
     }
 
+    fn grids(&self, range: &[f32]) -> Result<Option<Vec<AffineGrid>>> {
+        self.at(range).map(Some)
+    }
+
     fn quantise(&mut self, cx: &mut Quantise) -> Result<()> {
         let grids = self.at(cx.range())?;
         dev().affine_quant(cx.input(), &grids, cx.output())

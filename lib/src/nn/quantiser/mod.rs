@@ -16,6 +16,7 @@ pub use contexts::{Quantise, QuantiseGrad};
 pub use uniform::{Scaled, Uniform};
 
 use super::param::ParamId;
+use crate::ops::affine_quant::AffineGrid;
 use crate::ops::conv2d::{ActQuant, ActQuantGrad};
 use crate::ops::masked_grad::FreezeMask;
 use crate::quant::{Bounds, Range, RangeFrom};
@@ -151,6 +152,15 @@ pub trait Quantiser: Send + 'static {
     /// Whether [`gradient`](Self::gradient) gives one for the range: without, a range that is to be trained is refused.
     fn trains_range(&self) -> bool {
         true
+    }
+
+    /// The grids of a range, of a quantiser whose levels have a whole-number zero point: what integer kernels and files
+    /// need. One for the tensor, or one for each output channel.
+    ///
+    /// # Errors
+    /// For a range that has no levels.
+    fn grids(&self, _range: &[f32]) -> Result<Option<Vec<AffineGrid>>> {
+        Ok(None)
     }
 
     /// Parameters besides the range.

@@ -56,6 +56,12 @@ impl Bounds {
         self.upper - self.lower
     }
 
+    /// The bounds, widened where 0 lies outside: padding, and a channel whose numbers are all alike, are then exact on
+    /// an [affine grid](crate::ops::affine_quant).
+    pub fn with_zero(self) -> Self {
+        Bounds::new(self.lower.min(0.0), self.upper.max(0.0))
+    }
+
     /// The bounds themselves if a quantiser can use them.
     ///
     /// # Errors
