@@ -15,6 +15,7 @@ pub mod ops;
 pub mod papers;
 pub mod plot;
 pub mod prelude;
+pub mod ptq;
 pub mod quant;
 pub mod show;
 mod tensors;

@@ -37,6 +37,9 @@ pub use crate::ops::sample::{Border, Sampling, sample, try_sample};
 pub use crate::ops::upsample::{Upsample, try_upsample, upsample};
 pub use crate::papers;
 pub use crate::plot::{self, Figure, LiveFigure};
+pub use crate::ptq::{
+    self, BitBudget, PtqConfig, PtqReport, allocate_bits, post_training, sensitivity,
+};
 pub use crate::quant::{self, Quantised, Range};
 pub use crate::show::{
     self, Budget, LiveDisplay, Progress, Show, Table, budget, check_interrupt, display, progress,
