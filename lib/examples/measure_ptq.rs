@@ -132,30 +132,25 @@ impl Set {
     fn rounding(&self, seed: usize, iterations: usize) -> Result<()> {
         let float = self.float()?;
         for bits in [4, 3] {
-            let plain = PtqConfig {
-                correction: None,
-                ..PtqConfig::bits(bits).inputs(8)
-            };
-            let (nearest, _) = self.row(&format!("seed {seed}, W{bits}A8 nearest"), &plain)?;
-            let corrected = PtqConfig::bits(bits).inputs(8);
-            self.row(
-                &format!("seed {seed}, W{bits}A8 nearest, biases corrected"),
-                &corrected,
-            )?;
+            let nearest = PtqConfig::bits(bits).inputs(8);
             let learned = PtqConfig {
                 rounding: Some(AdaRoundConfig {
                     iterations,
                     seed: seed as u64,
                     ..AdaRoundConfig::default()
                 }),
-                ..corrected
+                ..nearest.clone()
             };
-            let (learned, _) = self.row(&format!("seed {seed}, W{bits}A8 learned"), &learned)?;
+            let what = format!("seed {seed}, W{bits}A8");
+            let (before, _) = self.row(&format!("{what} nearest"), &nearest)?;
+            let (after, _) = self.row(&format!("{what} learned"), &learned)?;
             println!(
-                "seed {seed}, W{bits}A8: {:.0} % of the loss recovered, {:+.2} points",
-                100.0 * (learned - nearest) / (float - nearest),
-                learned - nearest
+                "{what}: {:.0} % of the loss recovered, {:+.2} points",
+                100.0 * (after - before) / (float - before),
+                after - before
             );
+            let corrected = learned.corrected(Correction::Empirical);
+            self.row(&format!("{what} learned, biases corrected"), &corrected)?;
         }
         Ok(())
     }
@@ -171,15 +166,11 @@ impl Set {
         let mut told = Vec::new();
         for layer in &found.layers {
             let float = rebit::ptq::LayerBits::FLOAT;
-            let mut config = PtqConfig {
-                correction: None,
-                ..PtqConfig::bits(3).weights_only()
-            };
+            let mut config = PtqConfig::bits(3).weights_only();
             for other in found.layers.iter().filter(|l| l.name != layer.name) {
                 config = config.layer(&other.name, float);
             }
-            let few = self.net.input_extent();
-            let one = images_of(few);
+            let one = blank(self.net.input_extent());
             let (q, _) = post_training(&self.net, &one, &config)?;
             let (_, with) = judge(&q, &others)?;
             rises.push(with - entropy);
@@ -223,7 +214,7 @@ impl Set {
 
     fn corrections(&self, seed: usize) -> Result<()> {
         self.float()?;
-        for bits in [4, 3] {
+        for bits in [3] {
             for correction in [
                 None,
                 Some(Correction::Analytic),
@@ -267,7 +258,7 @@ impl Set {
 }
 
 /// One image of zeros: weights alone need none, but a calibration is asked for.
-fn images_of(extent: Extent) -> Images {
+fn blank(extent: Extent) -> Images {
     let numbers = vec![0.0; extent.len()];
     let shape = (1, extent.channels, extent.height, extent.width);
     from_vec(numbers, shape).expect("as many numbers")

@@ -135,3 +135,37 @@ fn evaluations_and_readings_of_folders_are_left_between_two_images() -> Result<(
     is_left_at_once(|| data::image_folder(folder.path()));
     Ok(())
 }
+
+#[test]
+fn learned_rounding_is_left_in_a_layer_and_goes_on_to_the_same_weights() -> Result<()> {
+    use rebit::ptq::AdaRoundConfig;
+    let _alone = alone();
+    let (net, x) = (small_net(), images(32, 3, 8, 8, &mut rng(2)));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("rounding.state");
+    let config = |checkpoint| PtqConfig {
+        rounding: Some(AdaRoundConfig {
+            iterations: 300,
+            rows: 64,
+            checkpoint,
+            ..AdaRoundConfig::default()
+        }),
+        ..PtqConfig::bits(2)
+    };
+    let whole = post_training(&net, &x, &config(None))?.0;
+    let watched = file.clone();
+    // The first finished layer is on disk: the second is under way.
+    let watcher = std::thread::spawn(move || {
+        while !watched.exists() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        interrupt::request();
+    });
+    let left = post_training(&net, &x, &config(Some(file.clone())));
+    watcher.join().expect("it watches");
+    assert!(matches!(left, Err(Error::Interrupted)));
+    let resumed = post_training(&net, &x, &config(Some(file)))?.0;
+    assert_eq!(resumed.state()?, whole.state()?);
+    is_left_at_once(|| sensitivity(&net, &x));
+    Ok(())
+}

@@ -23,6 +23,7 @@ mod layer;
 pub mod layers;
 mod mobilenet;
 mod net;
+mod packed;
 mod param;
 mod params;
 mod pass;
@@ -63,8 +64,8 @@ pub use params::Params;
 pub use pass::StepTimes;
 pub use pretrained::pretrained_resnet20;
 pub use quantiser::{
-    Affine, BoundGrid, Fused, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind, Scaled, Slot,
-    Slots, Uniform,
+    Affine, BoundGrid, FixedGrid, Fused, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind,
+    Scaled, Slot, Slots, Uniform,
 };
 pub use ranges::QuantiserInfo;
 pub use rdn::{RdnConfig, rdn};

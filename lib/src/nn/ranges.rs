@@ -61,9 +61,11 @@ impl Net {
                     }
                     _ => None,
                 };
-                let grids = range
-                    .as_ref()
-                    .and_then(|r| slot.quantiser.grids(r).ok().flatten());
+                let grids = match (&range, slot.quantiser.range()) {
+                    (Some(range), _) => slot.quantiser.grids(range).ok().flatten(),
+                    (None, RangeKind::None) => slot.quantiser.grids(&[]).ok().flatten(),
+                    (None, _) => None,
+                };
                 found.push(QuantiserInfo {
                     layer: of.name.clone(),
                     node,

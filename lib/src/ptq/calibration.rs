@@ -79,23 +79,36 @@ impl Calibration {
         &self.batches
     }
 
-    /// Hands the activations of named nodes to `f`, batch by batch: which name, their shape and their numbers.
-    pub fn each(
+    /// Hands the activations of named nodes to `f`, batch by batch: their shapes and numbers in the order of the names.
+    pub fn each_batch(
         &self,
         net: &Net,
         names: &[&str],
-        mut f: impl FnMut(usize, Shape4, &[f32]) -> Result<()>,
+        mut f: impl FnMut(&[(Shape4, Vec<f32>)]) -> Result<()>,
     ) -> Result<()> {
         if names.is_empty() {
             return Ok(());
         }
         for batch in &self.batches {
             check_interrupt()?;
-            for (i, found) in net.predict_nodes(&[batch], names)?.iter().enumerate() {
-                f(i, *found.shape(), &read(found))?;
-            }
+            let found = net.predict_nodes(&[batch], names)?;
+            let found: Vec<_> = found.iter().map(|x| (*x.shape(), read(x))).collect();
+            f(&found)?;
         }
         Ok(())
+    }
+
+    /// [`each_batch`](Self::each_batch), one name after the other: which it is, its shape and its numbers.
+    pub fn each(
+        &self,
+        net: &Net,
+        names: &[&str],
+        mut f: impl FnMut(usize, Shape4, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        self.each_batch(net, names, |found| {
+            let mut all = found.iter().enumerate();
+            all.try_for_each(|(i, (shape, values))| f(i, *shape, values))
+        })
     }
 
     /// The means of named nodes by channel.

@@ -46,8 +46,12 @@ pub enum Correction {
 /// | | weights | inputs | then |
 /// |---|---|---|---|
 /// | `minmax` | smallest to largest, by output channel | smallest to largest | |
-/// | `bits` | least squared error, by output channel | least squared error | biases corrected |
-/// | `adaround` | the same | the same | rounding learned, biases corrected |
+/// | `bits` | least squared error, by output channel | least squared error | |
+/// | `adaround` | the same | the same | rounding learned |
+///
+/// Biases are corrected where it is asked for ([`per_tensor`](Self::per_tensor) does). With ranges by channel it may do
+/// harm at few bits: levels of least squared error shrink a layer's output a little, mean and signal alike, which
+/// rectifiers do not mind; the mean put back alone shifts what they let through.
 ///
 /// ```
 /// use rebit::prelude::*;
@@ -116,12 +120,11 @@ impl PtqConfig {
         }
     }
 
-    /// Ranges of least squared error and corrected biases: seconds, no training.
+    /// Ranges of least squared error: seconds, no training.
     pub fn bits(bits: u32) -> Self {
         PtqConfig {
             weight_range: Range::Mse,
             input_range: Range::Mse,
-            correction: Some(Correction::Empirical),
             ..PtqConfig::minmax(bits)
         }
     }
@@ -182,9 +185,15 @@ impl PtqConfig {
         self
     }
 
-    /// One range for each weight tensor, evened out between layers.
+    /// One range for each weight tensor, evened out between layers, and biases corrected.
     pub fn per_tensor(mut self) -> Self {
         (self.per_channel, self.equalise) = (false, true);
+        self.corrected(Correction::Empirical)
+    }
+
+    /// With corrected biases.
+    pub fn corrected(mut self, correction: Correction) -> Self {
+        self.correction = Some(correction);
         self
     }
 

@@ -62,9 +62,12 @@ pub(super) fn observe(
     let observer = |&(_, bits): &(&str, u32)| RangeObserver::of_bits(config.input_range, bits);
     let mut observers = asked.iter().map(observer).collect::<Result<Vec<_>>>()?;
     let names: Vec<&str> = asked.iter().map(|(name, _)| *name).collect();
-    calibration.each(net, &names, |i, _, values| {
-        let seen = observers[i].observe(values);
-        seen.map_err(|e| Error::invalid(format!("activation {}", names[i]), e))
+    calibration.each_batch(net, &names, |found| {
+        let pairs = observers.par_iter_mut().zip(found).zip(&names);
+        pairs.try_for_each(|((observer, (_, values)), name)| {
+            let seen = observer.observe(values);
+            seen.map_err(|e| Error::invalid(format!("activation {name}"), e))
+        })
     })?;
     let found = readers.iter().map(|(reader, source, bits)| {
         let at = asked.iter().position(|a| *a == (source.as_str(), *bits));

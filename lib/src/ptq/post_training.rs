@@ -13,7 +13,7 @@ use crate::nn::Net;
 use crate::{Error, Images, Result};
 
 /// Images that biases are corrected on, at most: means of channels need no more.
-const CORRECTED_ON: usize = 256;
+const CORRECTED_ON: usize = 128;
 
 /// Quantises a trained network by its recipe, without training: a network of its own on levels
 /// ([`Affine`](crate::nn::Affine)), with every range set, and a report of what that cost.

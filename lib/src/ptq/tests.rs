@@ -38,7 +38,8 @@ fn eight_bits_are_near_and_fewer_bits_further() -> Result<()> {
     let x = images(32, 3, 32, 32, &mut rng(1));
     let mut last = 0.0;
     for bits in [8, 6, 4, 3] {
-        let (q, report) = post_training(&net, &x, &PtqConfig::bits(bits))?;
+        let config = PtqConfig::bits(bits).corrected(Correction::Empirical);
+        let (q, report) = post_training(&net, &x, &config)?;
         let error = apart(&net, &q, &x)?;
         assert!(error > last, "{bits} bits: {error} after {last}");
         last = error;
@@ -111,7 +112,9 @@ fn learned_rounding_beats_the_nearest_and_resumes_to_the_bit() -> Result<()> {
         };
         PtqConfig {
             rounding: Some(rounding),
-            ..PtqConfig::bits(2).inputs(8)
+            ..PtqConfig::bits(2)
+                .inputs(8)
+                .corrected(Correction::Empirical)
         }
     };
     let nearest = PtqConfig {
@@ -177,7 +180,6 @@ fn sites_take_the_quantisers_behind_rectifiers() -> Result<()> {
     let config = PtqConfig {
         sites: true,
         fold: false,
-        correction: None,
         ..PtqConfig::minmax(4)
     };
     let (q, _) = post_training(&net, &some(16, 5), &config)?;
@@ -251,11 +253,7 @@ fn dead_and_constant_channels_are_exact() -> Result<()> {
     // A channel that nothing gets through.
     net.set_parameter("conv.bias", &[-1.0, 0.0, 0.0, -99.0])?;
     for bits in 1..=8 {
-        let config = PtqConfig {
-            correction: None,
-            ..PtqConfig::bits(bits)
-        };
-        let (q, report) = post_training(&net, &some(8, 9), &config)?;
+        let (q, report) = post_training(&net, &some(8, 9), &PtqConfig::bits(bits))?;
         let layer = &q.layers()[0];
         let grids = place::grids(&q.quantisers(), layer, Operand::Weight).unwrap();
         let on = place::on_grids(&weights, &grids);
@@ -306,7 +304,7 @@ fn what_cannot_be_quantised_is_refused() -> Result<()> {
     assert!(name.contains("layer9") && name.contains("conv1"), "{name}");
     let unfolded = PtqConfig {
         fold: false,
-        ..good.clone()
+        ..good.clone().corrected(Correction::Analytic)
     };
     assert!(refuse(&x, &unfolded).contains("reestimate_norms"));
     let steps = PtqConfig {

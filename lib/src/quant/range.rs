@@ -160,6 +160,19 @@ impl Range {
         }
     }
 
+    /// Whether it follows from more than the ends and a histogram.
+    fn needs_moments(self) -> bool {
+        !matches!(
+            self,
+            Range::MinMax
+                | Range::MaxAbs
+                | Range::Percentile(_)
+                | Range::Mse
+                | Range::Kl
+                | Range::Constant(_)
+        )
+    }
+
     /// Bounds of one tensor's values.
     ///
     /// # Errors
@@ -352,6 +365,13 @@ impl RangeObserver {
     /// [`Error::Invalid`] for values that are not finite; the observer is then as before.
     pub fn observe(&mut self, values: &[f32]) -> Result<()> {
         if values.is_empty() || self.frozen {
+            return Ok(());
+        }
+        // What ranges that are searched for need, and the ends, one walk over the values counts.
+        if let (Some((seen, _)), false) = (&mut self.counted, self.range.needs_moments()) {
+            seen.add(values)?;
+            self.count += values.len() as f64;
+            (self.smallest, self.largest) = (seen.smallest(), seen.largest());
             return Ok(());
         }
         let broken = values.iter().filter(|v| !v.is_finite()).count();

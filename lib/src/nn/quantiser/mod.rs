@@ -1,18 +1,20 @@
 //! Quantisers of tensors: one trait for weights and inputs, one slot a tensor.
 //!
 //! Where the range comes from is the slot's ([`RangeFrom`]); what lies between its ends is the quantiser's. Built-in are
-//! [`Uniform`] (levels between two bounds), [`Scaled`] (multiples of a scale), [`BoundGrid`] (a grid that contains 0) and
-//! [`Affine`] (a grid with a whole-number zero point, also by output channel).
+//! [`Uniform`] (levels between two bounds), [`Scaled`] (multiples of a scale), [`BoundGrid`] (a grid that contains 0),
+//! [`Affine`] (a grid with a whole-number zero point, also by output channel) and [`FixedGrid`] (such grids as given).
 
 mod affine;
 mod bound_grid;
 mod contexts;
+mod fixed;
 mod uniform;
 
 pub use affine::Affine;
 pub use bound_grid::BoundGrid;
 pub(crate) use contexts::Lent;
 pub use contexts::{Quantise, QuantiseGrad};
+pub use fixed::FixedGrid;
 pub use uniform::{Scaled, Uniform};
 
 use super::param::ParamId;

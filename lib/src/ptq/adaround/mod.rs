@@ -46,7 +46,7 @@ impl Default for AdaRoundConfig {
     /// The paper's settings, with fewer steps on more pixels.
     fn default() -> Self {
         AdaRoundConfig {
-            iterations: 2000,
+            iterations: 1000,
             rows: 1024,
             samples: 32 * 1024,
             lr: 1e-2,
