@@ -75,13 +75,11 @@ impl Net {
         metadata.insert("format".into(), FORMAT.into());
         metadata.insert("quantisers".into(), entries);
         metadata.insert("sha256".into(), digest(&blocks, &metadata));
-        let view = |b: &'_ Block| -> Result<_> {
-            let view = TensorView::new(b.dtype, b.dims.clone(), &b.bytes);
-            view.map_err(|e| Error::data(path, e, "This is a bug"))
-        };
         let mut views = Vec::with_capacity(blocks.len());
         for block in &blocks {
-            views.push((block.name.as_str(), view(block)?));
+            let view = TensorView::new(block.dtype, block.dims.clone(), &block.bytes);
+            let view = view.map_err(|e| Error::data(path, e, "This is a bug"))?;
+            views.push((block.name.as_str(), view));
         }
         let data = safetensors::serialize(views, &Some(metadata));
         let data = data.map_err(|e| Error::data(path, e, "This is a bug"))?;
