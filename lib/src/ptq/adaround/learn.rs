@@ -46,13 +46,29 @@ fn beta(config: &AdaRoundConfig, step: usize) -> Option<f32> {
     Some(last + 0.5 * (first - last) * (1.0 + (share * std::f32::consts::PI).cos()))
 }
 
-/// A weight whose rounding is being learned.
-pub(super) struct Rounding {
+/// Where the entries of a weight lie between their levels; on the host, so that threads share it.
+struct Places {
     grids: Vec<AffineGrid>,
     /// Entries of a row.
     row: usize,
     /// `floor(s w - z)`.
     floors: Vec<f32>,
+}
+
+impl Places {
+    /// An entry for its share, and its derivative by it.
+    fn at(&self, i: usize, h: f32) -> (f32, f32) {
+        let g = &self.grids[i / self.row];
+        let q = self.floors[i] + h;
+        let inside = q >= g.lowest && q <= g.highest;
+        let w = (q.clamp(g.lowest, g.highest) + g.zero) / g.scale;
+        (w, if inside { 1.0 / g.scale } else { 0.0 })
+    }
+}
+
+/// A weight whose rounding is being learned.
+pub(super) struct Rounding {
+    places: Places,
     v: Buffer,
 }
 
@@ -67,33 +83,26 @@ impl Rounding {
         };
         let v: Vec<f32> = places.iter().map(start).collect();
         Ok(Rounding {
-            row,
-            floors: places.iter().map(|u| u.floor()).collect(),
             v: buffer(&v)?,
-            grids,
+            places: Places {
+                row,
+                floors: places.iter().map(|u| u.floor()).collect(),
+                grids,
+            },
         })
     }
 
     /// Weights with the shares as they are.
     fn soft(&self, into: &mut [f32]) -> Result<()> {
-        let v = self.v.view()?;
+        let (v, places) = (self.v.view()?, &self.places);
         let parts = into.par_chunks_mut(PART).zip(v.par_chunks(PART));
         parts.enumerate().for_each(|(part, (w, v))| {
             for (i, (w, v)) in w.iter_mut().zip(v).enumerate() {
                 let at = part * PART + i;
-                *w = self.at(at, rectified_sigmoid(*v).0).0;
+                *w = places.at(at, rectified_sigmoid(*v).0).0;
             }
         });
         Ok(())
-    }
-
-    /// A weight for its share, and the weight's derivative by it.
-    fn at(&self, i: usize, h: f32) -> (f32, f32) {
-        let g = &self.grids[i / self.row];
-        let q = self.floors[i] + h;
-        let inside = q >= g.lowest && q <= g.highest;
-        let w = (q.clamp(g.lowest, g.highest) + g.zero) / g.scale;
-        (w, if inside { 1.0 / g.scale } else { 0.0 })
     }
 
     /// Weights rounded up where their share is at least a half.
@@ -102,13 +111,13 @@ impl Rounding {
         let up = |v: f32| f32::from(u8::from(rectified_sigmoid(v).0 >= 0.5));
         Ok(v.iter()
             .enumerate()
-            .map(|(i, v)| self.at(i, up(*v)).0)
+            .map(|(i, v)| self.places.at(i, up(*v)).0)
             .collect())
     }
 
     /// The gradient by `v` from that by the weights, the regulariser's added.
     fn gradient(&self, dw: &[f32], beta: Option<f32>, r: f32, into: &mut [f32]) -> Result<()> {
-        let v = self.v.view()?;
+        let (v, places) = (self.v.view()?, &self.places);
         let parts = into.par_chunks_mut(PART).zip(v.par_chunks(PART));
         parts
             .zip(dw.par_chunks(PART))
@@ -117,7 +126,7 @@ impl Rounding {
                 for (i, ((d, v), dw)) in d.iter_mut().zip(v).zip(dw).enumerate() {
                     let (h, slope) = rectified_sigmoid(*v);
                     let pull = beta.map_or(0.0, |beta| r * regulariser(h, beta).1);
-                    *d = (dw * self.at(part * PART + i, h).1 + pull) * slope;
+                    *d = (dw * places.at(part * PART + i, h).1 + pull) * slope;
                 }
             });
         Ok(())
@@ -131,7 +140,7 @@ impl Rounding {
         config: &AdaRoundConfig,
         mut report: impl FnMut(usize),
     ) -> Result<()> {
-        let count = self.floors.len();
+        let count = self.places.floors.len();
         let adam = Adam::new(config.lr);
         let mut averages = [buffer(&vec![0.0; count])?, buffer(&vec![0.0; count])?];
         let (mut w, mut dw) = (buffer(&vec![0.0; count])?, buffer(&vec![0.0; count])?);
