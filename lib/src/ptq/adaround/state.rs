@@ -13,8 +13,15 @@ use crate::{Error, Result, read};
 struct File {
     /// Settings, network, ranges and images of the run.
     of: String,
-    /// Finished layers: weight and bias by name.
-    layers: Vec<(String, Vec<(String, Vec<f32>)>)>,
+    layers: Vec<Finished>,
+}
+
+/// A layer whose rounding is known.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Finished {
+    layer: String,
+    /// Weight and bias, by name.
+    values: Vec<(String, Vec<f32>)>,
 }
 
 /// A run that may have been stopped before.
@@ -68,10 +75,10 @@ impl Resumed {
 
     /// Puts a finished layer into the network; whether it was finished.
     pub fn take(&self, q: &Net, layer: &str) -> Result<bool> {
-        let Some((_, kept)) = self.file.layers.iter().find(|(name, _)| name == layer) else {
+        let Some(kept) = self.file.layers.iter().find(|kept| kept.layer == layer) else {
             return Ok(false);
         };
-        for (name, values) in kept {
+        for (name, values) in &kept.values {
             q.set_parameter(name, values)?;
         }
         Ok(true)
@@ -79,7 +86,7 @@ impl Resumed {
 
     /// Whether a layer is finished.
     pub fn holds(&self, layer: &str) -> bool {
-        self.file.layers.iter().any(|(name, _)| name == layer)
+        self.file.layers.iter().any(|kept| kept.layer == layer)
     }
 
     /// Keeps a layer that is finished now.
@@ -93,7 +100,10 @@ impl Resumed {
         let params = q.parameters();
         let ids = std::iter::once(layer.weight).chain(layer.bias);
         let kept = ids.map(|id| (params[id].name.clone(), params[id].to_vec()));
-        self.file.layers.push((layer.name.clone(), kept.collect()));
+        self.file.layers.push(Finished {
+            layer: layer.name.clone(),
+            values: kept.collect(),
+        });
         write_state(path, &self.file)
     }
 }
