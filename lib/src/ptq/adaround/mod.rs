@@ -132,7 +132,8 @@ impl AdaRoundConfig {
 /// let x = images(16, 3, 8, 8, &mut rng(1));
 /// q.observe_ranges(&x)?;
 /// let error = |q: &Net| -> Result<f32> {
-///     Ok((q.predict_images(&x)? - float.predict_images(&x)?).square().mean().array())
+///     let squares = (q.predict_images(&x)? - float.predict_images(&x)?).square();
+///     Ok(squares.mean::<(), _>().array())
 /// };
 /// let nearest = error(&q)?;
 /// round_adaptively(&q, &float, &x, &AdaRoundConfig { iterations: 300, ..AdaRoundConfig::default() })?;
