@@ -40,7 +40,7 @@ pub enum Correction {
     Analytic,
 }
 
-/// The recipe of [`post_training`](super::post_training). Presets: [`minmax`](Self::minmax), [`bits`](Self::bits) (the
+/// The recipe of [`post_training`](super::post_training()). Presets: [`minmax`](Self::minmax), [`bits`](Self::bits) (the
 /// default), [`adaround`](Self::adaround).
 ///
 /// | | weights | inputs | then |

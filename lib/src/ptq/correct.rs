@@ -29,7 +29,7 @@ use crate::{Error, Images, Result};
 ///
 /// # Errors
 /// [`Error::Invalid`] for networks of other layers, and for images as in
-/// [`post_training`](super::post_training).
+/// [`post_training`](super::post_training()).
 pub fn correct_bias(q: &Net, float: &Net, images: &Images) -> Result<Vec<String>> {
     let calibration = Calibration::new(q, images, 64)?;
     let wiring = Wiring::of(q);

@@ -11,11 +11,11 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! [`post_training`] puts the parts together as its [`PtqConfig`] says; each can be called alone: batch norms folded
-//! ([`Net::folded`](crate::nn::Net::folded)), ranges of neighbouring layers evened out ([`equalise`]), ranges read
+//! [`post_training()`] puts the parts together as its [`PtqConfig`] says; each can be called alone: batch norms folded
+//! ([`Net::folded`](crate::nn::Net::folded)), ranges of neighbouring layers evened out ([`equalise()`]), ranges read
 //! ([`crate::quant::RangeObserver`]), the means of a layer's output put back ([`correct_bias`]), rounding that is learned
 //! ([`round_adaptively`]), running statistics of a quantised network estimated anew ([`reestimate_norms`]). What each layer
-//! costs alone is its [`sensitivity`], and [`allocate_bits`] spends a budget of bytes by it.
+//! costs alone is its [`sensitivity()`], and [`allocate_bits`] spends a budget of bytes by it.
 //!
 //! Everything here stands on what a notebook sees.
 

@@ -28,7 +28,7 @@ use crate::{Error, Images, Result, read};
 ///
 /// # Errors
 /// [`Error::Invalid`] for a network without batch norms, for a quantiser that has no range yet, and for images as in
-/// [`post_training`](super::post_training).
+/// [`post_training`](super::post_training()).
 pub fn reestimate_norms(net: &Net, images: &Images, batch: usize) -> Result<()> {
     let norms = net.norms();
     if norms.is_empty() {

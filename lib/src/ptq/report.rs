@@ -43,7 +43,7 @@ pub struct LayerReport {
     pub sensitivity: Option<f64>,
 }
 
-/// What [`post_training`](super::post_training) returns beside the network. Ends a cell as a table and a figure; a line
+/// What [`post_training`](super::post_training()) returns beside the network. Ends a cell as a table and a figure; a line
 /// of text each layer on a terminal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PtqReport {

@@ -110,7 +110,7 @@ pub fn sensitivity(net: &Net, calibration: &Images) -> Result<Sensitivity> {
 ///
 /// # Errors
 /// [`Error::Invalid`] for bits outside 1 to 8, a network that is quantised, and for images as in
-/// [`post_training`](super::post_training); [`Error::Interrupted`].
+/// [`post_training`](super::post_training()); [`Error::Interrupted`].
 pub fn sensitivity_with(
     net: &Net,
     calibration: &Images,

@@ -146,7 +146,7 @@ impl AdaRoundConfig {
 ///
 /// # Errors
 /// As [`AdaRoundConfig::check`]; [`Error::Invalid`] for networks of other layers, for images as in
-/// [`post_training`](super::post_training), for a loss that is not finite, and for a checkpoint of another run;
+/// [`post_training`](super::post_training()), for a loss that is not finite, and for a checkpoint of another run;
 /// [`Error::Interrupted`], with the finished layers rounded and kept.
 pub fn round_adaptively(
     q: &Net,
