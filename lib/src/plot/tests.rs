@@ -1,6 +1,7 @@
 //! What a figure contains, read from its SVG.
 
 use super::*;
+use crate::show::Show;
 use crate::tensors::from_vec;
 
 /// The texts of a figure, in drawing order.
@@ -214,6 +215,24 @@ fn figures_side_by_side_keep_their_size() {
         grid.svg().matches("<svg").count(),
         grid.svg().matches("</svg>").count()
     );
+}
+
+#[test]
+fn a_notebook_shows_no_figure_wider_than_its_page() {
+    let panel = || lines("A").size(430, 320).figure();
+    let wide = row([panel(), panel(), panel()]);
+    assert_eq!(wide.size(), (860, 640), "the third goes on below");
+    let shown = |figure: &Figure| {
+        let bundle = figure.bundle();
+        let svg = bundle["image/svg+xml"].as_str().unwrap().to_string();
+        svg.split_once('>').unwrap().0.to_string()
+    };
+    let root = shown(&wide);
+    assert!(root.contains("width=\"690\" height=\"513\""), "{root}");
+    assert!(root.contains("viewBox=\"0 0 860 640\""), "{root}");
+    assert!(root.contains("max-width:100%;height:auto"), "{root}");
+    assert!(shown(&panel()).contains("width=\"430\" height=\"320\""));
+    assert!(wide.svg().contains("width=\"860\" height=\"640\""));
 }
 
 #[test]
