@@ -259,7 +259,7 @@ fn a_live_figure_holds_every_point_of_every_panel() {
         live.push_to(1, "test", step, step);
     }
     let figure = live.figure();
-    assert_eq!(figure.size(), (920, 320));
+    assert_eq!(figure.size(), (800, 300));
     let summary = format!("{figure:?}");
     assert!(
         summary.contains("train: 50 points, from 1.0000 at 0 to 0.0200 at 49"),
