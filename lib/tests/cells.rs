@@ -66,7 +66,7 @@ fn training_with_freezing() -> Result<()> {
     };
     let rule = LtsConfig {
         bits: 4,
-        momentum: 0.8,
+        ema: 0.8,
         ..LtsConfig::default()
     };
     let trial: Trial = lts::train(&net, &greys, &greys.subset(0..12), &config, rule)?;

@@ -175,7 +175,7 @@ fn lts_steps() -> Result<Results> {
     let net = cifar_resnet(3, 8, [4, 8, 8], 1, 3, rng(1))?;
     let rule = LtsConfig {
         bits: 4,
-        momentum: 0.8,
+        ema: 0.8,
         ..LtsConfig::default()
     };
     let mut watch = Watch {

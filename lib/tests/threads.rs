@@ -29,7 +29,7 @@ fn child() -> Result<()> {
     let mut observer = lts::quantise(
         &net,
         LtsConfig {
-            momentum: 0.3,
+            ema: 0.3,
             ..LtsConfig::default()
         },
     )?;

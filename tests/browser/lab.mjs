@@ -62,7 +62,7 @@ try {
 
   // Run all, and watch the training.
   await menu('Run', 'Run All Cells');
-  const training = codeCells.filter({ hasText: 'train_with(' }).first();
+  const training = codeCells.filter({ hasText: 'train_with(&base' }).first();
   await until('a curve appears', async () => (await figures(training).count()) > 0, 150);
   await training.scrollIntoViewIfNeeded();
   const look = async () => ({ prompt: await prompt(training), figure: await figures(training).last().evaluate((e) => e.src ?? e.outerHTML) });

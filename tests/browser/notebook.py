@@ -10,7 +10,7 @@ import nbformat
 source, target, *options = sys.argv[1:]
 book = nbformat.read(source, as_version=4)
 code = [cell for cell in book.cells if cell.cell_type == "code"]
-trainings = [cell for cell in code if "train_with(" in cell.source]
+trainings = [cell for cell in code if "train_with(&base" in cell.source]
 if "--whole" not in options:
     # With the cell behind it, which draws what the training has found.
     last = code[code.index(trainings[0]) + 1]

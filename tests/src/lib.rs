@@ -1,1 +1,3 @@
-//! Tests of rebit from outside; everything is in `tests/*.rs`.
+//! Tests of rebit from outside, in `tests/*.rs`, and what they need of the repository.
+
+pub mod readme;

@@ -109,7 +109,7 @@ pub fn run(freeze: bool, epochs: usize, steps: usize) -> Result<Value> {
     train_with(&warm_up, &data, &nothing, &once, &mut watching)?;
     let rule = LtsConfig {
         freeze,
-        momentum: 0.9,
+        ema: 0.9,
         ..LtsConfig::default()
     };
     let net = resnet20(10, rebit::rng(0));

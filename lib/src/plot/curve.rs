@@ -94,7 +94,7 @@ impl LiveFigure {
         let mut panels = self.panels.iter().enumerate().map(|(i, panel)| {
             let mut chart: Lines = lines(panel.title.clone()).x(self.x.clone());
             if self.panels.len() > 1 {
-                chart = chart.size(460, 320);
+                chart = chart.size(400, 300);
             }
             if self.log_y && i == 0 {
                 chart = chart.log_y();

@@ -47,9 +47,31 @@ impl Figure {
     }
 }
 
+/// The widest picture that a notebook shows, in pixels: JupyterLab puts SVG into an `img` element without a limit of its
+/// own, and what is wider than the page is cut off.
+const SHOWN: u32 = 690;
+
+/// The widest line of [`row`], in pixels of its figures.
+const LINE: u32 = 870;
+
+impl Figure {
+    /// The picture as a notebook shows it: no wider than a page, and where SVG stands in the page itself, no wider than
+    /// its place.
+    fn fitted(&self) -> String {
+        let (width, height) = self.size;
+        let shown = width.min(SHOWN);
+        let shown_height = (height as f64 * shown as f64 / width.max(1) as f64).round();
+        let natural = format!("width=\"{width}\" height=\"{height}\"");
+        let fitted = format!(
+            "width=\"{shown}\" height=\"{shown_height}\" style=\"max-width:100%;height:auto\""
+        );
+        self.svg.replacen(&natural, &fitted, 1)
+    }
+}
+
 impl Show for Figure {
     fn bundle(&self) -> MimeBundle {
-        bundle_of("image/svg+xml", &self.svg, &self.summary)
+        bundle_of("image/svg+xml", self.fitted(), &self.summary)
     }
 }
 
@@ -63,11 +85,39 @@ impl std::fmt::Debug for Figure {
     }
 }
 
-/// Figures side by side, as one figure.
+/// Figures side by side, as one figure; those that would make it wider than 870 pixels go on below. (A notebook shows a
+/// figure at most 690 pixels wide, so letters shrink by a fifth at most.)
+///
+/// ```
+/// use rebit::prelude::*;
+/// let panel = |name: &str| plot::lines(name).size(350, 280).series("", 0..3, 0..3).figure();
+/// assert_eq!(plot::row([panel("a"), panel("b"), panel("c")]).size(), (700, 560));
+/// ```
 pub fn row(figures: impl IntoIterator<Item = Figure>) -> Figure {
-    joined(figures, |(x, y), (w, h), size| {
-        ((x + size.0, y), (w + size.0, h.max(size.1)))
-    })
+    let mut lines: Vec<Vec<Figure>> = Vec::new();
+    let mut used = 0;
+    for figure in figures {
+        let width = figure.size.0;
+        match lines.last_mut() {
+            Some(line) if used + width <= LINE => {
+                used += width;
+                line.push(figure);
+            }
+            _ => {
+                used = width;
+                lines.push(vec![figure]);
+            }
+        }
+    }
+    let line = |line| {
+        joined(line, |(x, y), (w, h), size| {
+            ((x + size.0, y), (w + size.0, h.max(size.1)))
+        })
+    };
+    match lines.len() {
+        0 | 1 => line(lines.pop().unwrap_or_default()),
+        _ => column(lines.into_iter().map(line)),
+    }
 }
 
 /// Figures below each other, as one figure.
@@ -87,11 +137,9 @@ fn joined(
     let mut body = String::new();
     let mut summaries = Vec::new();
     for figure in figures {
-        // An inner picture needs its place; everything else it has.
-        let inner = figure
-            .svg
-            .replacen("<svg", &format!("<svg x=\"{}\" y=\"{}\"", at.0, at.1), 1);
-        body += &inner;
+        // An inner picture needs its place and keeps its size; everything else it has.
+        let placed = format!("<svg x=\"{}\" y=\"{}\"", at.0, at.1);
+        body += &figure.svg.replacen("<svg", &placed, 1);
         body.push('\n');
         summaries.push(figure.summary);
         (at, size) = place(at, size, figure.size);

@@ -127,7 +127,7 @@ impl ImageGrid {
         self
     }
 
-    /// Images in a row; as many as fit 800 pixels if not set.
+    /// Images in a row; as many as fit a notebook if not set.
     pub fn columns(mut self, columns: usize) -> Self {
         self.columns = Some(columns.max(1));
         self
@@ -185,7 +185,7 @@ impl ImageGrid {
         let caption = if captioned { CAPTION } else { 0.0 };
         let cell_height =
             self.tiles.iter().map(|t| t.height).max().unwrap_or(1) as f64 * scale + caption;
-        let fit = ((800.0 - GAP) / (cell_width + GAP)).floor().max(1.0) as usize;
+        let fit = ((690.0 - GAP) / (cell_width + GAP)).floor().max(1.0) as usize;
         let columns = self.columns.unwrap_or(fit).min(self.tiles.len().max(1));
         let rows = self.tiles.len().div_ceil(columns);
         let top = if self.title.is_empty() { GAP } else { 38.0 };

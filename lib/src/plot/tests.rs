@@ -1,6 +1,7 @@
 //! What a figure contains, read from its SVG.
 
 use super::*;
+use crate::show::Show;
 use crate::tensors::from_vec;
 
 /// The texts of a figure, in drawing order.
@@ -217,6 +218,24 @@ fn figures_side_by_side_keep_their_size() {
 }
 
 #[test]
+fn a_notebook_shows_no_figure_wider_than_its_page() {
+    let panel = || lines("A").size(430, 320).figure();
+    let wide = row([panel(), panel(), panel()]);
+    assert_eq!(wide.size(), (860, 640), "the third goes on below");
+    let shown = |figure: &Figure| {
+        let bundle = figure.bundle();
+        let svg = bundle["image/svg+xml"].as_str().unwrap().to_string();
+        svg.split_once('>').unwrap().0.to_string()
+    };
+    let root = shown(&wide);
+    assert!(root.contains("width=\"690\" height=\"513\""), "{root}");
+    assert!(root.contains("viewBox=\"0 0 860 640\""), "{root}");
+    assert!(root.contains("max-width:100%;height:auto"), "{root}");
+    assert!(shown(&panel()).contains("width=\"430\" height=\"320\""));
+    assert!(wide.svg().contains("width=\"860\" height=\"640\""));
+}
+
+#[test]
 fn a_figure_is_saved_as_svg_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let figure = lines("A").figure();
@@ -240,7 +259,7 @@ fn a_live_figure_holds_every_point_of_every_panel() {
         live.push_to(1, "test", step, step);
     }
     let figure = live.figure();
-    assert_eq!(figure.size(), (920, 320));
+    assert_eq!(figure.size(), (800, 300));
     let summary = format!("{figure:?}");
     assert!(
         summary.contains("train: 50 points, from 1.0000 at 0 to 0.0200 at 49"),

@@ -70,6 +70,35 @@ impl Spread {
     }
 }
 
+impl Spread {
+    /// Mean of a few numbers and its standard error, `s / sqrt(n)`: for differences of paired runs. The error of fewer
+    /// than two is not known.
+    ///
+    /// ```
+    /// use rebit::show::Spread;
+    /// assert_eq!(Spread::of_mean([1.0f32, 2.0, 3.0, 2.0]).to_string(), "2.00 ± 0.41");
+    /// ```
+    pub fn of_mean<T: Into<f64>>(values: impl IntoIterator<Item = T>) -> Spread {
+        let values: Vec<f64> = values.into_iter().map(Into::into).collect();
+        let Spread { mean, spread } = Spread::of(values.iter().copied());
+        let error = spread / (values.len() as f64).sqrt();
+        Spread {
+            mean,
+            spread: error,
+        }
+    }
+
+    /// Whether the mean lies above 0 by at least so many spreads; false where the spread is not known.
+    ///
+    /// ```
+    /// assert!(rebit::show::spread(0.8, 0.2).above_zero(2.0));
+    /// assert!(!rebit::show::spread(0.3, 0.2).above_zero(2.0));
+    /// ```
+    pub fn above_zero(self, spreads: f64) -> bool {
+        self.mean > 0.0 && self.mean >= spreads * self.spread
+    }
+}
+
 /// `mean ± spread`, for a claim or a table.
 ///
 /// ```
@@ -114,13 +143,44 @@ pub(super) fn four_digits(x: f64) -> String {
     }
 }
 
+/// What a row says of its sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Holds,
+    Fails,
+    Finding,
+}
+
+impl Verdict {
+    pub fn of(holds: bool) -> Self {
+        match holds {
+            true => Verdict::Holds,
+            false => Verdict::Fails,
+        }
+    }
+
+    pub fn said(self) -> &'static str {
+        match self {
+            Verdict::Holds => "holds",
+            Verdict::Fails => "does not hold",
+            Verdict::Finding => "finding",
+        }
+    }
+
+    pub fn colour(self) -> &'static str {
+        match self {
+            Verdict::Holds => "#009e73",
+            Verdict::Fails => "#d55e00",
+            Verdict::Finding => "#0072b2",
+        }
+    }
+}
+
 /// Checks a sentence of a paper: shows the row, and tells the kernel, which collects the claims of a
 /// notebook. Usually written with [`claim!`](crate::claim!).
 pub fn claim(text: &str, holds: bool, paper: impl Quantity, ours: impl Quantity) -> Shown {
     let (paper, ours) = (paper.say(), ours.say());
-    let verdict = if holds { "holds" } else { "does not hold" };
-    let colour = if holds { "#009e73" } else { "#d55e00" };
-    show_row(verdict, colour, text, &paper, &ours, "");
+    show_row(Verdict::of(holds), [text, &paper, &ours, ""]);
     place().send(&Message::Claim {
         text: text.to_string(),
         holds,
@@ -134,7 +194,7 @@ pub fn claim(text: &str, holds: bool, paper: impl Quantity, ours: impl Quantity)
 /// [`finding!`](crate::finding!).
 pub fn finding(text: &str, paper: impl Quantity, ours: impl Quantity, why: &str) -> Shown {
     let (paper, ours) = (paper.say(), ours.say());
-    show_row("finding", "#0072b2", text, &paper, &ours, why);
+    show_row(Verdict::Finding, [text, &paper, &ours, why]);
     place().send(&Message::Finding {
         text: text.to_string(),
         ours,
@@ -144,30 +204,36 @@ pub fn finding(text: &str, paper: impl Quantity, ours: impl Quantity, why: &str)
     Shown
 }
 
-fn show_row(verdict: &str, colour: &str, text: &str, paper: &str, ours: &str, why: &str) {
+fn show_row(verdict: Verdict, row_text: [&str; 4]) {
     place().send(&Message::Display {
         id: None,
-        data: row(verdict, colour, text, paper, ours, why),
+        data: row(verdict, row_text),
         metadata: MimeBundle::new(),
     });
 }
 
-fn row(verdict: &str, colour: &str, text: &str, paper: &str, ours: &str, why: &str) -> MimeBundle {
-    let [text_html, paper_html, ours_html, why_html] = [text, paper, ours, why].map(escape_html);
+/// A row as a line of text, of sentence, the paper's figure, ours, and the reason.
+pub(super) fn plain_row(verdict: Verdict, [text, paper, ours, why]: [&str; 4]) -> String {
     let dash = if why.is_empty() { "" } else { ": " };
-    let reason = match why {
+    let said = verdict.said();
+    format!("[{said}] {text} (paper: {paper}; ours: {ours}){dash}{why}")
+}
+
+fn row(verdict: Verdict, row_text: [&str; 4]) -> MimeBundle {
+    let [text_html, paper_html, ours_html, why_html] = row_text.map(escape_html);
+    let reason = match row_text[3] {
         "" => String::new(),
         _ => format!("<br><span style=\"opacity:0.75\">{why_html}</span>"),
     };
+    let (said, colour) = (verdict.said(), verdict.colour());
     let cell = "style=\"text-align:left;padding:4px 14px\"";
     let html = format!(
         "<table style=\"border-left:4px solid {colour};margin:4px 0\"><tr>\
-         <td {cell}><b style=\"color:{colour}\">{verdict}</b></td>\
+         <td {cell}><b style=\"color:{colour}\">{said}</b></td>\
          <td {cell}>{text_html}{reason}</td>\
          <td {cell}>paper: {paper_html}</td><td {cell}>ours: {ours_html}</td></tr></table>"
     );
-    let plain = format!("[{verdict}] {text} (paper: {paper}; ours: {ours}){dash}{why}");
-    bundle_of("text/html", html, plain)
+    bundle_of("text/html", html, plain_row(verdict, row_text))
 }
 
 /// Checks a sentence of a paper against a measurement.
@@ -237,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_row_says_verdict_sentence_and_both_figures() {
-        let bundle = row("holds", "#009e73", "a < b & c", "1", "2", "");
+        let bundle = row(Verdict::Holds, ["a < b & c", "1", "2", ""]);
         assert_eq!(
             plain_text(&bundle).unwrap(),
             "[holds] a < b & c (paper: 1; ours: 2)"
@@ -251,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_finding_says_why() {
-        let bundle = row("finding", "#0072b2", "gain", "5", "0.3", "20 epochs");
+        let bundle = row(Verdict::Finding, ["gain", "5", "0.3", "20 epochs"]);
         let text = "[finding] gain (paper: 5; ours: 0.3): 20 epochs";
         assert_eq!(plain_text(&bundle).unwrap(), text);
         assert!(bundle["text/html"].as_str().unwrap().contains("20 epochs"));

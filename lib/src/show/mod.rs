@@ -15,6 +15,7 @@
 //! ```
 
 mod budget;
+mod claim_table;
 mod claims;
 mod input;
 pub mod interrupt;
@@ -28,6 +29,7 @@ mod tensor;
 use std::fmt::Display;
 
 pub use budget::{Budget, budget};
+pub use claim_table::{Claims, claims};
 pub use claims::{Quantity, Spread, claim, finding, spread};
 pub use input::{input, password};
 pub use interrupt::{check_interrupt, install_interrupt_handler};

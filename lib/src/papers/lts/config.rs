@@ -56,6 +56,16 @@ pub enum Selection {
     Farthest,
 }
 
+impl std::fmt::Display for Selection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Selection::Nearest => "nearest",
+            Selection::Random => "random",
+            Selection::Farthest => "farthest",
+        })
+    }
+}
+
 /// Which generation of the authors' quantiser rounds weights and inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Quantiser {
@@ -90,8 +100,8 @@ pub struct LtsConfig {
     pub threshold: Threshold,
     /// Share of the training before anything may be frozen.
     pub warmup: f32,
-    /// Memory of the moving average of distances; scale it with the length of the run.
-    pub momentum: f32,
+    /// Memory `m` of the moving average of distances; scale it with the length of the run.
+    pub ema: f32,
     /// Which weights freeze.
     pub selection: Selection,
     /// Whether masks act. Without, the run is the no-freeze baseline and masks are only recorded.
@@ -113,7 +123,7 @@ impl Default for LtsConfig {
             bits: 2,
             threshold: Threshold::Linear,
             warmup: 0.2,
-            momentum: 0.9,
+            ema: 0.9,
             selection: Selection::Nearest,
             freeze: true,
             masked: true,
@@ -198,9 +208,9 @@ impl LtsConfig {
                 "must be a share of the training, 0 to below 1",
             ));
         }
-        if !(0.0..1.0).contains(&self.momentum) {
+        if !(0.0..1.0).contains(&self.ema) {
             return Err(Error::invalid(
-                format!("momentum {}", self.momentum),
+                format!("ema {}", self.ema),
                 "must be 0 to below 1",
             ));
         }

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::select::freeze_up_to;
-use super::{LtsConfig, Selection};
-use crate::data::epoch_rng;
+use super::LtsConfig;
+use super::criterion::{Criterion, Seen, chosen};
 use crate::nn::{Mode, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind, Scaled, Uniform};
 use crate::ops::fake_quant::{BoundGrad, FakeQuant};
 use crate::ops::lts_weight::{LtsState, LtsStep, LtsWeightKernel};
@@ -21,8 +20,10 @@ pub(crate) struct LtsLayer {
     pub macs: usize,
     pub state: LtsState<Buffer>,
     pub config: LtsConfig,
-    /// Index among the layers: each draws its own random numbers.
-    pub index: u64,
+    /// Output channels.
+    pub channels: usize,
+    /// Which weights freeze, where that is not the method's rule, which the op applies.
+    pub criterion: Option<Box<dyn Criterion>>,
     /// Threshold of the coming step and its number.
     pub rate: Option<f32>,
     pub iteration: u64,
@@ -32,8 +33,10 @@ pub(crate) struct LtsLayer {
     pub last_flip: Vec<u32>,
     /// Level step of the last forward.
     pub delta: f32,
-    /// For the controls: weights that the method would have frozen on this very run. How many they are, and not
-    /// which, is what a control takes from it.
+    /// Levels of the forward before the last.
+    pub before: Vec<f32>,
+    /// For other criteria: weights that the method would have frozen on this very run. How many they are, and not
+    /// which, is what a criterion takes from it.
     pub near: Vec<bool>,
     /// Index and value of the first weights that froze, at the moment they did.
     pub ledger: Vec<(usize, f32)>,
@@ -48,46 +51,46 @@ impl LtsLayer {
         self.state.frozen.iter().filter(|f| **f).count()
     }
 
+    /// What a criterion sees of the last forward.
+    pub fn seen<'a>(
+        &'a self,
+        value: &'a [f32],
+        distance: &'a [f32],
+        level: &'a [f32],
+        frozen: &'a [bool],
+    ) -> Seen<'a> {
+        Seen {
+            iteration: self.iteration,
+            channels: self.channels,
+            value,
+            distance,
+            level,
+            before: &self.before,
+            frozen,
+        }
+    }
+
     fn train_forward(&mut self, w: &Buffer, f: FakeQuant, out: &mut Buffer) -> Result<()> {
-        let before = self.state.previous.view()?.into_owned();
+        self.before = self.state.previous.view()?.into_owned();
         let free: Vec<bool> = self.state.frozen.iter().map(|f| !f).collect();
-        let by_op = self.config.freeze && self.config.selection == Selection::Nearest;
+        let by_op = self.config.freeze && self.criterion.is_none();
         let step = LtsStep {
-            momentum: self.config.momentum,
+            momentum: self.config.ema,
             threshold: self.rate.filter(|_| by_op),
         };
         let counts = dev().lts_weight_forward(w, f, Some(step), &mut self.state, out)?;
         self.delta = f.step();
         self.flipped = counts.flipped;
         let now = self.iteration as u32 + 1;
-        for ((last, old), new) in self
-            .last_flip
-            .iter_mut()
-            .zip(&before)
-            .zip(self.state.previous.view()?.iter())
-        {
+        let levels = self.state.previous.view()?;
+        for ((last, old), new) in self.last_flip.iter_mut().zip(&self.before).zip(&*levels) {
             if !old.is_nan() && old != new {
                 *last = now;
             }
         }
-        if let (true, false, Some(rate)) = (self.config.freeze, by_op, self.rate) {
-            let limit = rate * self.delta;
-            for (near, distance) in self.near.iter_mut().zip(self.state.distance.view()?.iter()) {
-                *near |= *distance <= limit;
-            }
-            let target = self.near.iter().filter(|near| **near).count();
-            let mut rng = epoch_rng(self.config.seed ^ (self.index << 32), self.iteration);
-            let LtsState {
-                distance, frozen, ..
-            } = &mut self.state;
-            freeze_up_to(
-                target,
-                self.config.selection,
-                &distance.view()?,
-                frozen,
-                &mut rng,
-                |_| {},
-            );
+        drop(levels);
+        if self.config.freeze {
+            self.freeze_by_criterion()?;
         }
         let room = LEDGER - self.ledger.len();
         let new = (0..self.len()).filter(|&i| free[i] && self.state.frozen[i]);
@@ -96,6 +99,33 @@ impl LtsLayer {
             let saved = self.state.saved.view()?;
             self.ledger.extend(new.into_iter().map(|i| (i, saved[i])));
         }
+        Ok(())
+    }
+
+    /// Freezes by the layer's own criterion, if it has one, as many weights as the method would.
+    fn freeze_by_criterion(&mut self) -> Result<()> {
+        let Some(mut criterion) = self.criterion.take() else {
+            return Ok(());
+        };
+        let (value, distance, level) = (
+            self.state.saved.view()?,
+            self.state.distance.view()?,
+            self.state.previous.view()?,
+        );
+        // Nothing is within a negative limit: during the warm-up the criterion only looks.
+        let limit = self.rate.map_or(-1.0, |rate| rate * self.delta);
+        for (near, distance) in self.near.iter_mut().zip(&*distance) {
+            *near |= *distance <= limit;
+        }
+        let due = self.near.iter().filter(|near| **near).count();
+        let wanted = due.saturating_sub(self.frozen());
+        let seen = self.seen(&value, &distance, &level, &self.state.frozen);
+        let new = chosen(criterion.as_mut(), &seen, wanted);
+        drop((value, distance, level));
+        for i in new {
+            self.state.frozen[i] = true;
+        }
+        self.criterion = Some(criterion);
         Ok(())
     }
 }

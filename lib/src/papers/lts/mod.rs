@@ -9,12 +9,12 @@
 //! [`crate::ops::lts_weight`].
 
 mod config;
+mod criterion;
 mod layer;
 mod observer;
 mod plan;
 mod recipe;
 mod record;
-mod select;
 mod shadow;
 #[cfg(test)]
 mod tests;
@@ -22,10 +22,11 @@ mod timing;
 mod trial;
 
 pub use config::{Ends, LtsConfig, Quantiser, Selection, Threshold};
-pub use observer::{Lts, quantise};
+pub use criterion::{Criterion, Seen};
+pub use observer::{Lts, quantise, quantise_by};
 pub use plan::Plan;
 pub use recipe::Recipe;
 pub use record::{LayerShare, LtsReport, expected_share};
-pub use shadow::WrongFreeze;
-pub use timing::{BackwardTime, time_backward};
-pub use trial::{Trial, train};
+pub use shadow::{ShadowRates, WrongFreeze};
+pub use timing::{BackwardTime, Pattern, time_backward};
+pub use trial::{Trial, train, train_by};

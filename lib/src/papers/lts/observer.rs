@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::criterion::{BuiltIn, Criterion};
 use super::layer::{Freezing, LtsLayer, lock, seen};
-use super::plan::{Plan, PlanMasks};
+use super::plan::{Now, Plan, PlanMasks};
 use super::record::{LayerShare, LtsReport};
-use super::shadow::Shadow;
-use super::{LtsConfig, Selection, Threshold};
-use crate::nn::{Net, Slots};
+use super::shadow::{Shadow, ShadowState};
+use super::{LtsConfig, Selection, ShadowRates, Threshold, WrongFreeze};
+use crate::nn::{LayerInfo, Net, Slots};
 use crate::ops::lts_weight::LtsState;
 use crate::train::{EpochRecord, Observer, Step, from_bytes, to_bytes};
 use crate::{Error, HostAccess, Result, dev};
@@ -17,6 +18,9 @@ use serde::{Deserialize, Serialize};
 /// Bins of the distance histograms.
 const BINS: usize = 50;
 
+/// Rules that a run without freezing follows as shadows; the first is the method.
+const RULES: [Selection; 3] = [Selection::Nearest, Selection::Random, Selection::Farthest];
+
 /// Gives every layer of `net` an LTS quantiser and returns what steers them.
 ///
 /// Bounds are set from the first training batch (three standard deviations), as in the authors' code.
@@ -24,30 +28,67 @@ const BINS: usize = 50;
 /// # Errors
 /// [`Error::Invalid`] for settings out of range or a network that is quantised already.
 pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
+    attach(net, config, |index| match config.selection {
+        Selection::Nearest => None,
+        rule => {
+            let seed = config.seed ^ (index << 32);
+            Some(Box::new(BuiltIn { rule, seed }))
+        }
+    })
+}
+
+/// [`quantise`] with a [`Criterion`] of one's own in the place of [`LtsConfig::selection`]: `criterion` makes one for each
+/// layer that may freeze, by its name.
+///
+/// # Errors
+/// As [`quantise`].
+pub fn quantise_by(
+    net: &Net,
+    config: LtsConfig,
+    mut criterion: impl FnMut(&str) -> Box<dyn Criterion>,
+) -> Result<Lts> {
+    let names: Vec<String> = freezing(net, &config).map(|l| l.name).collect();
+    attach(net, config, |index| Some(criterion(&names[index as usize])))
+}
+
+/// The layers whose weights may freeze.
+fn freezing<'a>(net: &Net, config: &'a LtsConfig) -> impl Iterator<Item = LayerInfo> + use<'a> {
+    let layers = net.layers().into_iter();
+    layers.filter(|l| config.freezes(l.place))
+}
+
+/// Quantises; `criterion` makes that of a layer by its index, none for the method's own rule.
+fn attach(
+    net: &Net,
+    config: LtsConfig,
+    mut criterion: impl FnMut(u64) -> Option<Box<dyn Criterion>>,
+) -> Result<Lts> {
     config.check()?;
     let infos = net.layers();
-    let mut layers = Vec::new();
-    let mut index = 0;
+    let mut layers: Vec<Arc<Mutex<LtsLayer>>> = Vec::new();
     net.quantise(|info| {
-        index += 1;
         if !config.freezes(info.place) {
             return Ok(config.end(info.place));
         }
+        let criterion = criterion(layers.len() as u64);
+        let dims = net.parameter(&format!("{}.weight", info.name))?.dims;
         let layer = LtsLayer {
             name: info.name.clone(),
             macs: info.macs,
+            channels: dims.first().copied().unwrap_or(1),
             state: LtsState::new(&dev(), info.weights)?,
             config,
-            index: index - 1,
             rate: None,
             iteration: 0,
             flipped: 0,
             last_flip: vec![0; info.weights],
             delta: 1.0,
-            near: match config.selection {
-                Selection::Nearest => Vec::new(),
-                Selection::Random | Selection::Farthest => vec![false; info.weights],
+            before: vec![f32::NAN; info.weights],
+            near: match criterion {
+                None => Vec::new(),
+                Some(_) => vec![false; info.weights],
             },
+            criterion,
             ledger: Vec::new(),
         };
         let layer = Arc::new(Mutex::new(layer));
@@ -56,9 +97,12 @@ pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
         let slots = Slots::weights(Freezing::new(layer, grid)?, range);
         Ok(config.with_input(slots, config.bits))
     })?;
+    let lengths: Vec<usize> = layers.iter().map(|l| lock(l).len()).collect();
     let shadows = match config.freeze {
         true => Vec::new(),
-        false => layers.iter().map(|l| Shadow::new(lock(l).len())).collect(),
+        false => RULES
+            .map(|rule| Shadow::built_in(rule, config.seed, &lengths))
+            .into(),
     };
     let sums = vec![0.0; layers.len()];
     let parameters = net.parameter_count();
@@ -80,6 +124,7 @@ pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
 pub struct Lts {
     config: LtsConfig,
     pub(super) layers: Vec<Arc<Mutex<LtsLayer>>>,
+    /// Rules that are followed without acting; none on a run that freezes.
     shadows: Vec<Shadow>,
     /// Other schedules whose masks are recorded along the way.
     plans: Vec<PlanMasks>,
@@ -119,6 +164,37 @@ impl Lts {
             self.plans.push(masks);
         }
         Ok(())
+    }
+
+    /// Also follows, without acting on it, a [`Criterion`] of one's own: when it would have frozen the wrong weights is
+    /// in [`LtsReport::shadows`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] on a run that freezes: there a frozen weight can no longer prove a rule wrong.
+    pub fn also_follow(
+        &mut self,
+        mut criterion: impl FnMut(&str) -> Box<dyn Criterion>,
+    ) -> Result<()> {
+        if self.config.freeze {
+            let why = "follows other criteria only where nothing freezes; set `freeze: false`";
+            return Err(Error::invalid("LTS", why));
+        }
+        let criteria = self.layers.iter().map(|l| criterion(&lock(l).name));
+        let criteria: Vec<_> = criteria.collect();
+        let lengths: Vec<usize> = self.layers.iter().map(|l| lock(l).len()).collect();
+        self.shadows.push(Shadow::new(criteria, &lengths));
+        Ok(())
+    }
+
+    /// Which weights of a layer are frozen now, in the order of its weight.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a layer that never freezes.
+    pub fn mask(&self, layer: &str) -> Result<Vec<bool>> {
+        let mut layers = self.layers.iter().map(|l| lock(l));
+        let found = layers.find(|l| l.name == layer);
+        let found = found.map(|l| l.state.frozen.clone());
+        found.ok_or_else(|| Error::invalid(format!("layer {layer:?}"), "has no mask of LTS"))
     }
 
     /// Smoothed distances of all weights in level steps, `D/Delta`.
@@ -175,6 +251,7 @@ impl Lts {
             })
             .collect();
         let skipped: f64 = layers.iter().map(|l| l.macs as f64 * l.frozen).sum();
+        let shadows = self.shadows();
         let exact = 50.0 * skipped / (self.macs as f64).max(1.0);
         LtsReport {
             updates_eliminated: updates,
@@ -183,7 +260,9 @@ impl Lts {
             settled: self.settled_at_epochs(),
             settled_course: self.settled_course(),
             plans: self.plans(),
-            wrong_freeze: self.wrong_freeze(),
+            never_flipped: self.never_flipped(),
+            wrong_freeze: wrong_freeze(&shadows),
+            shadows,
             layers,
             ..self.report.clone()
         }
@@ -242,15 +321,23 @@ impl Lts {
             .collect()
     }
 
-    fn wrong_freeze(&self) -> Option<super::WrongFreeze> {
-        if self.shadows.is_empty() {
-            return None;
-        }
+    fn shadows(&self) -> Vec<ShadowRates> {
         let guards: Vec<_> = self.layers.iter().map(|l| lock(l)).collect();
         let levels: Vec<_> = guards.iter().map(|l| seen(&l.state.previous)).collect();
-        Some(Shadow::rates(
-            self.shadows.iter().zip(levels.iter().map(|l| &**l)),
-        ))
+        let levels: Vec<&[f32]> = levels.iter().map(|l| &**l).collect();
+        let iterations = self.report.frozen_share.len();
+        let shadows = self.shadows.iter();
+        shadows.map(|s| s.rates(&levels, iterations)).collect()
+    }
+
+    fn never_flipped(&self) -> f32 {
+        let (mut never, mut all) = (0, 0);
+        for layer in &self.layers {
+            let layer = lock(layer);
+            never += layer.last_flip.iter().filter(|last| **last == 0).count();
+            all += layer.len();
+        }
+        never as f32 / all.max(1) as f32
     }
 
     fn histogram(&self) -> Vec<f32> {
@@ -287,13 +374,25 @@ impl Observer for Lts {
             frozen += count;
             flipped += layer.flipped;
             all += layer.len();
-            if let (Some(shadow), Some(rate)) = (self.shadows.get_mut(i), rate) {
-                shadow.observe(&layer, rate);
+            // Nothing is within a negative limit: during the warm-up the criteria only look.
+            let limit = rate.map_or(-1.0, |rate| rate * layer.delta);
+            let due = self.shadows.first().map_or(0, |s| s.due(i, &layer, limit));
+            for shadow in &mut self.shadows {
+                shadow.observe(i, &layer, due);
             }
         }
         if !self.plans.is_empty() {
             let guards: Vec<_> = self.layers.iter().map(|l| lock(l)).collect();
-            let layers: Vec<&LtsLayer> = guards.iter().map(|g| &**g).collect();
+            let distances: Vec<_> = guards.iter().map(|l| seen(&l.state.distance)).collect();
+            let levels: Vec<_> = guards.iter().map(|l| seen(&l.state.previous)).collect();
+            let now = guards.iter().zip(distances.iter().zip(&levels));
+            let layers: Vec<Now> = now
+                .map(|(layer, (distance, level))| Now {
+                    delta: layer.delta,
+                    distance,
+                    level,
+                })
+                .collect();
             self.plans.par_iter_mut().for_each(|plan| {
                 plan.observe(&layers, step.iteration, step.total);
             });
@@ -314,7 +413,11 @@ impl Observer for Lts {
         let layers = self.layers.iter().map(|l| LayerState::of(&lock(l)));
         to_bytes(&RunState {
             layers: layers.collect::<Result<_>>()?,
-            shadows: self.shadows.clone(),
+            shadows: self
+                .shadows
+                .iter()
+                .map(Shadow::save)
+                .collect::<Result<_>>()?,
             plans: self.plans.clone(),
             report: self.report.clone(),
             sums: self.sums.clone(),
@@ -337,7 +440,9 @@ impl Observer for Lts {
         for (layer, state) in self.layers.iter().zip(found.layers) {
             state.put(&mut lock(layer), delta)?;
         }
-        self.shadows = found.shadows;
+        for (shadow, state) in self.shadows.iter_mut().zip(found.shadows) {
+            shadow.restore(state)?;
+        }
         self.plans = found.plans;
         self.report = found.report;
         self.sums = found.sums;
@@ -346,11 +451,23 @@ impl Observer for Lts {
     }
 }
 
+/// The built-in rules' shares of wrong freezes, where they were followed.
+fn wrong_freeze(shadows: &[ShadowRates]) -> Option<WrongFreeze> {
+    match shadows {
+        [nearest, random, farthest, ..] => Some(WrongFreeze {
+            nearest: nearest.total(),
+            random: random.total(),
+            farthest: farthest.total(),
+        }),
+        _ => None,
+    }
+}
+
 /// What a checkpoint holds of a run.
 #[derive(Serialize, Deserialize)]
 struct RunState {
     layers: Vec<LayerState>,
-    shadows: Vec<Shadow>,
+    shadows: Vec<ShadowState>,
     plans: Vec<PlanMasks>,
     report: LtsReport,
     sums: Vec<f64>,
@@ -366,6 +483,8 @@ struct LayerState {
     frozen: Vec<bool>,
     last_flip: Vec<u32>,
     near: Vec<bool>,
+    before: Vec<f32>,
+    criterion: Vec<u8>,
     ledger: Vec<(usize, f32)>,
 }
 
@@ -378,6 +497,11 @@ impl LayerState {
             frozen: layer.state.frozen.clone(),
             last_flip: layer.last_flip.clone(),
             near: layer.near.clone(),
+            before: layer.before.clone(),
+            criterion: layer
+                .criterion
+                .as_ref()
+                .map_or(Ok(Vec::new()), |c| c.save())?,
             ledger: layer.ledger.clone(),
         })
     }
@@ -389,6 +513,10 @@ impl LayerState {
         layer.state.frozen = self.frozen;
         layer.last_flip = self.last_flip;
         layer.near = self.near;
+        layer.before = self.before;
+        if let Some(criterion) = &mut layer.criterion {
+            criterion.restore(&self.criterion)?;
+        }
         layer.ledger = self.ledger;
         layer.delta = delta;
         Ok(())

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Threshold;
 use super::config::rate_after;
-use super::layer::{LtsLayer, seen};
 
 /// What a schedule would have saved on the recorded run, and how often it would have been wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +16,14 @@ pub struct Plan {
     pub updates_eliminated: f64,
     /// Share of the weights it would have frozen whose level at the end is another, in percent.
     pub wrong_freeze: f64,
+}
+
+/// One layer after a training forward.
+pub(crate) struct Now<'a> {
+    /// Level step.
+    pub delta: f32,
+    pub distance: &'a [f32],
+    pub level: &'a [f32],
 }
 
 /// Masks and levels at the freeze of one schedule.
@@ -43,12 +50,11 @@ impl PlanMasks {
     }
 
     /// Freezes after a training step.
-    pub fn observe(&mut self, layers: &[&LtsLayer], done: usize, total: usize) {
+    pub fn observe(&mut self, layers: &[Now], done: usize, total: usize) {
         if let Some(rate) = rate_after(self.threshold, self.warmup, done, total) {
             for (layer, level) in layers.iter().zip(&mut self.level) {
                 let limit = rate * layer.delta;
-                let (distance, levels) = (seen(&layer.state.distance), seen(&layer.state.previous));
-                let now = distance.iter().zip(levels.iter());
+                let now = layer.distance.iter().zip(layer.level);
                 for (level, (distance, q)) in level.iter_mut().zip(now) {
                     if level.is_nan() && *distance <= limit {
                         *level = *q;

@@ -11,7 +11,7 @@ use crate::train::{BoundRule, Schedule, TrainConfig};
 /// | CIFAR, ResNet-20 | [`Recipe::cifar`] | [`Recipe::cifar_2022`] |
 /// | ImageNet | [`Recipe::imagenet`] | [`Recipe::imagenet_2022`] |
 ///
-/// Every recipe trains 2-bit networks with the linear threshold; the momentum of the distance suits the length
+/// Every recipe trains 2-bit networks with the linear threshold; the memory of the distance suits the length
 /// of the run (100 of 156,000 iterations for CIFAR, 10,000 of 500,000 for ImageNet).
 #[derive(Clone, Debug)]
 pub struct Recipe {
@@ -23,7 +23,7 @@ pub struct Recipe {
 
 impl Recipe {
     /// 400 epochs at batch 128, SGD 0.1 divided by ten at 100, 200 and 300, Adam 1e-4 for bounds, 80 epochs of
-    /// warm-up, distance momentum 0.99.
+    /// warm-up, distance memory 0.99.
     pub fn cifar() -> Self {
         Recipe {
             train: TrainConfig {
@@ -32,13 +32,13 @@ impl Recipe {
                 ..TrainConfig::default()
             },
             lts: LtsConfig {
-                momentum: 0.99,
+                ema: 0.99,
                 ..LtsConfig::default()
             },
         }
     }
 
-    /// 100 epochs at batch 256, SGD 0.1 divided by ten at 30, 60 and 90, 20 epochs of warm-up, distance momentum
+    /// 100 epochs at batch 256, SGD 0.1 divided by ten at 30, 60 and 90, 20 epochs of warm-up, distance memory
     /// 0.9999.
     pub fn imagenet() -> Self {
         Recipe {
@@ -53,7 +53,7 @@ impl Recipe {
                 ..Recipe::cifar().train
             },
             lts: LtsConfig {
-                momentum: 0.9999,
+                ema: 0.9999,
                 ..LtsConfig::default()
             },
         }
@@ -72,7 +72,7 @@ impl Recipe {
                 ..Recipe::cifar().train
             },
             lts: LtsConfig {
-                momentum: 0.0,
+                ema: 0.0,
                 ..LtsConfig::code_2022()
             },
         }
@@ -96,7 +96,7 @@ impl Recipe {
                 ..Recipe::imagenet().train
             },
             lts: LtsConfig {
-                momentum: 0.9999,
+                ema: 0.9999,
                 warmup: 0.16,
                 ends: Ends::FullPrecision,
                 ..LtsConfig::code_2022()

@@ -40,7 +40,11 @@ pub struct LtsReport {
     pub distance: Vec<Vec<f32>>,
     /// Layer by layer.
     pub layers: Vec<LayerShare>,
-    /// Shadow masks of a run that does not freeze.
+    /// Share of weights whose level never changed.
+    pub never_flipped: f32,
+    /// Shadow masks of a run that does not freeze, rule by rule.
+    pub shadows: Vec<super::ShadowRates>,
+    /// Their shares of wrong freezes over the whole run, of the built-in rules.
     pub wrong_freeze: Option<super::WrongFreeze>,
     /// What other schedules would have done, see [`super::Lts::also_record`].
     pub plans: Vec<super::Plan>,
@@ -52,6 +56,11 @@ impl LtsReport {
         let at = (p * self.settled_course.len() as f64).round() as usize;
         let course = self.settled_course.get(at.saturating_sub(1));
         course.copied().unwrap_or(f32::NAN)
+    }
+
+    /// The same among those weights whose level changes at all; NaN where none does.
+    pub fn moving_settled_after(&self, p: f64) -> f32 {
+        (self.settled_after(p) - self.never_flipped) / (1.0 - self.never_flipped)
     }
 
     /// Progress `(i + 1) / n` of the iterations, for the x axis of figures.

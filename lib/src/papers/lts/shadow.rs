@@ -1,11 +1,14 @@
-//! Shadow masks: what each rule would have frozen on a run that freezes nothing, and how often it was wrong.
+//! Shadow masks: what a rule would have frozen on a run that freezes nothing, and how often it was wrong.
 
 use serde::{Deserialize, Serialize};
 
 use super::Selection;
+use super::criterion::{BuiltIn, Criterion, chosen};
 use super::layer::{LtsLayer, seen};
-use super::select::{due, freeze_up_to};
-use crate::data::epoch_rng;
+use crate::{Error, Result};
+
+/// Parts of the training by whose end freezes are counted.
+const PARTS: usize = 20;
 
 /// Share of the weights a rule would have frozen whose level at the end is another, in percent.
 ///
@@ -20,64 +23,142 @@ pub struct WrongFreeze {
     pub farthest: f64,
 }
 
-const RULES: [Selection; 3] = [Selection::Nearest, Selection::Random, Selection::Farthest];
+/// What one rule would have frozen, and when it was wrong.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShadowRates {
+    /// The rule's name.
+    pub rule: String,
+    /// Weights it would have frozen in each twentieth of the training.
+    pub frozen: Vec<usize>,
+    /// Those of them whose level at the end is another.
+    pub wrong: Vec<usize>,
+}
 
-/// Masks and levels at the freeze, for the three rules, of one layer.
-#[derive(Clone, Serialize, Deserialize)]
+impl ShadowRates {
+    /// Share of the frozen weights whose level at the end is another, in percent.
+    pub fn total(&self) -> f64 {
+        percent(self.wrong.iter().sum(), self.frozen.iter().sum())
+    }
+
+    /// The same of the weights frozen in each twentieth; NaN where there are none.
+    pub fn over_time(&self) -> Vec<f64> {
+        let parts = self.wrong.iter().zip(&self.frozen);
+        parts
+            .map(|(wrong, frozen)| match frozen {
+                0 => f64::NAN,
+                _ => percent(*wrong, *frozen),
+            })
+            .collect()
+    }
+}
+
+fn percent(part: usize, whole: usize) -> f64 {
+    100.0 * part as f64 / whole.max(1) as f64
+}
+
+/// Masks of one rule, layer by layer.
 pub(crate) struct Shadow {
-    frozen: [Vec<bool>; 3],
-    level: [Vec<f32>; 3],
+    layers: Vec<(Box<dyn Criterion>, Mask)>,
+}
+
+/// What a rule has frozen of one layer.
+#[derive(Clone, Serialize, Deserialize)]
+struct Mask {
+    frozen: Vec<bool>,
+    /// Iteration and level at the freeze, where frozen.
+    at: Vec<u32>,
+    level: Vec<f32>,
+}
+
+/// State of a shadow in a checkpoint.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ShadowState {
+    masks: Vec<Mask>,
+    criteria: Vec<Vec<u8>>,
 }
 
 impl Shadow {
-    pub fn new(len: usize) -> Self {
+    /// A shadow that freezes nothing yet; `criteria` has one for each layer.
+    pub fn new(criteria: Vec<Box<dyn Criterion>>, lengths: &[usize]) -> Self {
+        let mask = |&n: &usize| Mask {
+            frozen: vec![false; n],
+            at: vec![0; n],
+            level: vec![0.0; n],
+        };
         Shadow {
-            frozen: [(); 3].map(|()| vec![false; len]),
-            level: [(); 3].map(|()| vec![0.0; len]),
+            layers: criteria.into_iter().zip(lengths.iter().map(mask)).collect(),
         }
     }
 
-    /// Freezes after a training step at threshold `rate`.
-    pub fn observe(&mut self, layer: &LtsLayer, rate: f32) {
-        let (distance, q) = (&*seen(&layer.state.distance), &*seen(&layer.state.previous));
-        let limit = rate * layer.delta;
-        let target = due(distance, &self.frozen[0], limit);
-        for (r, rule) in RULES.into_iter().enumerate() {
-            let mut rng = epoch_rng(
-                layer.config.seed ^ (layer.index << 32) ^ 0x5ad0,
-                layer.iteration,
-            );
-            let level = &mut self.level[r];
-            // The nearest rule's target is exactly the entries within the threshold.
-            freeze_up_to(target, rule, distance, &mut self.frozen[r], &mut rng, |i| {
-                level[i] = q[i]
-            });
+    /// A shadow of a built-in rule.
+    pub fn built_in(rule: Selection, seed: u64, lengths: &[usize]) -> Self {
+        let criterion = |i: usize| -> Box<dyn Criterion> {
+            let seed = seed ^ ((i as u64) << 32) ^ 0x5ad0;
+            Box::new(BuiltIn { rule, seed })
+        };
+        Shadow::new((0..lengths.len()).map(criterion).collect(), lengths)
+    }
+
+    /// Entries of layer `i` that are frozen or within `limit` of their level.
+    pub fn due(&self, i: usize, layer: &LtsLayer, limit: f32) -> usize {
+        let distance = seen(&layer.state.distance);
+        let now = self.layers[i].1.frozen.iter().zip(distance.iter());
+        now.filter(|(frozen, d)| **frozen || **d <= limit).count()
+    }
+
+    /// Freezes after a training step until as many are frozen of layer `i` as the method has due.
+    pub fn observe(&mut self, i: usize, layer: &LtsLayer, due: usize) {
+        let (criterion, mask) = &mut self.layers[i];
+        let have = mask.frozen.iter().filter(|f| **f).count();
+        let (value, distance, level) = (
+            seen(&layer.state.saved),
+            seen(&layer.state.distance),
+            seen(&layer.state.previous),
+        );
+        let now = layer.seen(&value, &distance, &level, &mask.frozen);
+        for i in chosen(criterion.as_mut(), &now, due.saturating_sub(have)) {
+            mask.frozen[i] = true;
+            mask.at[i] = layer.iteration as u32;
+            mask.level[i] = level[i];
         }
     }
 
-    /// Frozen and wrongly frozen entries of each rule, given the final levels.
-    fn count(&self, q: &[f32]) -> [(usize, usize); 3] {
-        [0, 1, 2].map(|r| {
-            let frozen = self.frozen[r].iter().filter(|f| **f).count();
-            let wrong = |i: &usize| self.frozen[r][*i] && self.level[r][*i] != q[*i];
-            (frozen, (0..q.len()).filter(wrong).count())
+    /// Frozen and wrongly frozen entries, given the final levels.
+    pub fn rates(&self, levels: &[&[f32]], iterations: usize) -> ShadowRates {
+        let mut found = ShadowRates {
+            rule: self.layers.first().map_or_else(String::new, |l| l.0.name()),
+            frozen: vec![0; PARTS],
+            wrong: vec![0; PARTS],
+        };
+        for ((_, mask), q) in self.layers.iter().zip(levels) {
+            for i in (0..q.len()).filter(|&i| mask.frozen[i]) {
+                let part = (mask.at[i] as usize * PARTS / iterations.max(1)).min(PARTS - 1);
+                found.frozen[part] += 1;
+                found.wrong[part] += usize::from(mask.level[i] != q[i]);
+            }
+        }
+        found
+    }
+
+    pub fn save(&self) -> Result<ShadowState> {
+        let criteria = self.layers.iter().map(|(c, _)| c.save());
+        Ok(ShadowState {
+            masks: self.layers.iter().map(|(_, m)| m.clone()).collect(),
+            criteria: criteria.collect::<Result<_>>()?,
         })
     }
 
-    /// Rates over all layers.
-    pub fn rates<'a>(pairs: impl Iterator<Item = (&'a Shadow, &'a [f32])>) -> WrongFreeze {
-        let mut sum = [(0, 0); 3];
-        for (shadow, q) in pairs {
-            for (s, (frozen, wrong)) in sum.iter_mut().zip(shadow.count(q)) {
-                *s = (s.0 + frozen, s.1 + wrong);
-            }
+    pub fn restore(&mut self, state: ShadowState) -> Result<()> {
+        let ours = self.layers.iter().map(|(_, m)| m.frozen.len());
+        if !ours.eq(state.masks.iter().map(|m| m.frozen.len())) {
+            let why = "has shadow masks of other layers; start afresh";
+            return Err(Error::invalid("checkpoint of LTS", why));
         }
-        let [nearest, random, farthest] =
-            sum.map(|(frozen, wrong)| 100.0 * wrong as f64 / frozen.max(1) as f64);
-        WrongFreeze {
-            nearest,
-            random,
-            farthest,
+        let found = state.masks.into_iter().zip(&state.criteria);
+        for ((criterion, mask), (found, bytes)) in self.layers.iter_mut().zip(found) {
+            *mask = found;
+            criterion.restore(bytes)?;
         }
+        Ok(())
     }
 }

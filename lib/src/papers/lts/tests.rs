@@ -1,5 +1,7 @@
 //! What LTS promises, after the specification's hard checks.
 
+mod criteria;
+
 use super::observer::quantise;
 use super::*;
 use crate::HostAccess;
@@ -63,7 +65,7 @@ fn the_baseline_is_the_run_whose_threshold_is_never_met() -> Result<()> {
     assert_eq!(lts.report().updates_eliminated, 0.0);
     let never = LtsConfig {
         threshold: Threshold::Constant(0.0),
-        momentum: 0.99,
+        ema: 0.99,
         ..LtsConfig::default()
     };
     let (same, lts, _) = run(never, tiny_config(3))?;
@@ -392,11 +394,13 @@ fn settled_shares_rise_to_one() -> Result<()> {
 
 #[test]
 fn backward_passes_are_timed_for_each_share() -> Result<()> {
-    let times = time_backward(&tiny_net(1), 4, &[0.0, 0.5, 1.0], 2)?;
-    let shares: Vec<f32> = times.iter().map(|t| t.frozen).collect();
-    assert_eq!(shares, [0.0, 0.5, 1.0]);
-    for t in times {
-        assert!(t.weight_grad > 0.0 && t.weight_grad < t.seconds, "{t:?}");
+    for pattern in [Pattern::Entries, Pattern::Channels] {
+        let times = time_backward(&tiny_net(1), 4, &[0.0, 0.5, 1.0], pattern, 2)?;
+        let shares: Vec<f32> = times.iter().map(|t| t.frozen).collect();
+        assert_eq!(shares, [0.0, 0.5, 1.0]);
+        for t in times {
+            assert!(t.weight_grad > 0.0 && t.weight_grad < t.seconds, "{t:?}");
+        }
     }
     Ok(())
 }
@@ -413,7 +417,7 @@ fn settings_out_of_range_are_refused() {
             ..LtsConfig::default()
         },
         LtsConfig {
-            momentum: 1.0,
+            ema: 1.0,
             ..LtsConfig::default()
         },
         LtsConfig {

@@ -8,6 +8,15 @@ use crate::nn::{Mode, Net, Wants};
 use crate::{Images, Result, rng, show};
 use dfdx::prelude::SplitTape;
 
+/// Which weights of a layer are frozen together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// Single weights: the mask of LTS.
+    Entries,
+    /// Whole output channels.
+    Channels,
+}
+
 /// Seconds of a backward pass with a share of the weights frozen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BackwardTime {
@@ -30,6 +39,7 @@ pub fn time_backward(
     net: &Net,
     batch: usize,
     shares: &[f32],
+    pattern: Pattern,
     repeats: usize,
 ) -> Result<Vec<BackwardTime>> {
     let lts = quantise(net, LtsConfig::default())?;
@@ -49,11 +59,15 @@ pub fn time_backward(
             show::check_interrupt()?;
             for layer in &lts.layers {
                 let mut layer = lock(layer);
-                let n = layer.len();
+                let group = match pattern {
+                    Pattern::Entries => 1,
+                    Pattern::Channels => (layer.len() / layer.channels).max(1),
+                };
+                let n = layer.len() / group;
                 let frozen = (best.frozen.clamp(0.0, 1.0) * n as f32).round() as usize;
                 layer.state.frozen.fill(false);
                 for i in index::sample(&mut rng, n, frozen) {
-                    layer.state.frozen[i] = true;
+                    layer.state.frozen[i * group..(i + 1) * group].fill(true);
                 }
             }
             net.take_times();

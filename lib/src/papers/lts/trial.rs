@@ -1,6 +1,6 @@
 //! One row of a comparison.
 
-use super::{LtsConfig, LtsReport, quantise};
+use super::{Lts, LtsConfig, LtsReport, quantise};
 use crate::Result;
 use crate::data::ImageSource;
 use crate::nn::Net;
@@ -26,7 +26,20 @@ pub fn train(
     config: &TrainConfig,
     lts: LtsConfig,
 ) -> Result<Trial> {
-    let mut observer = quantise(net, lts)?;
+    train_by(net, train_set, test_set, config, quantise(net, lts)?)
+}
+
+/// Trains a quantised `net` under its observer, from [`quantise`] or [`super::quantise_by`].
+///
+/// # Errors
+/// As [`train_with`].
+pub fn train_by(
+    net: &Net,
+    train_set: &dyn ImageSource,
+    test_set: &dyn ImageSource,
+    config: &TrainConfig,
+    mut observer: Lts,
+) -> Result<Trial> {
     let history = train_with(net, train_set, test_set, config, &mut observer)?;
     Ok(Trial {
         history,

@@ -151,7 +151,7 @@ fn weights_that_lts_froze_stay_under_every_optimiser() -> Result<()> {
         let config = LtsConfig {
             threshold: Threshold::Constant(0.3),
             warmup: 0.0,
-            momentum: 0.5,
+            ema: 0.5,
             ..LtsConfig::default()
         };
         let mut lts = lts::quantise(&net, config)?;
