@@ -145,9 +145,15 @@ const RATIO: (f32, f32) = (3.0 / 4.0, 4.0 / 3.0);
 /// Random parts that may fail to fit before a central one is taken.
 const ATTEMPTS: usize = 10;
 
-/// Left, top, width, height of a part with a random share of the area and a random aspect ratio; the largest
-/// central part of an allowed ratio when ten draws do not fit.
-pub(super) fn random_part((width, height): (u32, u32), min_area: f32, rng: &mut Rng) -> [u32; 4] {
+/// Left, top, width, height of a part of an image of (width, height), with a share of the area drawn from
+/// `[min_area, 1]` and an aspect ratio of 3/4 to 4/3; the largest central part of an allowed ratio when ten draws do not
+/// fit, of a square image the whole. What [`Augment::ResizedCrop`] draws.
+///
+/// ```
+/// let [x, y, w, h] = rebit::data::random_part((32, 32), 0.5, &mut rebit::rng(0));
+/// assert!(x + w <= 32 && y + h <= 32 && w * h >= 400);
+/// ```
+pub fn random_part((width, height): (u32, u32), min_area: f32, rng: &mut Rng) -> [u32; 4] {
     let area = width as f32 * height as f32;
     let (low, high) = (RATIO.0.ln(), RATIO.1.ln());
     for _ in 0..ATTEMPTS {

@@ -22,7 +22,7 @@ mod photos_list;
 mod source;
 mod summary;
 
-pub use augment::Augment;
+pub use augment::{Augment, random_part};
 pub use batches::{BatchPlan, Batches, Epoch, epoch_order, epoch_rng, images_from_nhwc};
 pub use cifar10::{Cifar10, cifar10};
 pub use fashion_mnist::{FashionMnist, fashion_mnist};

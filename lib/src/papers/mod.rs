@@ -1,4 +1,5 @@
 //! What belongs to one paper only; papers never use each other.
 
 pub mod ddtb;
+pub mod intraq;
 pub mod lts;

@@ -1,0 +1,127 @@
+//! A synthesis on disk: what is finished, and the batch that is under way.
+
+use super::synthesis::{LossTrace, Made, Rate};
+use super::{Centres, IntraqConfig};
+use crate::nn::StateTensor;
+use crate::train::{read_state, write_state};
+use crate::{Error, Result};
+
+/// Version of the format.
+const FORMAT: &str = "rebit intraq 1";
+
+/// A batch that is under way.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+pub(super) struct Progressed {
+    pub optimiser: Vec<StateTensor>,
+    pub rate: Rate,
+    pub trace: LossTrace,
+}
+
+/// What has been made.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(super) struct State {
+    format: String,
+    settings: String,
+    network: String,
+    values: Vec<f32>,
+    labels: Vec<u32>,
+    centres: Centres,
+    traces: Vec<LossTrace>,
+    begun: Option<Progressed>,
+}
+
+impl State {
+    /// The state of the run's checkpoint, or that of a run that has not begun.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a file of another run, with the first difference.
+    pub fn found(config: &IntraqConfig, network: &str) -> Result<Self> {
+        let settings = config.settings();
+        let fresh = || State {
+            format: FORMAT.into(),
+            settings: settings.clone(),
+            network: network.into(),
+            values: Vec::new(),
+            labels: Vec::new(),
+            centres: Centres::default(),
+            traces: Vec::new(),
+            begun: None,
+        };
+        let Some(path) = &config.checkpoint else {
+            return Ok(fresh());
+        };
+        let Some(found) = read_state::<State>(path)? else {
+            return Ok(fresh());
+        };
+        let difference = [
+            ("format", found.format.as_str(), FORMAT),
+            ("settings", found.settings.as_str(), settings.as_str()),
+            ("network", found.network.as_str(), network),
+        ]
+        .into_iter()
+        .find(|(_, found, wanted)| found != wanted);
+        match difference {
+            None => Ok(found),
+            Some((what, found, wanted)) => Err(Error::data(
+                path,
+                format!(
+                    "belongs to a run with another {what}: {}",
+                    first_difference(found, wanted)
+                ),
+                "Remove the file to start the run afresh",
+            )),
+        }
+    }
+
+    /// Images that are finished.
+    pub fn finished(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Batches that are finished.
+    pub fn batches(&self) -> usize {
+        self.traces.len()
+    }
+
+    pub fn centres(&self) -> &Centres {
+        &self.centres
+    }
+
+    /// The batch that was under way.
+    pub fn begun(&mut self) -> Option<Progressed> {
+        self.begun.take()
+    }
+
+    pub fn keep(&mut self, begun: Progressed) {
+        self.begun = Some(begun);
+    }
+
+    pub fn finish(&mut self, made: Made) -> Result<()> {
+        self.centres.add(&made.features, &made.labels)?;
+        self.values.extend(made.values);
+        self.labels.extend(made.labels);
+        self.traces.push(made.trace);
+        self.begun = None;
+        Ok(())
+    }
+
+    pub fn save(&self, config: &IntraqConfig) -> Result<()> {
+        match &config.checkpoint {
+            Some(path) => write_state(path, self),
+            None => Ok(()),
+        }
+    }
+
+    pub fn take(self) -> (Vec<f32>, Vec<u32>, Vec<LossTrace>) {
+        (self.values, self.labels, self.traces)
+    }
+}
+
+/// The parts, between commas, in which two descriptions differ first.
+fn first_difference(found: &str, wanted: &str) -> String {
+    let pairs = found.split(", ").zip(wanted.split(", "));
+    match pairs.into_iter().find(|(a, b)| a != b) {
+        Some((a, b)) => format!("{a} there, {b} here"),
+        None => "one is longer".into(),
+    }
+}

@@ -1,0 +1,340 @@
+//! The low-bit copy of a network, trained on images with the network as its teacher.
+
+use std::path::PathBuf;
+
+use crate::data::{Augment, BatchPlan, Epoch, ImageSource, Normalize};
+use crate::nn::{Affine, Mode, Net, Slots};
+use crate::ops::cross_entropy::try_cross_entropy;
+use crate::quant::Range;
+use crate::show::check_interrupt;
+use crate::train::{
+    Loss, Schedule, Sgd, Shown, Step, Task, Trainer, try_accuracy, try_distillation, try_total,
+};
+use crate::{Error, Images, Result, from_vec};
+
+/// Share of the old range that a batch leaves of an activation's, beta.
+const MOMENTUM: f32 = 0.9;
+
+/// Settings of [`finetune`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct StudentConfig {
+    /// Name of the run in figures and messages.
+    pub label: String,
+    /// Bits of all weights and activations.
+    pub bits: u32,
+    /// Batches that activation ranges are read off, before training; they are fixed then.
+    pub range_batches: usize,
+    /// Images of a step.
+    pub batch: usize,
+    /// Steps.
+    pub steps: usize,
+    /// Learning rate of SGD with Nesterov momentum 0.9 and weight decay 1e-4 on everything.
+    pub lr: f32,
+    /// How it falls.
+    pub schedule: Schedule,
+    /// Weight of the distillation loss, alpha.
+    pub alpha: f32,
+    /// Its temperature.
+    pub temperature: f32,
+    /// Random parts of the images that the student trains on; ranges are read off whole ones.
+    pub augment: Option<Augment>,
+    /// Seed of the batches.
+    pub seed: u64,
+    /// Steps between two measurements on the test images; 0 measures before and after training.
+    pub eval_every: usize,
+    /// Where the run's state is written at each measurement, and continued from.
+    pub checkpoint: Option<PathBuf>,
+    /// Live progress.
+    pub show: bool,
+}
+
+impl StudentConfig {
+    /// The authors' settings for CIFAR-10: 147 epochs of 200 steps, batch 256, learning rate 1e-4 that falls to a tenth
+    /// after 16, 36 and 56 of them.
+    ///
+    /// The authors read activation ranges off a generator's images; here they are read off the images that are given.
+    pub fn bits(bits: u32) -> Self {
+        StudentConfig {
+            label: format!("{bits} bits"),
+            bits,
+            range_batches: 100,
+            batch: 256,
+            steps: 147 * 200,
+            lr: 1e-4,
+            schedule: Schedule::Steps {
+                factor: 0.1,
+                at: [16.0, 36.0, 56.0].map(|epoch| epoch / 147.0).to_vec(),
+            },
+            alpha: 20.0,
+            temperature: 20.0,
+            augment: Some(Augment::ResizedCrop {
+                min_area: 0.5,
+                flip: true,
+            }),
+            seed: 0,
+            eval_every: 0,
+            checkpoint: None,
+            show: true,
+        }
+    }
+
+    /// For small networks and two processor cores: 300 steps of 64 images with a cosine [choice].
+    pub fn small(bits: u32) -> Self {
+        StudentConfig {
+            batch: 64,
+            steps: 300,
+            schedule: Schedule::Cosine { warmup: 0.0 },
+            ..StudentConfig::bits(bits)
+        }
+    }
+}
+
+/// A student and its way.
+pub struct StudentRun {
+    /// The low-bit network.
+    pub net: Net,
+    /// Top-1 accuracy on the test images with ranges alone, before training, in %.
+    pub ranges_only: f32,
+    /// After the last step.
+    pub last: f32,
+    /// The best of all measurements: what the paper reports.
+    pub best: f32,
+    /// Loss of each step.
+    pub loss: Vec<f32>,
+}
+
+/// A copy of a trained network whose weights and activations are on grids of `2^bits` levels
+/// ([`Affine`](crate::nn::Affine)): weights by output channel, between the smallest and largest in every pass; activations
+/// between moving averages of smallest and largest value, which [`Net::observe_ranges`] moves and
+/// [`Net::freeze_ranges`] holds.
+///
+/// Activations are quantised behind every ReLU where the network has [sites](crate::nn::NetBuilder::site), as the paper
+/// does; otherwise where a layer reads them, the image excepted, and identity shortcuts carry what is not quantised.
+///
+/// # Errors
+/// [`Error::Invalid`] for bits outside 1 to 8 and a network that is quantised already.
+pub fn quantised(net: &Net, bits: u32) -> Result<Net> {
+    if !(1..=8).contains(&bits) {
+        return Err(Error::invalid(format!("{bits} bits"), "must be 1 to 8"));
+    }
+    let student = net.duplicate()?;
+    student.quantise(|_| {
+        Ok(Slots::weights(
+            Affine::bits(bits).per_channel(),
+            Range::MinMax.each_pass(),
+        ))
+    })?;
+    let sites: Vec<String> = student.sites().into_iter().map(|site| site.name).collect();
+    let readers = match sites.is_empty() {
+        false => sites,
+        true => {
+            let layers = student.layers().into_iter().skip(1);
+            layers.map(|layer| layer.name).collect()
+        }
+    };
+    for reader in readers {
+        student.quantise_input(&reader, Affine::bits(bits), Range::MinMax.ema(MOMENTUM))?;
+    }
+    Ok(student)
+}
+
+/// Quantises a copy of `net` and trains it on `images` with `net` as its teacher; accuracies are those on `test`.
+///
+/// ```text
+/// loss = CE(Q(x), y) + alpha T^2 KL(softmax(F(x) / T) || softmax(Q(x) / T))
+/// ```
+///
+/// Both networks run on the teacher's running statistics; weights, biases, scales and shifts are trained. `images` are as
+/// [`synthesise`](super::synthesise) gives them, normalised; `normalize` is that of the test images.
+///
+/// Source: arXiv:2111.09136; the factor `T^2` as in the authors' code.
+///
+/// # Errors
+/// [`Error::Invalid`] without an image, for settings that mean nothing and for a loss that is no longer a number (lower
+/// the learning rate); as [`quantised`] and [`Trainer::run`].
+pub fn finetune(
+    net: &Net,
+    images: &dyn ImageSource,
+    (test, normalize): (&dyn ImageSource, &Normalize),
+    config: &StudentConfig,
+) -> Result<StudentRun> {
+    if images.len() < config.batch || config.batch == 0 {
+        return Err(Error::invalid(
+            format!("{} images for batches of {}", images.len(), config.batch),
+            "must fill a batch of at least one",
+        ));
+    }
+    let student = quantised(net, config.bits)?;
+    read_ranges(&student, images, config)?;
+    let mut task = Distil {
+        teacher: net.clone().frozen(),
+        images,
+        test: (test, normalize),
+        config,
+        epoch: None,
+        pass: 0,
+        values: Vec::new(),
+    };
+    let score = |task: &mut Distil| task.score(&student).map(Option::unwrap_or_default);
+    let ranges_only = score(&mut task)?;
+    let mut losses = Losses(Vec::new());
+    let optimiser = Sgd::new(config.lr)
+        .nesterov(0.9)
+        .decay(1e-4)
+        .over(&student)?;
+    let history = Trainer::new(1, optimiser)
+        .label(&config.label)
+        .schedule(config.schedule.clone(), config.lr)
+        .observe(&mut losses)
+        .evaluate(1, config.eval_every)
+        .checkpoint(
+            config.checkpoint.clone(),
+            config.eval_every,
+            format!(
+                "{:?}",
+                StudentConfig {
+                    checkpoint: None,
+                    ..config.clone()
+                }
+            ),
+        )
+        .show(match config.show {
+            true => Shown::Progress,
+            false => Shown::Nothing,
+        })
+        .run(&student, &mut task)?;
+    let scores = history.tests.iter().map(|(_, score)| *score);
+    Ok(StudentRun {
+        ranges_only,
+        last: scores.clone().next_back().unwrap_or(ranges_only),
+        best: scores.fold(ranges_only, f32::max),
+        loss: losses.0,
+        net: student,
+    })
+}
+
+/// Moves the activation ranges by batches of whole images, and fixes them.
+fn read_ranges(student: &Net, images: &dyn ImageSource, config: &StudentConfig) -> Result<()> {
+    let plan = plan(config, None);
+    let (mut values, mut done) = (Vec::new(), 0);
+    for pass in 0.. {
+        let mut epoch = plan.epoch(images, pass);
+        while done < config.range_batches
+            && let Some(labels) = epoch.try_fill(&mut values)?
+        {
+            check_interrupt()?;
+            student.observe_ranges(&planes(student, &values, labels.len())?)?;
+            done += 1;
+        }
+        if done == config.range_batches {
+            break;
+        }
+    }
+    student.freeze_ranges();
+    Ok(())
+}
+
+/// A batch in `(N, H, W, C)` order as a tensor.
+fn planes(net: &Net, values: &[f32], count: usize) -> Result<Images> {
+    let e = net.input_extent();
+    let mut planes = vec![0.0; values.len()];
+    for (from, to) in values
+        .chunks_exact(e.len())
+        .zip(planes.chunks_exact_mut(e.len()))
+    {
+        for (pixel, of_channels) in from.chunks_exact(e.channels).enumerate() {
+            for (c, value) in of_channels.iter().enumerate() {
+                to[c * e.pixels() + pixel] = *value;
+            }
+        }
+    }
+    from_vec(planes, (count, e.channels, e.height, e.width))
+}
+
+fn plan(config: &StudentConfig, augment: Option<Augment>) -> BatchPlan {
+    let plan = BatchPlan::new(config.batch)
+        .normalized(Normalize::UNIT)
+        .shuffled(config.seed)
+        .drop_last();
+    match augment {
+        Some(augment) => plan.augmented(augment),
+        None => plan,
+    }
+}
+
+/// Cross entropy and distillation on the images; accuracy on the test images.
+struct Distil<'a> {
+    teacher: Net,
+    images: &'a dyn ImageSource,
+    test: (&'a dyn ImageSource, &'a Normalize),
+    config: &'a StudentConfig,
+    epoch: Option<Epoch<'a>>,
+    /// Passes over the images that have begun.
+    pass: u64,
+    values: Vec<f32>,
+}
+
+impl Distil<'_> {
+    /// The labels of the next batch, whose pixels go to `values`; passes over the images follow one another.
+    fn next(&mut self) -> Result<Vec<u32>> {
+        for _ in 0..2 {
+            if let Some(epoch) = &mut self.epoch
+                && let Some(labels) = epoch.try_fill(&mut self.values)?
+            {
+                return Ok(labels);
+            }
+            self.begin(self.pass, 0);
+        }
+        Err(Error::invalid("images", "do not fill a batch"))
+    }
+
+    fn begin(&mut self, pass: u64, batches: usize) {
+        let mut epoch = plan(self.config, self.config.augment).epoch(self.images, pass);
+        epoch.skip_batches(batches);
+        (self.epoch, self.pass) = (Some(epoch), pass + 1);
+    }
+}
+
+impl Task for Distil<'_> {
+    fn steps(&self) -> usize {
+        self.config.steps
+    }
+
+    fn start(&mut self, _: usize, step: usize) -> Result<()> {
+        let per_pass = (self.images.len() / self.config.batch).max(1);
+        self.begin((step / per_pass) as u64, step % per_pass);
+        Ok(())
+    }
+
+    fn loss(&mut self, student: &Net, _: Step) -> Result<Loss> {
+        let labels = self.next()?;
+        let extent = student.input_extent();
+        let wanted = self.teacher.predict_channels_last(&self.values, extent)?;
+        let mut out = student.run_channels_last(&self.values, extent, Mode::Eval)?;
+        let own = try_cross_entropy(out.logits()?, &labels, 0.0)?;
+        let alike = try_distillation(out.logits()?, &wanted, self.config.temperature)?;
+        Ok(try_total(vec![(1.0, own), (self.config.alpha, alike)])?.into())
+    }
+
+    fn score(&mut self, net: &Net) -> Result<Option<f32>> {
+        let (test, normalize) = self.test;
+        match test.is_empty() {
+            true => Ok(None),
+            false => try_accuracy(net, test, normalize).map(Some),
+        }
+    }
+
+    fn score_name(&self) -> String {
+        "accuracy on test images, %".into()
+    }
+}
+
+/// Notes the loss of every step.
+struct Losses(Vec<f32>);
+
+impl crate::train::Observer for Losses {
+    fn after_step(&mut self, _: Step, _: &Net, loss: f32) -> Result<()> {
+        self.0.push(loss);
+        Ok(())
+    }
+}
