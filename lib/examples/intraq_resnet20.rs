@@ -1,12 +1,13 @@
 //! IntraQ on the committed ResNet-20: images made from the network alone, and low-bit students trained on them.
 //!
 //! ```text
-//! cargo run --release -p rebit --example intraq_resnet20 -- [SOURCE] [IMAGES] [STEPS] [BITS] [STUDENT_STEPS]
+//! cargo run --release -p rebit --example intraq_resnet20 -- [SOURCE] [IMAGES] [STEPS] [BITS] [STUDENT_STEPS] [MICRO_LR] [TEST]
 //! ```
 //!
 //! `SOURCE`: `intraq`, `homogeneous` (statistics and cross entropy), `statistics` or `real` (training images, as many).
 //! Says how many images the network takes for what they were made for, how far images of a class lie apart, how well the
-//! statistics fit, and what a student scores on the test images with ranges alone and trained.
+//! statistics fit, and what a student scores on `TEST` test images with ranges alone and trained at a learning rate of
+//! `MICRO_LR` millionths.
 
 use std::time::Instant;
 
@@ -24,6 +25,7 @@ fn main() -> Result<()> {
             .map_or(default, |n| n.parse().expect("a number"))
     };
     let (count, steps, bits, student_steps) = (number(512), number(300), number(3), number(300));
+    let (micro_lr, test) = (number(100), number(10_000));
     let cifar = data::cifar10()?;
     let net = with_sites(&pretrained_resnet20()?)?;
     let config = IntraqConfig {
@@ -47,11 +49,12 @@ fn main() -> Result<()> {
     describe(&net, &images)?;
     let student = StudentConfig {
         steps: student_steps,
+        lr: micro_lr as f32 * 1e-6,
         show: false,
         ..StudentConfig::small(bits as u32)
     };
     let start = Instant::now();
-    let run = finetune(&net, &images, (&cifar.test, &Normalize::CIFAR10), &student)?;
+    let run = finetune(&net, &images, (&cifar.test.take(test, 1), &Normalize::CIFAR10), &student)?;
     println!(
         "W{bits}A{bits}: ranges alone {:.2} %, after {student_steps} steps {:.2} %, best {:.2} % ({:.1} s); loss {:.3} to {:.3}",
         run.ranges_only,
