@@ -54,7 +54,12 @@ fn main() -> Result<()> {
         ..StudentConfig::small(bits as u32)
     };
     let start = Instant::now();
-    let run = finetune(&net, &images, (&cifar.test.take(test, 1), &Normalize::CIFAR10), &student)?;
+    let run = finetune(
+        &net,
+        &images,
+        (&cifar.test.take(test, 1), &Normalize::CIFAR10),
+        &student,
+    )?;
     println!(
         "W{bits}A{bits}: ranges alone {:.2} %, after {student_steps} steps {:.2} %, best {:.2} % ({:.1} s); loss {:.3} to {:.3}",
         run.ranges_only,
