@@ -60,6 +60,7 @@ pub fn build(
             let _ = fs::remove_file(place.join(file));
         }
     }
+    forget_library(&target).map_err(|e| Error::io(&target, e))?;
     match build_in(&place, prepared, key, progress) {
         // Its dependencies are compiled; the next attempt needs them.
         Err(error @ Error::Library { .. }) => Err(error),
@@ -69,6 +70,25 @@ pub fn build(
         }
         Ok(()) => fs::rename(&place, master).map_err(|e| Error::io(master, e)),
     }
+}
+
+/// Removes the library itself from a folder of artefacts. Its file has no hash in its name: cargo would take that of
+/// another checkout for the one that it once compiled here.
+fn forget_library(target: &Path) -> std::io::Result<()> {
+    let entries = match fs::read_dir(target) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let is_library = entry.file_name().to_string_lossy().starts_with("librebit.");
+        match entry.file_type()?.is_dir() {
+            true => forget_library(&entry.path())?,
+            false if is_library => fs::remove_file(entry.path())?,
+            false => {}
+        }
+    }
+    Ok(())
 }
 
 fn build_in(
@@ -221,5 +241,32 @@ fn explain(lines: &[String], prepared: &Prepared) -> Error {
             library: prepared.library.clone(),
             report: lines[lines.len().saturating_sub(40)..].join("\n"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_library_itself_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let deps = folder.path().join("host/debug/deps");
+        fs::create_dir_all(&deps).unwrap();
+        let names = [
+            "librebit.so",
+            "librebit.rlib",
+            "librebit_wire-1.rlib",
+            "libdfdx-1.rlib",
+        ];
+        for name in names {
+            fs::write(deps.join(name), name).unwrap();
+        }
+        forget_library(folder.path()).unwrap();
+        assert_eq!(
+            names.map(|name| deps.join(name).exists()),
+            [false, false, true, true]
+        );
+        forget_library(&folder.path().join("nowhere")).unwrap();
     }
 }

@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// The seal's file in a finished build.
-const NAME: &str = "seal.json";
+/// The seal's file in a folder.
+pub const NAME: &str = "seal.json";
 
 /// What a finished build consists of.
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -62,13 +62,49 @@ impl Seal {
         seal.write(master)
     }
 
+    /// Seals all files in `folder`, those anew that do not look as they did.
+    ///
+    /// # Errors
+    /// As [`Seal::put`].
+    pub fn renew(folder: &Path, key: &str) -> Result<()> {
+        let before = Seal::read(folder, key).unwrap_or_default();
+        let mut seal = Seal {
+            key: key.to_string(),
+            files: BTreeMap::new(),
+        };
+        for path in all(folder) {
+            let file = folder.join(&path);
+            let known = before
+                .files
+                .get(&path)
+                .filter(|entry| entry.looks_like(&file));
+            let entry = match known {
+                Some(entry) => entry.clone(),
+                None => Entry::of(&file).map_err(|e| Error::io(&file, e))?,
+            };
+            seal.files.insert(path, entry);
+        }
+        seal.write(folder)
+    }
+
+    /// The files in `folder` that are not sealed.
+    pub fn unsealed(folder: &Path, key: &str) -> Vec<PathBuf> {
+        let seal = Seal::read(folder, key).unwrap_or_default();
+        let files = all(folder).into_iter();
+        files
+            .filter(|path| !seal.files.contains_key(path))
+            .collect()
+    }
+
+    fn read(folder: &Path, key: &str) -> Option<Seal> {
+        let text = fs::read(folder.join(NAME)).ok()?;
+        let seal: Seal = serde_json::from_slice(&text).ok()?;
+        (seal.key == key && !seal.files.is_empty()).then_some(seal)
+    }
+
     /// Compares the build in `master` with its seal.
     pub fn check(master: &Path, key: &str) -> State {
-        let seal = fs::read(master.join(NAME))
-            .ok()
-            .and_then(|text| serde_json::from_slice::<Seal>(&text).ok())
-            .filter(|seal| seal.key == key && !seal.files.is_empty());
-        let Some(mut seal) = seal else {
+        let Some(mut seal) = Seal::read(master, key) else {
             return State::Unsealed;
         };
         let mut damaged = Vec::new();
@@ -130,6 +166,24 @@ impl Entry {
 
 fn modified(metadata: &fs::Metadata) -> i128 {
     i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec())
+}
+
+/// All files in a folder but its seal, relative to it.
+fn all(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(inner) = folders.pop() {
+        let entries = fs::read_dir(folder.join(&inner)).into_iter().flatten();
+        for entry in entries.flatten() {
+            let path = inner.join(entry.file_name());
+            match entry.path().is_dir() {
+                true => folders.push(path),
+                false => found.push(path),
+            }
+        }
+    }
+    found.retain(|path| path != Path::new(NAME));
+    found
 }
 
 /// The files of a build that cells are compiled with and run on, relative to it.
