@@ -9,13 +9,6 @@ use common::Bench;
 use common::Then::{Fails, Shows};
 use rebit_kernel::output::StreamName;
 
-/// One at a time: an interrupt ends the compilers of all sessions of a process.
-static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
-fn alone() -> std::sync::MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(|e| e.into_inner())
-}
-
 /// Crates that wish for features of crates that the library stands on, and what a cell does with them.
 const CRATES: &[(&str, &str, &str)] = &[
     (
@@ -99,7 +92,6 @@ fn librebit() -> PathBuf {
 
 #[test]
 fn any_crate_joins_a_running_session_and_nothing_is_lost() {
-    let _alone = alone();
     let mut b = Bench::new();
     let file = librebit();
     let library = || {
@@ -152,7 +144,6 @@ fn any_crate_joins_a_running_session_and_nothing_is_lost() {
 
 #[test]
 fn a_build_that_is_interrupted_leaves_a_usable_session() {
-    let _alone = alone();
     let mut b = Bench::new();
     b.ok("let kept = vec![1];");
     for seconds in [1, 3] {
@@ -171,8 +162,70 @@ fn a_build_that_is_interrupted_leaves_a_usable_session() {
 }
 
 #[test]
+fn an_interrupt_ends_the_compilers_of_its_own_session() {
+    // Seconds for rustc alone, and for what stands between it and evcxr.
+    let slow = "{ const SUM: u64 = { let (mut i, mut sum) = (0, 0); while i < 1_500_000u64 { sum += i; i += 1; } sum }; SUM }";
+    let mut here = Bench::new();
+    let there = std::thread::spawn(|| {
+        let mut there = Bench::new();
+        there.ok("let kept = 1;");
+        (0..3).map(|_| there.ok(slow)).collect::<Vec<_>>()
+    });
+    let mut interrupted = 0;
+    while !there.is_finished() {
+        let handle = here.session.interrupt_handle();
+        let late = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            handle.interrupt();
+        });
+        let failure = here.fails(slow);
+        late.join().unwrap();
+        assert_eq!(failure.ename, "interrupted", "{failure:?}");
+        interrupted += 1;
+    }
+    assert!(interrupted > 1);
+    assert_eq!(there.join().unwrap(), ["1124999250000"; 3]);
+}
+
+#[test]
+fn a_damaged_crate_of_another_session_is_compiled_again() {
+    let folder = common::folder_of_crate("damaged-crate", "pub fn seven() -> i32 { 7 }");
+    let dep = format!(":dep damaged-crate = {{ path = {:?} }}", folder.path());
+    let compiled = |b: &Bench| {
+        b.text(StreamName::Stderr)
+            .contains("Compiling damaged-crate")
+    };
+    let mut first = Bench::new();
+    first.ok(&dep);
+    assert!(compiled(&first), "{:?}", first.said);
+    drop(first);
+    let prepared = rebit_kernel::workshop::prepare(&mut |_| {}).unwrap();
+    let artefacts = format!("pool/target/{}/debug/deps", prepared.tools.host());
+    let mut damaged = 0;
+    for entry in std::fs::read_dir(prepared.master.join(artefacts)).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().contains("libdamaged_crate-") {
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0xff;
+            std::fs::write(&path, bytes).unwrap();
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0);
+    let mut second = Bench::new();
+    second.ok(&dep);
+    assert!(compiled(&second), "{:?}", second.said);
+    assert_eq!(second.ok("damaged_crate::seven()"), "7");
+    drop(second);
+    let mut third = Bench::new();
+    third.ok(&dep);
+    assert!(!compiled(&third), "{:?}", third.said);
+    assert_eq!(third.ok("damaged_crate::seven()"), "7");
+}
+
+#[test]
 fn types_of_the_library_are_those_of_its_crates() {
-    let _alone = alone();
     let mut b = Bench::new();
     b.follow(&[
         (":dep rand = \"0.9\"\nuse rand::Rng;", Shows("")),

@@ -1,9 +1,11 @@
 //! The commands a cell may start with, and those which are answered without the session.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 use super::assist::Answers;
 use super::known::Known;
+use super::lexer::{self, TokenKind};
 use crate::locked;
 use crate::output::{Bundle, Failure};
 
@@ -22,6 +24,11 @@ pub const LIST: &[(&str, &str)] = &[
     (":restart", "a fresh child process; variables are lost"),
     (":opt", ":opt 2: the optimisation level of cells"),
     (":timing", "show how long each cell takes"),
+    (
+        ":fmt",
+        ":fmt {:#?}: how values are shown that have only their Debug form",
+    ),
+    (":types", "show the type of such values"),
     (":efmt", ":efmt {:?}: how errors returned by `?` are shown"),
     (":explain", "explain the last compile error"),
     (
@@ -38,18 +45,85 @@ pub fn is_command(line: &str) -> bool {
     line.starts_with('!') || word.starts_with(':') && !word.starts_with("::")
 }
 
+/// What a line before the code of a cell is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `:dep ...`
+    Command,
+    /// `!ls`
+    Shell,
+    /// A comment, of one line or several.
+    Comment,
+    /// White space.
+    Blank,
+}
+
+/// A line before the code of a cell (of a block comment all its lines).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its bytes, with its end.
+    pub at: Range<usize>,
+    /// What it is.
+    pub kind: Kind,
+}
+
+impl Line {
+    /// Whether it is a command, of ours or for a shell.
+    pub fn is_command(&self) -> bool {
+        matches!(self.kind, Kind::Command | Kind::Shell)
+    }
+}
+
+/// The lines before the Rust code of a cell.
+pub fn head(cell: &str) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut at = 0;
+    while at < cell.len() {
+        let rest = &cell[at..];
+        let line = rest.split_inclusive('\n').next().unwrap_or(rest);
+        let word = line.trim_start();
+        let (kind, length) = match word {
+            "" => (Kind::Blank, line.len()),
+            _ if line.starts_with('!') => (Kind::Shell, line.len()),
+            _ if is_command(line) => (Kind::Command, line.len()),
+            _ if word.starts_with("//") => (Kind::Comment, line.len()),
+            _ if word.starts_with("/*") => match block_comment(rest) {
+                Some(length) => (Kind::Comment, length),
+                None => break,
+            },
+            _ => break,
+        };
+        lines.push(Line {
+            at: at..at + length,
+            kind,
+        });
+        at += length;
+    }
+    lines
+}
+
+/// The length of a block comment at the beginning of a text, when nothing else stands on its lines.
+fn block_comment(text: &str) -> Option<usize> {
+    let comment = lexer::tokens(text).find(|token| token.kind != TokenKind::Whitespace)?;
+    if comment.is_open() {
+        return None;
+    }
+    let rest = text[comment.end..]
+        .split_inclusive('\n')
+        .next()
+        .unwrap_or("");
+    rest.trim().is_empty().then_some(comment.end + rest.len())
+}
+
 /// Where the Rust code of a cell begins: behind commands, and comments and empty lines among them.
 pub fn code_start(cell: &str) -> usize {
-    cell.split_inclusive('\n')
-        .take_while(|line| is_command(line) || line.starts_with("//") || line.trim().is_empty())
-        .map(str::len)
-        .sum()
+    head(cell).last().map_or(0, |line| line.at.end)
 }
 
 /// The commands at the head of a cell, without the white space around them.
 pub fn commands(cell: &str) -> impl Iterator<Item = &str> {
-    let head = cell[..code_start(cell)].lines();
-    head.filter(|line| is_command(line)).map(str::trim)
+    let commands = head(cell).into_iter().filter(Line::is_command);
+    commands.map(|line| cell[line.at].trim())
 }
 
 /// What the kernel says to a command.
@@ -123,6 +197,9 @@ mod tests {
             ("  :vars", ""),
             ("::std::mem::drop(1)", "::std::mem::drop(1)"),
             (" !flag", " !flag"),
+            ("  // note\n:vars\n1", "1"),
+            ("/* :no\n:no */\n:vars\n/* b */ 1", "/* b */ 1"),
+            ("/* open\n:vars", "/* open\n:vars"),
             ("", ""),
         ] {
             assert_eq!(&cell[code_start(cell)..], code, "{cell}");

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
 use std::sync::{Arc, Mutex};
@@ -26,6 +26,8 @@ pub enum Event {
     Gone,
     /// The cell asks for input.
     Input(InputRequest, Sender<String>),
+    /// A line of the cell that might be for a shell is Rust.
+    IsCode,
     /// evcxr has finished with the cell.
     Done(super::worker::Outcome),
 }
@@ -59,6 +61,8 @@ pub struct Shared {
     /// Counts cells, so that a late timer does not hit the next one.
     cell: AtomicU64,
     runtime: AtomicU64,
+    /// The session's folder, as the system names it.
+    folder: PathBuf,
 }
 
 impl Shared {
@@ -73,6 +77,7 @@ impl Shared {
             killed: AtomicBool::new(false),
             cell: AtomicU64::new(0),
             runtime: AtomicU64::new(0),
+            folder: folder.canonicalize().map_err(|e| Error::io(folder, e))?,
         });
         let weak = Arc::downgrade(&shared);
         let secret = secret.to_string();
@@ -215,7 +220,7 @@ impl Shared {
         }
         let before = self.interrupts.fetch_add(1, Ordering::SeqCst);
         if phase == Phase::Compiling {
-            super::processes::end_compilers();
+            super::processes::end_compilers(&self.folder);
             if before == 0 {
                 self.end_later_compilers();
             }
@@ -246,7 +251,7 @@ impl Shared {
                 && shared.cell.load(Ordering::SeqCst) == cell
                 && shared.phase() == Phase::Compiling
             {
-                super::processes::end_compilers();
+                super::processes::end_compilers(&shared.folder);
                 drop(shared);
                 std::thread::sleep(Duration::from_millis(50));
             }

@@ -5,6 +5,12 @@ pub fn refusal(line: &str) -> Option<String> {
     let mut words = line.split_whitespace();
     let command = words.next()?;
     let argument = words.next().unwrap_or("");
+    if command == ":fmt"
+        && let Some((_, format)) = line.trim().split_once(' ')
+        && let Err(error) = format.trim().parse::<rebit_wire::ValueFormat>()
+    {
+        return Some(error.to_string());
+    }
     let why = match (command, argument) {
         (":opt", "" | "0" | "1" | "2" | "3" | "s" | "z") | (":linker", "" | "system") => {
             return None;
@@ -37,6 +43,8 @@ mod tests {
             ":vars",
             ":linker system",
             ":toolchain",
+            ":fmt",
+            ":fmt -> {:#.2?}",
             "",
             ":dep a = \"1\"",
         ] {
@@ -53,5 +61,6 @@ mod tests {
                 "{line}"
             );
         }
+        assert!(refusal(":fmt {}").is_some_and(|why| why.contains("{:#?}")));
     }
 }

@@ -1,13 +1,18 @@
 //! Compile errors as coloured reports that point into the cell.
 
 use std::ops::Range;
+use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Level, Message, Renderer, Snippet, Title};
 use evcxr::CompilationError;
 
-use super::history::{History, Place};
+use super::absent;
+use super::history::History;
+use super::kept::{NotKept, without_places};
+use super::places::Spot;
 use super::rewrite::Cell;
 use super::text::{Text, byte_of};
+use crate::language::lexer::tokens;
 use crate::output::Failure;
 
 const RED: &str = "\x1b[1;91m";
@@ -32,6 +37,8 @@ pub struct Sources<'a> {
     pub history: &'a History,
     /// What evcxr made of all of them.
     pub generated: String,
+    /// The finished library.
+    pub master: &'a Path,
 }
 
 /// All errors of one compilation as one failure.
@@ -41,6 +48,15 @@ pub fn failure(errors: &[CompilationError], sources: &Sources<'_>) -> Failure {
     if real.is_empty() {
         real = errors.iter().collect();
     }
+    // rustc may have several reasons why one variable cannot be kept.
+    let mut kept = Vec::new();
+    real.retain(|error| match NotKept::from_error(error) {
+        Some(variable) if kept.contains(&variable) => false,
+        variable => {
+            kept.extend(variable);
+            true
+        }
+    });
     let mut traceback = Vec::new();
     for error in &real {
         if !traceback.is_empty() {
@@ -55,16 +71,24 @@ pub fn failure(errors: &[CompilationError], sources: &Sources<'_>) -> Failure {
             .filter(|code| code.starts_with('E'))
             .unwrap_or("error")
             .to_string(),
-        evalue: first.map(|e| evalue(&e.message())).unwrap_or_default(),
+        evalue: first
+            .map(|e| match NotKept::from_error(e) {
+                Some(variable) => variable.message(),
+                None => evalue(&e.message()),
+            })
+            .unwrap_or_default(),
         traceback,
         lost: Vec::new(),
     }
 }
 
 fn report(error: &CompilationError, sources: &Sources<'_>) -> Vec<String> {
-    let message = error.message();
+    let message = without_places(&error.message());
     if let Some(of) = without_display(&message) {
         return not_shown(error, &of, sources);
+    }
+    if let Some(variable) = NotKept::from_error(error) {
+        return not_kept(&variable, error.code(), sources.cell);
     }
     let mut title = Level::ERROR.primary_title(&message);
     if let Some(code) = error.code() {
@@ -74,7 +98,8 @@ fn report(error: &CompilationError, sources: &Sources<'_>) -> Vec<String> {
     helps.dedup();
     let mut below: Vec<_> = helps
         .into_iter()
-        .filter(|help| !speaks_of_us(help))
+        .map(|help| without_places(&help))
+        .filter(|help| !speaks_of_us(help) && !absent::is_about_manifest(help))
         .map(|help| Level::HELP.message(help))
         .chain(notes(error).map(|note| Level::NOTE.message(note)))
         .collect();
@@ -87,7 +112,8 @@ fn report(error: &CompilationError, sources: &Sources<'_>) -> Vec<String> {
     let hints = hint
         .map(str::to_string)
         .into_iter()
-        .chain(moved(error, sources.history));
+        .chain(moved(error, sources.history))
+        .chain(absent::help(&error.json, sources.master));
     below.extend(hints.map(|hint| Level::HELP.with_name("hint").message(hint)));
     let user = sources.cell.user.as_str();
     let mut pieces = vec![Piece {
@@ -96,7 +122,65 @@ fn report(error: &CompilationError, sources: &Sources<'_>) -> Vec<String> {
         labels: labels(error, user, sources.text),
     }];
     pieces.extend(earlier(error, sources));
+    if pieces.iter().all(|piece| piece.labels.is_empty()) {
+        pieces[0].labels = by_name(error, user);
+    }
     render(title, &pieces, below)
+}
+
+/// The marked words of an error as the cell has them, where evcxr has rewritten the code around them (imports).
+fn by_name(error: &CompilationError, user: &str) -> Vec<Label> {
+    let spans = error.json["spans"].as_array().into_iter().flatten();
+    let mut primary = spans
+        .filter(|span| span["is_primary"] == true)
+        .filter_map(local);
+    let label = primary.find_map(|span| {
+        let line = span["text"][0]["text"].as_str()?;
+        let number = |name: &str| span["text"][0][name].as_u64().map(|n| n as usize);
+        let (from, to) = (number("highlight_start")?, number("highlight_end")?);
+        let word: String = line
+            .chars()
+            .skip(from - 1)
+            .take(to.checked_sub(from)?)
+            .collect();
+        let word = word.rsplit("::").next().unwrap_or(&word);
+        let found = tokens(user).find(|token| token.is_word() && user[token.range()] == *word)?;
+        Some(Label {
+            span: found.range(),
+            text: span["label"].as_str().unwrap_or("").to_string(),
+            primary: true,
+        })
+    });
+    label.into_iter().collect()
+}
+
+/// A variable that cannot be kept.
+fn not_kept(variable: &NotKept, code: Option<&str>, cell: &Cell) -> Vec<String> {
+    let message = variable.message();
+    let mut title = Level::ERROR.primary_title(&message);
+    if let Some(code) = code {
+        title = title.id(code);
+    }
+    let bound = cell.bound.iter().find(|bound| bound.name == variable.name);
+    let labels = bound.map(|bound| Label {
+        span: bound.at..bound.at + bound.name.len(),
+        text: "this variable".to_string(),
+        primary: true,
+    });
+    let piece = Piece {
+        name: "cell".to_string(),
+        user: cell.user.clone(),
+        labels: labels.into_iter().collect(),
+    };
+    render(title, &[piece], vec![Level::HELP.message(variable.help())])
+}
+
+/// A variable that cannot be kept, as the failure of its cell.
+pub fn of_variable(variable: &NotKept, cell: &Cell) -> Failure {
+    Failure {
+        traceback: not_kept(variable, None, cell),
+        ..plain("error", &variable.message())
+    }
 }
 
 /// Whether a text of rustc's is about what the user has not written.
@@ -123,10 +207,17 @@ fn without_display(message: &str) -> Option<String> {
 }
 
 fn evalue(message: &str) -> String {
+    let message = &without_places(message);
     match without_display(message) {
+        Some(of) if is_function(&of) => "a function cannot be shown".to_string(),
         Some(of) => format!("a value of type `{of}` cannot be shown: it has no `Debug`"),
         None => message.to_string(),
     }
+}
+
+/// Whether a type is that of one function: `fn(i32) -> i32 {i32::abs}`.
+fn is_function(of: &str) -> bool {
+    of.contains("fn(") && of.contains(" {")
 }
 
 /// The last value of a cell has no form in which it could be shown.
@@ -134,6 +225,9 @@ fn not_shown(error: &CompilationError, of: &str, sources: &Sources<'_>) -> Vec<S
     let message = evalue(&error.message());
     let own = sources.history.defines(of) || sources.cell.defined_names().iter().any(|n| n == of);
     let help = match own {
+        _ if is_function(of) => {
+            "call it with its arguments, or read about it with `:doc`".to_string()
+        }
         true => {
             format!("write `#[derive(Debug)]` in front of `{of}`, or a semicolon behind the value")
         }
@@ -197,7 +291,7 @@ fn labels(error: &CompilationError, user: &str, text: &Text) -> Vec<Label> {
         let end = place(span.end_line, span.end_column);
         Some(Label {
             span: start..end.max(start),
-            text: message.label.clone(),
+            text: without_places(&message.label),
             primary: message.is_primary,
         })
     });
@@ -239,7 +333,7 @@ fn earlier(error: &CompilationError, sources: &Sources<'_>) -> Vec<Piece> {
             .map_or(from, |end| byte_of(&end.user, end.line, end.column));
         let label = Label {
             span: from..to.max(from),
-            text: span["label"].as_str().unwrap_or("").to_string(),
+            text: without_places(span["label"].as_str().unwrap_or("")),
             primary: span["is_primary"] == true,
         };
         match found.iter_mut().find(|(number, _)| *number == start.number) {
@@ -267,13 +361,13 @@ fn local(span: &serde_json::Value) -> Option<&serde_json::Value> {
     outer.is_object().then(|| local(outer)).flatten()
 }
 
-fn notes(error: &CompilationError) -> impl Iterator<Item = &str> {
+fn notes(error: &CompilationError) -> impl Iterator<Item = String> {
     error.json["children"]
         .as_array()
         .into_iter()
         .flatten()
         .filter(|child| child["level"] == "note")
-        .filter_map(|child| child["message"].as_str())
+        .filter_map(|child| child["message"].as_str().map(without_places))
         .filter(|text| !speaks_of_us(text) && !text.contains("#[warn("))
 }
 
@@ -291,39 +385,24 @@ pub fn plain(ename: &str, message: &str) -> Failure {
     }
 }
 
-/// A panic: its message, and the place in the cell where it happened.
-pub fn panic(message: &str, place: Option<(usize, usize)>, user: &str) -> Failure {
-    match place {
-        Some(place) => panic_at(message, place, user, "cell"),
-        None => plain("panic", message),
-    }
-}
-
-/// A panic in a function of an earlier cell.
-pub fn panic_in(message: &str, place: &Place) -> Failure {
-    let name = format!("cell {}", place.number);
-    panic_at(message, (place.line, place.column), &place.user, &name)
-}
-
-fn panic_at(message: &str, place: (usize, usize), user: &str, name: &str) -> Failure {
-    let start = byte_of(user, place.0, place.1);
-    let length = user[start..].chars().next().map_or(0, char::len_utf8);
+/// What ended a running cell, and where: `ename` is `panic` or `error`, `label` stands at the place.
+pub fn ended_at(ename: &str, message: &str, label: &str, spot: &Spot) -> Failure {
+    let start = byte_of(&spot.user, spot.line, spot.column);
+    let length = spot.user[start..].chars().next().map_or(0, char::len_utf8);
     let label = Label {
         span: start..start + length,
-        text: "panicked here".to_string(),
+        text: label.to_string(),
         primary: true,
     };
-    let title = Level::ERROR
-        .with_name("panic")
-        .primary_title(message.trim());
+    let title = Level::ERROR.with_name(ename).primary_title(message.trim());
     let piece = Piece {
-        name: name.to_string(),
-        user: user.to_string(),
+        name: spot.name.clone(),
+        user: spot.user.clone(),
         labels: vec![label],
     };
     Failure {
         traceback: render(title, &[piece], Vec::new()),
-        ..plain("panic", message)
+        ..plain(ename, message)
     }
 }
 
@@ -349,7 +428,13 @@ mod tests {
 
     #[test]
     fn a_panic_points_at_its_line() {
-        let failure = panic("boom", Some((2, 3)), "let a = 1;\n  f();");
+        let spot = Spot {
+            name: "cell".to_string(),
+            user: "let a = 1;\n  f();".to_string(),
+            line: 2,
+            column: 3,
+        };
+        let failure = ended_at("panic", "boom", "panicked here", &spot);
         assert_eq!(
             bare(&failure.traceback),
             [

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::constants::Constants;
 use super::rewrite::{Cell, Part};
-use super::text::{byte_of, inside, place_of};
+use super::text::{byte_of, place_of};
 use super::types::CRATES;
 
 /// A cell whose items later cells contain.
@@ -33,11 +34,16 @@ pub struct Place {
 pub struct History {
     cells: Vec<Past>,
     moved: HashMap<String, usize>,
+    constants: Constants,
+    /// Macros, and whether their calls make items.
+    macros: HashMap<String, bool>,
 }
 
 impl History {
     /// Notes a cell that ran.
     pub fn add(&mut self, number: usize, cell: &Cell) {
+        self.constants.add(&cell.constants);
+        self.macros.extend(cell.macros.iter().cloned());
         if !cell.items.is_empty() {
             self.cells.push(Past {
                 number,
@@ -74,6 +80,21 @@ impl History {
         })
     }
 
+    /// What patterns mean by names of these cells.
+    pub fn constants(&self) -> &Constants {
+        &self.constants
+    }
+
+    /// Whether a cell has defined a macro of this name.
+    pub fn has_macro(&self, name: &str) -> bool {
+        self.macros.contains_key(name)
+    }
+
+    /// Whether it has, and calls of the macro make items.
+    pub fn makes_items(&self, name: &str) -> bool {
+        self.macros.get(name).copied().unwrap_or(false)
+    }
+
     /// Whether a cell has defined a type of this name.
     pub fn defines(&self, name: &str) -> bool {
         let mut cells = self.cells.iter();
@@ -92,13 +113,13 @@ impl History {
         // The newest definition is the one that is compiled.
         for cell in self.cells.iter().rev() {
             for item in &cell.items {
-                let Some(inside) = inside(generated, &item.text, byte) else {
+                let Some(byte) = item.byte(generated, byte) else {
                     continue;
                 };
                 if present.items.iter().any(|own| own.text == item.text) {
                     return None;
                 }
-                let (line, column) = place_of(&cell.user, item.at + inside);
+                let (line, column) = place_of(&cell.user, byte);
                 return Some(Place {
                     number: cell.number,
                     line,

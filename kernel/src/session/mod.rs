@@ -4,14 +4,21 @@
 //! hands over everything they say while they run. It is used by Jupyter, the REPL and `rebit run`
 //! alike.
 
+mod absent;
 mod build_log;
 mod child;
 mod commands;
+mod constants;
 mod errors;
 mod history;
+mod imports;
+mod kept;
+mod made;
+mod places;
 mod processes;
 mod rewrite;
 mod run;
+mod sources;
 mod start;
 mod statement;
 mod stream;
@@ -29,6 +36,7 @@ use std::sync::{Arc, Mutex};
 
 use child::Shared;
 use history::History;
+use rewrite::ShownAs;
 use stream::Translator;
 use unnamed::Blocks;
 use worker::Job;
@@ -67,6 +75,8 @@ pub struct Session {
     shared: Arc<Shared>,
     prepared: Prepared,
     options: Options,
+    /// Where the cells run.
+    workdir: PathBuf,
     variables: Vec<(String, String)>,
     dependencies: Vec<String>,
     blocks: Blocks,
@@ -78,6 +88,8 @@ pub struct Session {
     next_number: Option<usize>,
     translator: Arc<Mutex<Translator>>,
     syncs: u8,
+    /// How values are shown.
+    shown: ShownAs,
     /// Whether a cell has run: what was said before is evcxr trying itself out.
     has_run: bool,
     folder: SessionFolder,

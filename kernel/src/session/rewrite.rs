@@ -4,16 +4,23 @@
 //! suffices (evcxr tries `evcxr_display` first and Debug in a second compilation), and standard output
 //! is flushed at the end, so that `print!` shows in its own cell.
 
+use std::path::Path;
+
 use syn::parse::Parser;
 use syn::spanned::Spanned;
 use syn::visit::Visit;
 use syn::{Item, Stmt};
 
-use super::commands;
+use super::constants::Constants;
+use super::history::History;
 use super::statement::{Binder, Variable, is_value};
 use super::text::{Edit, Text, byte_of, inside, place_of};
 use super::unnamed::{Block, Blocks};
-use crate::language::commands::code_start;
+use super::{commands, made, sources};
+use crate::language::commands::{Kind, code_start, head};
+
+/// What stands at the end of a cell that runs something.
+const END: &str = "\n::rebit::cell::end();";
 
 /// A cell, ready for evcxr.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +39,14 @@ pub struct Cell {
     pub refusal: Option<String>,
     /// Commands that begin the session anew, with the commands before each.
     pub resets: Vec<(String, Reset)>,
+    /// How values are shown from this cell on.
+    pub shown: ShownAs,
+    /// Of a cell with a line for a shell the same cell where that line is Rust, if it can be.
+    pub as_code: Option<Box<Cell>>,
+    /// What patterns of later cells mean by the names that it defines.
+    pub constants: Constants,
+    /// Macros that it defines, and whether their calls make items.
+    pub macros: Vec<(String, bool)>,
     /// What evcxr must be told beside the cell.
     told: String,
     /// What is changed in any case.
@@ -41,6 +56,8 @@ pub struct Cell {
     ask: Vec<Edit>,
     blocks: Vec<Block>,
     names: Vec<String>,
+    /// Macros of ours that make its items.
+    pub made: Vec<String>,
     start: usize,
     is_broken: bool,
 }
@@ -52,6 +69,55 @@ pub struct Part {
     pub at: usize,
     /// Its text.
     pub text: String,
+    /// What is compiled in its place, where that is something else.
+    sent: Option<Text>,
+}
+
+impl Part {
+    fn new(at: usize, text: &str) -> Part {
+        Part {
+            at,
+            text: text.to_string(),
+            sent: None,
+        }
+    }
+
+    /// The byte of the cell that a byte of the generated source is, when that lies in this piece.
+    pub fn byte(&self, generated: &str, byte: usize) -> Option<usize> {
+        let sent = self.sent.as_ref();
+        let text = sent.map_or(self.text.as_str(), |sent| sent.source.as_str());
+        let inside = inside(generated, text, byte)?;
+        Some(self.at + sent.map_or(inside, |sent| sent.user_byte(inside)))
+    }
+}
+
+/// How values are shown that have only their `Debug` form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownAs {
+    /// `:fmt`.
+    pub format: String,
+    /// `:types`.
+    pub with_type: bool,
+}
+
+impl Default for ShownAs {
+    fn default() -> ShownAs {
+        ShownAs {
+            format: "{:?}".to_string(),
+            with_type: false,
+        }
+    }
+}
+
+/// What a cell is read with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reading<'a> {
+    /// The cells before it.
+    pub history: Option<&'a History>,
+    /// Where the cells run.
+    pub folder: Option<&'a Path>,
+    /// How values are shown so far.
+    pub shown: Option<&'a ShownAs>,
 }
 
 /// Commands that end what the session holds.
@@ -64,48 +130,167 @@ pub enum Reset {
 }
 
 impl Cell {
-    /// Reads a cell; one that does not parse is left as it is, for rustc to complain about.
+    /// Reads a cell by itself.
+    #[cfg(test)]
     pub fn new(cell: &str) -> Cell {
-        let start = code_start(cell);
+        Cell::read(cell, &Reading::default())
+    }
+
+    /// Reads a cell; one that does not parse is left as it is, for rustc to complain about.
+    pub fn read(cell: &str, with: &Reading<'_>) -> Cell {
+        let mut this = Cell::read_from(cell, code_start(cell), with);
+        // `!flag` may be a command of a shell, or the contrary of `flag`.
+        let lines = head(cell);
+        let shell = lines.iter().find(|line| line.kind == Kind::Shell);
+        if let Some(at) = shell.map(|line| line.at.start) {
+            let mut code = Cell::read_from(cell, at, with);
+            let parses = !code.statements.is_empty();
+            // A mark in front of the line would make it a shell's to evcxr too.
+            code.edits.push(Edit::insert(at, " "));
+            this.as_code = parses.then(|| Box::new(code));
+        }
+        this
+    }
+
+    fn read_from(cell: &str, start: usize, with: &Reading<'_>) -> Cell {
         let code = &cell[start..];
         let mut this = Cell {
             user: cell.to_string(),
             start,
+            shown: with.shown.cloned().unwrap_or_default(),
             ..Cell::default()
         };
-        this.read_commands();
+        this.read_commands(with.folder);
+        this.edits.extend(sources::edits(cell, start, with.folder));
         let Ok(statements) = syn::Block::parse_within.parse_str(code) else {
             // Without its brackets in order nothing can be put around it.
             this.is_broken = code.parse::<proc_macro2::TokenStream>().is_ok();
             return this;
         };
-        let mut has_code = false;
         for statement in &statements {
+            if let Stmt::Item(item) = statement {
+                this.constants.read(item);
+            }
+        }
+        let mut has_code = false;
+        let mut ends_with_code = false;
+        for statement in &statements {
+            ends_with_code = false;
             let span = statement.span().byte_range();
-            let part = Part {
-                at: start + span.start,
-                text: code[span].to_string(),
-            };
+            let part = Part::new(start + span.start, &code[span]);
             match statement {
                 Stmt::Item(item) => this.read_item(item, part),
                 Stmt::Macro(stmt) if stmt.mac.path.is_ident("macro_rules") => {
                     this.items.push(part);
                 }
+                statement if this.read_made(statement, &part, with) => {}
                 statement => {
-                    has_code = true;
+                    (has_code, ends_with_code) = (true, true);
                     if let Stmt::Local(local) = statement {
-                        let end = part.at + part.text.len();
-                        let bound = &mut this.bound;
-                        Binder { bound, end }.visit_pat(&local.pat);
+                        this.read_local(local, &part, with);
                     }
                     this.statements.push(part);
                 }
             }
         }
-        if has_code {
-            this.surround(statements.last().expect("has code"));
+        if has_code && !ends_with_code {
+            this.run = vec![Edit::insert(cell.len(), END)];
+        } else if has_code {
+            let own = |name: &str| {
+                this.macros.iter().any(|(own, _)| own == name)
+                    || with.history.is_some_and(|history| history.has_macro(name))
+            };
+            let last = statements.last().expect("has code");
+            let is_value = is_value(last, &own);
+            this.surround(last, is_value);
         }
+        this.note_what_is_sent();
         this
+    }
+
+    /// Names that a `let` binds, and those in its pattern that are constants, which are named by a path: evcxr would take
+    /// them for variables.
+    fn read_local(&mut self, local: &syn::Local, part: &Part, with: &Reading<'_>) {
+        let refutable = local
+            .init
+            .as_ref()
+            .is_some_and(|init| init.diverge.is_some());
+        let known = |name: &str| {
+            let constants = [Some(&self.constants), with.history.map(History::constants)];
+            Constants::path(name, &constants)
+        };
+        let mut binder = Binder::new(part.at + part.text.len(), refutable, &known);
+        binder.visit_pat(&local.pat);
+        let (bound, constants) = (binder.bound, binder.constants);
+        for mut variable in bound {
+            variable.at += self.start;
+            self.bound.retain(|old| old.name != variable.name);
+            self.bound.push(variable);
+        }
+        for (at, path) in constants {
+            self.edits.push(Edit::insert(self.start + at, path));
+        }
+    }
+
+    /// Whether a statement is the call of a macro that makes items, which is then one of the cell's items.
+    fn read_made(&mut self, statement: &Stmt, part: &Part, with: &Reading<'_>) -> bool {
+        let (call, ends) = match statement {
+            Stmt::Macro(stmt) => (&stmt.mac, stmt.semi_token.is_some()),
+            Stmt::Expr(syn::Expr::Macro(expr), semicolon) => (&expr.mac, semicolon.is_some()),
+            _ => return false,
+        };
+        if sources::is_thread_local(call) {
+            let names = sources::locals(&part.text);
+            let has_names = !names.is_empty();
+            if has_names {
+                self.names.extend(names);
+                self.items.push(part.clone());
+            }
+            return has_names;
+        }
+        let earlier = |name: &str| {
+            with.history
+                .is_some_and(|history| history.makes_items(name))
+        };
+        let known = |name: &str| {
+            let own = self.macros.iter().rev().find(|(own, _)| own == name);
+            own.map_or_else(|| earlier(name), |(_, makes)| *makes)
+        };
+        if !made::is_made(call, &known) || part.text.contains('$') {
+            return false;
+        }
+        let name = made::name(call);
+        let is_brace = matches!(call.delimiter, syn::MacroDelimiter::Brace(_));
+        let end = if ends || is_brace { "" } else { ";" };
+        let begin = format!("macro_rules! {name} {{ () => {{ ");
+        self.edits.push(Edit::insert(part.at, begin));
+        let at = part.at + part.text.len();
+        self.edits.push(Edit::insert(at, format!("{end} }} }}")));
+        self.made.push(name);
+        self.items.push(part.clone());
+        true
+    }
+
+    /// Notes what is compiled in the place of pieces that are changed inside.
+    fn note_what_is_sent(&mut self) {
+        for part in self.statements.iter_mut().chain(&mut self.items) {
+            let end = part.at + part.text.len();
+            // What is put in at its ends stands beside it.
+            let inside = self.edits.iter().filter(|edit| {
+                let at = &edit.at;
+                let replaces = !at.is_empty() || (part.at < at.start && at.start < end);
+                part.at <= at.start && at.end <= end && replaces
+            });
+            let edits: Vec<Edit> = inside
+                .map(|edit| Edit {
+                    at: edit.at.start - part.at..edit.at.end - part.at,
+                    text: edit.text.clone(),
+                })
+                .collect();
+            if !edits.is_empty() {
+                part.sent = Some(Text::new(&part.text, &edits));
+            }
+        }
     }
 
     /// Code of ours, which nothing is put around.
@@ -116,38 +301,77 @@ impl Cell {
         }
     }
 
-    fn read_commands(&mut self) {
-        let mut at = 0;
+    fn read_commands(&mut self, folder: Option<&Path>) {
+        let user = self.user.clone();
         let mut begin = 0;
-        for line in self.user[..self.start].split_inclusive('\n') {
-            let word = line.trim();
+        let mut before = String::new();
+        let lines = head(&user[..self.start]);
+        let last = lines
+            .iter()
+            .rposition(|line| line.is_command())
+            .unwrap_or(0);
+        for (number, line) in lines.iter().enumerate() {
+            let text = user[line.at.clone()].trim_end_matches('\n');
+            if !line.is_command() {
+                // Where a command follows, evcxr would take it for the first line of code.
+                if number < last && line.kind == Kind::Comment {
+                    self.edits.push(Edit::blank(&user, line.at.clone()));
+                }
+                continue;
+            }
+            let word = text.trim();
             self.refusal = self.refusal.take().or_else(|| commands::refusal(word));
             let reset = match word {
                 ":clear" => Some(Reset::Everything),
                 ":restart" => Some(Reset::Process),
                 _ => None,
             };
-            if let Some(reset) = reset {
-                self.resets.push((self.user[begin..at].to_string(), reset));
-                begin = at + line.trim_end_matches('\n').len();
-                if reset == Reset::Everything {
-                    self.dependencies.clear();
-                }
-            } else if word.starts_with(":dep") {
-                self.dependencies.push(word.to_string());
+            let Some(reset) = reset else {
+                let path = folder.and_then(|folder| {
+                    let is_dependency = word.starts_with(":dep");
+                    is_dependency.then(|| sources::dependency_path(text, folder))?
+                });
+                let sent = Text::new(text, path.as_slice()).source;
+                self.read_command(sent.trim());
+                before += &sent;
+                before.push('\n');
+                self.edits.extend(path.map(|path| Edit {
+                    at: path.at.start + line.at.start..path.at.end + line.at.start,
+                    ..path
+                }));
+                continue;
+            };
+            self.resets.push((std::mem::take(&mut before), reset));
+            begin = line.at.start + text.len();
+            if reset == Reset::Everything {
+                self.dependencies.clear();
             }
-            at += line.len();
         }
         if begin > 0 {
-            // Lines stay where they are.
-            let lines = self.user[..begin].matches('\n').count();
-            let text = "\n".repeat(lines);
-            self.edits.push(Edit { at: 0..begin, text });
+            self.edits.retain(|edit| edit.at.start >= begin);
+            self.edits.push(Edit::blank(&user, 0..begin));
+        }
+    }
+
+    fn read_command(&mut self, line: &str) {
+        let (word, argument) = line.split_once(' ').unwrap_or((line, ""));
+        match (word, argument.trim()) {
+            (":dep", _) => self.dependencies.push(line.to_string()),
+            (":fmt", "") => self.shown.format = ShownAs::default().format,
+            (":fmt", format) => self.shown.format = format.to_string(),
+            (":types", _) => self.shown.with_type = !self.shown.with_type,
+            _ => {}
         }
     }
 
     fn read_item(&mut self, item: &Item, part: Part) {
         let code = &self.user[self.start..];
+        if let Item::Macro(item) = item
+            && let Some(name) = &item.ident
+        {
+            let makes = made::makes_items(&item.mac.tokens);
+            self.macros.push((name.to_string(), makes));
+        }
         if let Some(block) = Block::of(item, code) {
             self.edits.push(Edit::insert(part.at, block.marker()));
             self.blocks.push(block);
@@ -161,6 +385,7 @@ impl Cell {
             Item::Fn(item) => item.sig.ident.to_string(),
             Item::Mod(item) => item.ident.to_string(),
             Item::Static(item) => item.ident.to_string(),
+            Item::Const(item) if item.ident != "_" => item.ident.to_string(),
             Item::Impl(item) => super::unnamed::header(item),
             _ => String::new(),
         };
@@ -171,14 +396,21 @@ impl Cell {
     }
 
     /// Decides what stands around the last statement.
-    fn surround(&mut self, last: &Stmt) {
-        let end = "\n::rebit::cell::end();";
+    fn surround(&mut self, last: &Stmt, is_value: bool) {
+        let end = END;
         let span = last.span().byte_range();
         let (from, to) = (self.start + span.start, self.start + span.end);
         match last {
-            statement if is_value(statement) => {
-                let show = ") { rebit_value => { ::rebit::cell::value(); \
-                            rebit_value.evcxr_display(); ::rebit::cell::value_end(); } };";
+            _ if is_value => {
+                let ShownAs { format, with_type } = &self.shown;
+                let begin = match self.shown == ShownAs::default() {
+                    true => "value()".to_string(),
+                    false => format!("value_as({format:?}, {with_type})"),
+                };
+                let show = format!(
+                    ") {{ rebit_value => {{ ::rebit::cell::{begin}; \
+                     rebit_value.evcxr_display(); ::rebit::cell::value_end(); }} }};"
+                );
                 self.run = vec![
                     Edit::insert(from, "match &("),
                     Edit::insert(to, format!("{show}{end}")),
@@ -221,10 +453,7 @@ impl Cell {
         // Statements stand behind all items, and an item of an earlier cell may hold the same words.
         let parts = self.statements.iter().chain(&self.items);
         parts
-            .filter_map(|part| {
-                let inside = inside(generated, &part.text, byte)?;
-                Some((part.text.len(), part.at + inside))
-            })
+            .filter_map(|part| Some((part.text.len(), part.byte(generated, byte)?)))
             .max()
             .map(|(_, byte)| place_of(&self.user, byte))
     }
@@ -281,6 +510,11 @@ impl Cell {
         };
         let end = Edit::insert(self.user.len(), "\n}");
         Some(Text::new(&self.user, &[head, end]))
+    }
+
+    /// The cell as rustc is asked whether it compiles.
+    pub fn question(&self) -> Text {
+        self.text(&self.ask)
     }
 }
 
@@ -361,6 +595,67 @@ mod tests {
         let code = "use std::fmt;\nfn f() {}\nmacro_rules! m { () => {} }";
         assert_eq!(source(code), code);
         assert_eq!(Cell::new(code).items.len(), 3);
+    }
+
+    #[test]
+    fn calls_that_make_items_are_items() {
+        let cell =
+            Cell::new("macro_rules! make { ($n:ident) => { struct $n; } } let a = 1; make!(Foo)");
+        let text = cell.source().source;
+        assert!(
+            text.contains("let a = 1; macro_rules! rebit_made_"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with(" { () => { make!(Foo); } }\n::rebit::cell::end();"),
+            "{text}"
+        );
+        assert_eq!((cell.items.len(), cell.statements.len()), (2, 1));
+        let cell = Cell::new("thread_local! { static A: u8 = 1; }");
+        assert!(
+            cell.source()
+                .source
+                .starts_with("static A: ::std::thread::LocalKey<u8> = {")
+        );
+        assert_eq!(cell.defined_names(), ["A"]);
+    }
+
+    #[test]
+    fn a_line_for_a_shell_may_be_rust() {
+        let cell = Cell::new(":opt 0\n!flag");
+        assert_eq!(cell.source().source, ":opt 0\n!flag");
+        let code = cell.as_code.unwrap().source().source;
+        assert!(code.starts_with(":opt 0\n match &(!flag) {"), "{code}");
+        assert!(Cell::new("!ls *.rs").as_code.is_none());
+    }
+
+    #[test]
+    fn comments_in_front_of_commands_are_not_sent() {
+        let table = [
+            ("  // note\n:vars", "\n:vars"),
+            ("/* a\nb */\n:opt 0\n  // c\n1;", "\n\n:opt 0\n  // c\n1;"),
+            ("// a\n1;", "// a\n1;"),
+        ];
+        for (cell, wanted) in table {
+            let text = Cell::new(cell).source().source;
+            assert!(text.starts_with(wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn constants_in_patterns_are_named_by_paths() {
+        let cell = Cell::new(
+            "const N: u8 = 1; let (N, None, Some(a), B) = x else { return }; let C = y else { return };",
+        );
+        let text = cell.source().source;
+        assert!(
+            text.contains("let (self::N, ::core::option::Option::None, Some(a), B) = x"),
+            "{text}"
+        );
+        assert!(text.contains("let self::C = y"), "{text}");
+        let bound: Vec<&str> = cell.bound.iter().map(|v| v.name.as_str()).collect();
+        assert_eq!(bound, ["a", "B"]);
+        assert_eq!(&cell.user[cell.bound[1].at..][..1], "B");
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::build_log::BuildLog;
 use super::child::{Event, Phase};
-use super::rewrite::Cell;
+use super::places::Places;
+use super::rewrite::{Cell, Reading};
 use super::times::Times;
 use super::unnamed::Blocks;
 use super::verdict::Ending;
@@ -45,18 +46,26 @@ impl Session {
         }
         self.number = self.next_number.take().unwrap_or(self.number + 1);
         let mut times = Times::begin(&self.folder.path);
-        let mut cell = Cell::new(code);
+        let reading = Reading {
+            history: Some(&self.history),
+            folder: Some(&self.workdir),
+            shown: Some(&self.shown),
+        };
+        let mut cell = Cell::read(code, &reading);
         if cell.forgets() {
             self.blocks = Blocks::default();
             self.history = Arc::default();
             self.dependencies.clear();
         }
-        let blocks = cell.after(&self.blocks);
+        let mut blocks = cell.after(&self.blocks);
+        let mut as_code = cell.as_code.take();
+        let mut blocks_as_code = as_code.as_mut().map(|code| code.after(&self.blocks));
         times.mark("read");
         let (events, inbox) = sync_channel(64);
         let (idle_sink, kept) = self.shared.begin_cell(events.clone());
         let job = Job {
             cell: cell.clone(),
+            as_code: as_code.clone(),
             history: self.history.clone(),
             events,
         };
@@ -74,7 +83,12 @@ impl Session {
         for frame in kept.into_iter().filter(|_| was_idle) {
             translator.frame(&frame, sink);
         }
-        translator.begin_cell();
+        let mut places = Places {
+            folder: self.folder.path.clone(),
+            cell: cell.clone(),
+            history: self.history.clone(),
+        };
+        translator.begin_cell(places.clone());
         let mut ending = Ending::default();
         let mut log = BuildLog::new(&self.folder.path);
         let mut done: Option<Outcome> = None;
@@ -98,6 +112,7 @@ impl Session {
                         }
                         Frame::Complete => times.mark("run"),
                         Frame::Panic => ending.panicked = true,
+                        Frame::Lost(name) => ending.retyped.push(name.clone()),
                         Frame::UserError(text) => ending.user_error = Some(text.clone()),
                         Frame::Exited { code, signal, note } => {
                             ending.exited = Some((*code, *signal, note.clone()));
@@ -123,6 +138,13 @@ impl Session {
                     });
                     let _ = answer.send(line);
                 }
+                Ok(Event::IsCode) => {
+                    if let (Some(code), Some(after)) = (as_code.take(), blocks_as_code.take()) {
+                        (cell, blocks) = (*code, after);
+                        places.cell = cell.clone();
+                        translator.set_places(places.clone());
+                    }
+                }
                 Ok(Event::Done(outcome)) => {
                     done = Some(outcome);
                     // A cell that did not come to run was compiled until now.
@@ -147,18 +169,16 @@ impl Session {
         let reply = match done {
             Some(mut outcome) => {
                 ending.interrupted = self.shared.interrupted() || translator.interrupted();
+                ending.failure = self.ended(&ending, &places, &mut translator);
                 if outcome.result.is_ok() {
                     // Items stay also where what stands beside them panicked.
                     self.blocks = blocks;
+                    self.shown = cell.shown.clone();
                     self.remember(&cell);
                     self.recall(&cell, &mut outcome);
-                    self.note_moved(
-                        &cell,
-                        &outcome,
-                        ending.panicked || ending.user_error.is_some(),
-                    );
+                    self.note_moved(&cell, &outcome, &ending);
                 }
-                self.reply(outcome, ending, &cell, &mut translator, sink)
+                self.reply(outcome, ending, &mut translator, sink)
             }
             None => Reply::Error(errors::plain("crashed", "the session has ended")),
         };
@@ -201,6 +221,7 @@ impl Session {
         drop(self.shared.begin_cell(events.clone()));
         let job = Job {
             cell: Cell::as_is(&code),
+            as_code: None,
             history: self.history.clone(),
             events,
         };
@@ -222,14 +243,16 @@ impl Session {
     }
 
     /// Notes which variables are mutable, and which ones a cell took with it.
-    fn note_moved(&mut self, cell: &Cell, outcome: &Outcome, failed: bool) {
+    fn note_moved(&mut self, cell: &Cell, outcome: &Outcome, ending: &Ending) {
         let there = &outcome.variables;
         let is_there = |name: &String| there.iter().any(|(found, _)| found == name);
         let before = self.variables.iter().map(|(name, _)| name);
-        let gone: Vec<String> = before.filter(|name| !is_there(name)).cloned().collect();
+        let is_moved = |name: &&String| !is_there(name) && !ending.retyped.contains(name);
+        let gone: Vec<String> = before.filter(is_moved).cloned().collect();
         if !gone.is_empty() || !cell.bound.is_empty() {
             Arc::make_mut(&mut self.history).note_moved(self.number, &gone, there);
         }
+        let failed = ending.failure.is_some();
         for variable in cell.bound.iter().filter(|_| !failed) {
             match variable.mutable {
                 true => self.mutable.insert(variable.name.clone()),

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use super::child::Shared;
+use super::rewrite::ShownAs;
 use super::stream::Translator;
 use super::unnamed::Blocks;
 use super::worker::{self, Setup};
@@ -35,9 +37,13 @@ impl Session {
             .env("LD_LIBRARY_PATH", search)
             .envs(options.env.iter().map(|(name, value)| (name, value)))
             .process_group(0);
-        if let Some(workdir) = &options.workdir {
-            supervisor.current_dir(workdir);
-        }
+        let workdir = options.workdir.clone().unwrap_or_default();
+        let workdir = std::path::absolute(match workdir.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => &workdir,
+        })
+        .map_err(|e| Error::io(&workdir, e))?;
+        supervisor.current_dir(&workdir);
         for name in [
             "EVCXR_TMPDIR",
             "EVCXR_CONFIG_DIR",
@@ -90,6 +96,7 @@ impl Session {
             shared,
             prepared: prepared.clone(),
             options,
+            workdir,
             variables: Vec::new(),
             dependencies: Vec::new(),
             blocks: Blocks::default(),
@@ -99,6 +106,7 @@ impl Session {
             next_number: None,
             translator: Arc::new(Mutex::new(Translator::default())),
             syncs: 0,
+            shown: ShownAs::default(),
             has_run: false,
             folder,
             _home: home,

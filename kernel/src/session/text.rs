@@ -19,6 +19,15 @@ impl Edit {
             text: text.into(),
         }
     }
+
+    /// Takes bytes of a text out, and leaves its lines where they are.
+    pub fn blank(text: &str, at: Range<usize>) -> Edit {
+        let lines = text[at.clone()].matches('\n').count();
+        Edit {
+            at,
+            text: "\n".repeat(lines),
+        }
+    }
 }
 
 /// A user's text after some edits.
@@ -48,6 +57,13 @@ impl Text {
             done = done.max(edit.at.end);
         }
         this.keep(done..user.len());
+        this
+    }
+
+    /// The same with a text of ours behind it.
+    pub fn with_behind(&self, text: &str) -> Text {
+        let mut this = self.clone();
+        this.source += text;
         this
     }
 

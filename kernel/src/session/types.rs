@@ -25,11 +25,21 @@ pub fn are_unknown(error: &evcxr::Error) -> bool {
 ///
 /// Types without a name (closures, `impl Trait`) and types that are not known completely are left out.
 pub fn found(errors: &[CompilationError]) -> Vec<(String, String)> {
-    errors
-        .iter()
-        .filter(|error| error.code() == Some("E0308"))
-        .filter_map(|error| from_json(&error.json))
-        .collect()
+    let named = answers(errors).filter_map(|(name, of)| Some((name, nameable(&of)?)));
+    named.collect()
+}
+
+/// The types among them that nobody can write, as `(variable, type)`.
+pub fn without_name(errors: &[CompilationError]) -> Vec<(String, String)> {
+    let unnamed =
+        |of: &String| of.contains("{closure") || of.contains("{async") || of.contains("impl ");
+    let without = answers(errors).filter(|(_, of)| unnamed(of) && nameable(of).is_none());
+    without.collect()
+}
+
+fn answers(errors: &[CompilationError]) -> impl Iterator<Item = (String, String)> {
+    let answers = errors.iter().filter(|error| error.code() == Some("E0308"));
+    answers.filter_map(|error| from_json(&error.json))
 }
 
 /// Crates whose types rustc names by a path that begins with the crate.
@@ -85,15 +95,27 @@ fn from_json(json: &serde_json::Value) -> Option<(String, String)> {
                 .strip_prefix("this expression has type `")?
                 .strip_suffix('`')
         })?;
-    Some((name.to_string(), nameable(of)?))
+    Some((name.to_string(), of.to_string()))
 }
 
 /// The type as it can be written, with what rustc falls back to for literals.
 fn nameable(of: &str) -> Option<String> {
+    // What is kept lasts as long as the session.
     let of = of.replace("{integer}", "i32").replace("{float}", "f64");
+    let of = of.replace("'_", "'static");
+    // A function is kept by its pointer.
+    let of = match of.split_once(" {") {
+        Some((pointer, _)) if is_function(pointer) => pointer.to_string(),
+        _ => of,
+    };
     let hidden = ["{", "impl ", "_>", "<_", " _", "_,", "..."];
     let known = !hidden.iter().any(|mark| of.contains(mark)) && of != "_";
     known.then_some(of)
+}
+
+fn is_function(of: &str) -> bool {
+    let words = ["for<", "unsafe ", "extern ", "fn("];
+    of.contains("fn(") && words.iter().any(|word| of.starts_with(word))
 }
 
 #[cfg(test)]
@@ -112,7 +134,17 @@ mod tests {
         let json = answer("let () = v;", "std::vec::Vec<{integer}>");
         assert_eq!(
             from_json(&json),
-            Some(("v".to_string(), "std::vec::Vec<i32>".to_string()))
+            Some(("v".to_string(), "std::vec::Vec<{integer}>".to_string()))
+        );
+        assert_eq!(
+            nameable("std::vec::Vec<{integer}>").unwrap(),
+            "std::vec::Vec<i32>"
+        );
+        let function = "for<'a> fn(&'a str) -> usize {core::str::<impl str>::len}";
+        assert_eq!(nameable(function).unwrap(), "for<'a> fn(&'a str) -> usize");
+        assert_eq!(
+            nameable("std::str::Chars<'_>").unwrap(),
+            "std::str::Chars<'static>"
         );
     }
 
@@ -124,7 +156,7 @@ mod tests {
             "Vec<_>",
             "_",
         ] {
-            assert_eq!(from_json(&answer("let () = v;", of)), None, "{of}");
+            assert_eq!(nameable(of), None, "{of}");
         }
     }
 

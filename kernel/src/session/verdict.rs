@@ -1,22 +1,25 @@
 //! How a cell ended, in the words of its reply.
 
-use std::fs;
 use std::sync::Arc;
 
+use super::places::Places;
 use super::rewrite::Cell;
-use super::stream::{PanicReport, Translator};
+use super::stream::{ErrorReport, PanicReport, Translator};
 use super::worker::{Ended, Outcome};
 use super::{Session, errors};
 use crate::output::{Failure, Output, Reply, StreamName};
-use crate::workshop::session_files;
 
 /// What the frames of a cell said about its end.
 #[derive(Default)]
 pub struct Ending {
     /// The cell panicked.
     pub panicked: bool,
-    /// A `?` ended the cell.
+    /// A `?` ended the cell; what the library says of it.
     pub user_error: Option<String>,
+    /// Either of these, for the reader.
+    pub failure: Option<Failure>,
+    /// Variables whose types were no longer what they were.
+    pub retyped: Vec<String>,
     /// It asked for input, and there was nobody to answer.
     pub unanswered: bool,
     /// It was interrupted while it waited for an answer, and got an empty one.
@@ -32,8 +35,7 @@ impl Session {
     pub(super) fn reply(
         &mut self,
         outcome: Outcome,
-        ending: Ending,
-        cell: &Cell,
+        mut ending: Ending,
         translator: &mut Translator,
         sink: &mut dyn FnMut(Output),
     ) -> Reply {
@@ -56,28 +58,20 @@ impl Session {
                 "interrupted while the cell was being compiled",
             )),
             Err(Ended::Refused(failure)) => Some(failure),
-            Ok(_) if ending.panicked => {
-                let failure = self.panic(translator, cell, interrupted);
-                Some(errors::with_lost(failure, lost(&self.variables)))
-            }
-            Ok(_) if ending.user_error.is_some() => {
-                let text = ending.user_error.unwrap_or_default();
-                Some(errors::with_lost(
-                    errors::plain("error", &text),
-                    lost(&self.variables),
-                ))
-            }
-            Ok(bundles) => {
-                for data in bundles {
-                    translator.command_value(data, sink);
+            Ok(bundles) => match ending.failure.take() {
+                Some(failure) => Some(errors::with_lost(failure, lost(&self.variables))),
+                None => {
+                    for data in bundles {
+                        translator.command_value(data, sink);
+                    }
+                    if let Some(took) = outcome.took {
+                        let text = format!("took {:.3} s\n", took.as_secs_f64());
+                        let name = StreamName::Stdout;
+                        sink(Output::Stream { name, text });
+                    }
+                    None
                 }
-                if let Some(took) = outcome.took {
-                    let text = format!("took {:.3} s\n", took.as_secs_f64());
-                    let name = StreamName::Stdout;
-                    sink(Output::Stream { name, text });
-                }
-                None
-            }
+            },
         };
         let failure = match failure {
             None if ending.cut_off => Some(errors::plain(
@@ -123,7 +117,26 @@ impl Session {
         self.dependencies.extend(cell.dependencies.iter().cloned());
     }
 
-    fn panic(&self, translator: &mut Translator, cell: &Cell, interrupted: bool) -> Failure {
+    /// What ended a cell that ran, as long as its source is the last that was compiled.
+    pub(super) fn ended(
+        &self,
+        ending: &Ending,
+        places: &Places,
+        translator: &mut Translator,
+    ) -> Option<Failure> {
+        if ending.panicked {
+            return Some(self.panic(translator, places, ending.interrupted));
+        }
+        let report = ending.user_error.as_deref()?;
+        let report: ErrorReport = serde_json::from_str(report).unwrap_or_default();
+        let text = report.text.trim_end();
+        Some(match places.spot(&report.place) {
+            Some(spot) => errors::ended_at("error", text, "the cell ended here", &spot),
+            None => errors::plain("error", text),
+        })
+    }
+
+    fn panic(&self, translator: &mut Translator, places: &Places, interrupted: bool) -> Failure {
         let Some(panic) = translator.take_panic() else {
             // A loop of the library that was interrupted unwinds without a report.
             return match interrupted {
@@ -131,24 +144,21 @@ impl Session {
                 false => errors::plain("panic", "the cell panicked"),
             };
         };
-        let generated = fs::read_to_string(self.folder.path.join(session_files::GENERATED));
-        let generated = generated.unwrap_or_default();
-        let place = (panic.line, panic.column);
-        let is_ours = panic.file == "src/lib.rs";
-        if is_ours && let Some(place) = cell.place(&generated, place) {
-            return errors::panic(&panic.message, Some(place), &cell.user);
+        let PanicReport { message, place, .. } = &panic;
+        let label = match place.calls.is_empty() {
+            true => "panicked here",
+            false => "panicked in this call",
+        };
+        match places.spot(place) {
+            Some(spot) => errors::ended_at("panic", message, label, &spot),
+            None if place.file.is_empty() => errors::plain("panic", message),
+            None => {
+                let mut failure = errors::plain("panic", message);
+                let words = places.words(place);
+                failure.traceback.push(format!("  at {words}"));
+                failure
+            }
         }
-        if is_ours && let Some(place) = self.history.place(&generated, place, cell) {
-            return errors::panic_in(&panic.message, &place);
-        }
-        let mut failure = errors::panic(&panic.message, None, &cell.user);
-        if !panic.file.is_empty() && !is_ours {
-            failure.traceback.push(format!(
-                "  at {}:{}:{}",
-                panic.file, panic.line, panic.column
-            ));
-        }
-        failure
     }
 
     /// What happened to the child, in words.

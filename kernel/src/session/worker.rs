@@ -7,23 +7,29 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::time::Duration;
 
-use evcxr::{CommandContext, EvalCallbacks, EvalContext};
+use evcxr::{CommandContext, CompilationError, EvalCallbacks, EvalContext};
 
 use super::child::Event;
 use super::errors::Sources;
 use super::history::History;
+use super::kept::NotKept;
 use super::rewrite::{Cell, Reset};
 use super::text::Text;
-use super::{InputRequest, errors, types};
+use super::{InputRequest, errors, imports, made, types};
 use crate::error::{Error, Result};
 use crate::output::{Bundle, Failure};
 use crate::supervisor::COLON;
 use crate::workshop::{Prepared, session_files};
 
+/// A cell is compiled at most so often again after something of the session's was put right.
+const MENDINGS: usize = 5;
+
 /// One cell to run.
 pub struct Job {
     /// The cell.
     pub cell: Cell,
+    /// The same where a line for a shell is Rust.
+    pub as_code: Option<Box<Cell>>,
     /// The cells before it.
     pub history: Arc<History>,
     /// Where its events go.
@@ -126,8 +132,8 @@ impl Worker {
     }
 
     fn work(mut self, inbox: Receiver<Job>) {
-        for job in inbox {
-            let run = std::panic::catch_unwind(AssertUnwindSafe(|| self.run(&job)));
+        for mut job in inbox {
+            let run = std::panic::catch_unwind(AssertUnwindSafe(|| self.run(&mut job)));
             let result = run.unwrap_or_else(|_| {
                 Err(Ended::Refused(errors::plain(
                     "error",
@@ -157,7 +163,17 @@ impl Worker {
         variables
     }
 
-    fn run(&mut self, job: &Job) -> std::result::Result<(Vec<Bundle>, Option<Duration>), Ended> {
+    fn run(
+        &mut self,
+        job: &mut Job,
+    ) -> std::result::Result<(Vec<Bundle>, Option<Duration>), Ended> {
+        if let Some(code) = job.as_code.take()
+            && self.compiles(&code)
+        {
+            job.cell = *code;
+            let _ = job.events.send(Event::IsCode);
+        }
+        let job = &*job;
         if let Some(why) = &job.cell.refusal {
             return Err(Ended::Refused(errors::plain("error", why)));
         }
@@ -173,12 +189,14 @@ impl Worker {
             let reset = self.reset(before, *reset, job);
             shown.extend(reset.map_err(|error| self.ended(error, job, &text))?);
         }
-        let mut result = self.execute_guessing(&text.source, job);
-        if !job.cell.bound.is_empty()
-            && let Err(error) = &result
-            && types::are_unknown(error)
-        {
-            result = self.execute_with_types(job, &mut text);
+        let mut result = self.execute_with_best_types(job, &mut text);
+        for _ in 0..MENDINGS {
+            match &result {
+                Err(evcxr::Error::CompilationErrors(list)) if self.mend(list, job, &mut text) => {
+                    result = self.execute_with_best_types(job, &mut text);
+                }
+                _ => break,
+            }
         }
         match result {
             Ok(outputs) => {
@@ -188,6 +206,36 @@ impl Worker {
             }
             Err(error) => Err(self.ended(error, job, &text)),
         }
+    }
+
+    /// Runs the cell with the types that evcxr guesses, or with those that rustc knows.
+    fn execute_with_best_types(
+        &mut self,
+        job: &Job,
+        text: &mut Text,
+    ) -> Result<evcxr::EvalOutputs, evcxr::Error> {
+        let result = self.execute_guessing(&text.source, job);
+        match result {
+            Err(error) if !job.cell.bound.is_empty() && types::are_unknown(&error) => {
+                self.execute_with_types(job, text)
+            }
+            result => result,
+        }
+    }
+
+    /// Puts right what the session itself is to blame for; whether there was such a thing.
+    fn mend(&self, list: &[CompilationError], job: &Job, text: &mut Text) -> bool {
+        let folder = &self.folder;
+        if imports::prefer(list, folder) {
+            return true;
+        }
+        // What an earlier call of a macro made stands in the way of what this cell defines.
+        let mut told = String::new();
+        for name in made::in_the_way(list, &job.cell.made) {
+            told += &format!("\nmacro_rules! {name} {{ () => {{}} }}");
+        }
+        *text = text.with_behind(&told);
+        !told.is_empty()
     }
 
     /// Runs the commands before a reset, then the reset itself: evcxr's own forget the library, or remember variables
@@ -226,7 +274,13 @@ impl Worker {
                 let _ = self.context.execute(&self.setup_code.clone());
                 Ended::ChildGone
             }
-            other => Ended::Refused(errors::plain("error", &other.to_string())),
+            other => {
+                let text = other.to_string();
+                Ended::Refused(match NotKept::from_message(&text) {
+                    Some(variable) => errors::of_variable(&variable, &job.cell),
+                    None => errors::plain("error", text.trim_start_matches("error: ")),
+                })
+            }
         }
     }
 
@@ -239,13 +293,19 @@ impl Worker {
         (!errors.is_empty()).then(|| errors::failure(&errors, &self.sources(job, &question)))
     }
 
-    fn sources<'a>(&self, job: &'a Job, text: &'a Text) -> Sources<'a> {
+    fn compiles(&mut self, cell: &Cell) -> bool {
+        let errors = self.context.check(&cell.question().source);
+        errors.is_ok_and(|errors| errors.iter().all(|error| error.level() != "error"))
+    }
+
+    fn sources<'a>(&'a self, job: &'a Job, text: &'a Text) -> Sources<'a> {
         let generated = std::fs::read_to_string(self.folder.join(session_files::GENERATED));
         Sources {
             cell: &job.cell,
             text,
             history: &job.history,
             generated: generated.unwrap_or_default(),
+            master: &self.prepared.master,
         }
     }
 
@@ -297,6 +357,12 @@ impl Worker {
             .any(|e| e.level() == "error" && !types::is_answer(e));
         if !own_errors {
             let mut found = types::found(&answers);
+            if let Some((name, of)) = types::without_name(&answers).into_iter().next() {
+                // As evcxr would say it, which has no other way to fail.
+                let message =
+                    format!("The variable `{name}` has type `{of}` which cannot be persisted.");
+                return Err(evcxr::Error::Message(message));
+            }
             if job.history.shadows_crates(&job.cell) {
                 types::from_outside(&mut found);
             }

@@ -33,8 +33,10 @@ pub enum Frame {
     Complete,
     /// The cell panicked.
     Panic,
-    /// A `?` ended the cell; the error's text.
+    /// A `?` ended the cell; what the library says of it.
     UserError(String),
+    /// This variable is lost: its type is no longer what it was.
+    Lost(String),
     /// Answer to a `sync`: everything before it has been sent.
     Sync(u8),
     /// The runtime is gone.
@@ -100,6 +102,7 @@ mod tests {
             Frame::Complete,
             Frame::Panic,
             Frame::UserError("no such file".into()),
+            Frame::Lost("v".into()),
             Frame::Sync(9),
             Frame::Exited {
                 code: None,

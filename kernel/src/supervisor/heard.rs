@@ -139,18 +139,14 @@ impl Supervisor {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(true),
             Err(e) => return Err(e),
         };
-        let pieces = self.splitter.feed(&buffer[..n]);
         let mut errors = errors;
-        for piece in pieces {
-            if piece == Piece::UserError {
-                // The text was written before the mark, on the other pipe.
-                if let Some(errors) = errors.as_mut() {
-                    self.read_errors(*errors)?;
+        for piece in self.splitter.feed(&buffer[..n]) {
+            match piece {
+                Piece::Errors(written) => {
+                    self.errors_stand_here(written, errors.as_deref_mut())?;
                 }
-            } else {
-                self.release_stderr();
+                piece => self.piece(piece),
             }
-            self.piece(piece);
         }
         self.text_since = Instant::now();
         Ok(true)
@@ -170,13 +166,16 @@ impl Supervisor {
                 self.say(Frame::Panic);
                 tell_evcxr(word::PANIC);
             }
-            Piece::UserError => {
-                let text = std::mem::take(&mut self.stderr);
-                let text = String::from_utf8_lossy(&text).trim_end().to_string();
-                self.say(Frame::UserError(text));
+            Piece::UserError(report) => {
+                let report = String::from_utf8_lossy(&report).into_owned();
+                self.say(Frame::UserError(report));
                 tell_evcxr(word::USER_ERROR);
             }
-            Piece::Lost(name) => tell_evcxr(&[word::LOST, &name].concat()),
+            Piece::Errors(_) => {}
+            Piece::Lost(name) => {
+                self.say(Frame::Lost(String::from_utf8_lossy(&name).into_owned()));
+                tell_evcxr(&[word::LOST, &name].concat());
+            }
             Piece::Question { prompt, password } => {
                 self.asked = Some(Question::Line);
                 let ask = match password {
@@ -201,9 +200,6 @@ impl Supervisor {
         self.last_words.extend(&buffer[..n]);
         let surplus = self.last_words.len().saturating_sub(LAST_WORDS);
         self.last_words.drain(..surplus);
-        if self.stderr.is_empty() {
-            self.stderr_since = Instant::now();
-        }
         self.stderr.extend_from_slice(&buffer[..n]);
         Ok(true)
     }

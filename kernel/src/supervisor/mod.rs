@@ -15,6 +15,7 @@ mod descriptors;
 pub mod frame;
 mod heard;
 mod input;
+mod order;
 mod relay;
 mod runtime;
 pub mod socket;

@@ -15,14 +15,12 @@ use super::input::Input;
 use super::splitter::Splitter;
 use super::{RUNTIME, SOCKET, socket};
 
-/// Standard error waits this long for the mark that makes it an error's text.
-const ERROR_TEXT_WAIT: Duration = Duration::from_millis(3);
 /// Text that looks like the beginning of a mark waits this long for the rest.
 const MARK_WAIT: Duration = Duration::from_millis(20);
 /// How often a running cell is looked at: does it wait for input?
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// With more than this on its way to the kernel the cells wait.
-const BACKLOG: usize = 1 << 20;
+pub(super) const BACKLOG: usize = 1 << 20;
 /// The process between evcxr and the runtime.
 pub struct Supervisor {
     pub(super) runtime: Child,
@@ -38,8 +36,10 @@ pub struct Supervisor {
     pub(super) incoming: Vec<u8>,
     /// A line of evcxr that is not complete yet.
     pub(super) request: Vec<u8>,
+    /// Standard error whose place among standard output is not known yet.
     pub(super) stderr: Vec<u8>,
-    pub(super) stderr_since: Instant,
+    /// So much of it was sent on before the mark came that gives its place, and when.
+    pub(super) early: (usize, Instant),
     pub(super) text_since: Instant,
     /// The end of what was written to standard error: perhaps last words.
     pub(super) last_words: VecDeque<u8>,
@@ -77,7 +77,7 @@ impl Supervisor {
             incoming: Vec::new(),
             request: Vec::new(),
             stderr: Vec::new(),
-            stderr_since: Instant::now(),
+            early: (0, Instant::now()),
             text_since: Instant::now(),
             last_words: VecDeque::new(),
             running: false,
@@ -142,6 +142,9 @@ impl Supervisor {
             if ready(4) {
                 errors_open = self.read_errors(&mut errors)?;
             }
+            if !self.stderr.is_empty() {
+                output_open = self.place_errors(output_open, &mut output, &mut errors)?;
+            }
             if ready(5) {
                 self.input.flush();
             }
@@ -163,9 +166,6 @@ impl Supervisor {
             let left = wait.saturating_sub(since.elapsed());
             patience = Some(patience.map_or(left, |p| p.min(left)));
         };
-        if !self.stderr.is_empty() {
-            until(self.stderr_since, ERROR_TEXT_WAIT);
-        }
         if self.splitter.holds_text() {
             until(self.text_since, MARK_WAIT);
         }
@@ -176,21 +176,11 @@ impl Supervisor {
     }
 
     fn release(&mut self) {
-        if !self.stderr.is_empty() && self.stderr_since.elapsed() >= ERROR_TEXT_WAIT {
-            self.release_stderr();
-        }
         if self.splitter.holds_text()
             && self.text_since.elapsed() >= MARK_WAIT
             && let Some(piece) = self.splitter.release()
         {
             self.piece(piece);
-        }
-    }
-
-    pub(super) fn release_stderr(&mut self) {
-        if !self.stderr.is_empty() {
-            let bytes = std::mem::take(&mut self.stderr);
-            self.say(Frame::Stderr(bytes));
         }
     }
 

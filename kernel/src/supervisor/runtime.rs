@@ -6,7 +6,7 @@
 use std::ffi::c_void;
 use std::io::{self, BufRead, Write};
 
-use super::WIRE;
+use super::{WIRE, order};
 
 /// What a compiled cell is: it gets the variables of the session and returns them.
 type Cell = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
@@ -28,6 +28,7 @@ pub fn run() -> io::Result<()> {
     // know it.
     // SAFETY: this process has one thread.
     unsafe { std::env::set_var(WIRE, &secret) };
+    order::begin(&secret)?;
     let mut runtime = Runtime {
         secret,
         loaded: Vec::new(),

@@ -31,8 +31,10 @@ pub enum Piece {
     Complete,
     /// The cell panicked.
     Panic,
-    /// A `?` ended the cell.
-    UserError,
+    /// A `?` ended the cell; what the library says of it.
+    UserError(Vec<u8>),
+    /// So many bytes of standard error were written here.
+    Errors(usize),
     /// This variable is lost.
     Lost(Vec<u8>),
     /// The cell asks for a line.
@@ -212,7 +214,11 @@ impl Splitter {
             }
             b"cell:failed" => {
                 self.in_value = false;
-                Piece::UserError
+                Piece::UserError(after_word(&line))
+            }
+            b"cell:stderr" => {
+                let number = String::from_utf8_lossy(&after_word(&line)).parse();
+                Piece::Errors(number.unwrap_or(0))
             }
             b"cell:lost" => Piece::Lost(after_word(&line)),
             word @ (b"cell:ask" | b"cell:ask-password") => Piece::Question {
@@ -403,9 +409,9 @@ mod tests {
     fn every_cut_gives_the_same_pieces() {
         let text = "a@@s3cret@@cell:blocks\n\
                     bEVCXR_BEGIN_CONTENT text/html\n<b>\n\nx</b>EVCXR_END_CONTENT\n EVCXR_END_CONTENT\nEVCXR_END_CONTENT\nb\n\
-                    @@s3cret@@{\"k\":1}\n@@s3cret@@cell:failed\n@@s3cret@@cell:panicked\n\
+                    @@s3cret@@{\"k\":1}\n@@s3cret@@cell:failed {}\n@@s3cret@@cell:panicked\n\
                     @@s3cret@@cell:lost v\n@@s3cret@@cell:ask-password who: you?\n@@s3cret@@cell:ask \n\
-                    tail@@s3cret@@cell:complete\nEVCXR_BEGIN_CONTENT x\n";
+                    x@@s3cret@@cell:stderr 12\ntail@@s3cret@@cell:complete\nEVCXR_BEGIN_CONTENT x\n";
         let whole = split(text);
         let ask = |prompt: &str, password| Piece::Question {
             prompt: prompt.as_bytes().to_vec(),
@@ -421,11 +427,13 @@ mod tests {
                 ),
                 user("b\n"),
                 wire("{\"k\":1}"),
-                Piece::UserError,
+                Piece::UserError(b"{}".to_vec()),
                 Piece::Panic,
                 Piece::Lost(b"v".to_vec()),
                 ask("who: you?", true),
                 ask("", false),
+                user("x"),
+                Piece::Errors(12),
                 user("tail"),
                 Piece::Complete,
                 user("EVCXR_BEGIN_CONTENT x\n"),

@@ -119,11 +119,27 @@ impl LibraryCrates {
         })
     }
 
+    /// The package and the version of the library's copy of a crate, by its name in Rust.
+    fn version(&self, name: &str) -> Option<(String, String)> {
+        let found = self.crates.iter().find(|found| found.name == name)?;
+        // A registry calls the folder by both.
+        let folder = found.source.file_name()?.to_str()?;
+        let digits =
+            |(at, _): &(usize, &str)| folder[at + 1..].starts_with(|c: char| c.is_ascii_digit());
+        let (at, _) = folder.match_indices('-').find(digits)?;
+        Some((folder[..at].to_string(), folder[at + 1..].to_string()))
+    }
+
     /// The folder of the library's artefacts.
     pub fn folder(&self, master: &Path) -> Option<PathBuf> {
         let file = self.crates.first()?.files.first()?;
         Some(master.join(file.parent()?))
     }
+}
+
+/// The package and the version of a finished library's copy of a crate, by the crate's name in Rust.
+pub fn version_in_library(master: &Path, name: &str) -> Option<(String, String)> {
+    LibraryCrates::read(master).ok()?.version(name)
 }
 
 /// What stands in for an artefact of the library in the folder of a session's crates.
@@ -201,6 +217,9 @@ mod tests {
                 .is_some()
         };
         assert!(find("/r/either-1.15.0", &["std"]));
+        let version = crates.version("either").unwrap();
+        assert_eq!(version, ("either".to_string(), "1.15.0".to_string()));
+        assert_eq!(crates.version("other"), None);
         assert!(find("/r/either-1.15.0", &[]));
         assert!(!find("/r/either-1.15.0", &["serde"]));
         assert!(!find("/r/either-1.14.0", &["std"]));

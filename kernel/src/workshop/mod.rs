@@ -39,6 +39,7 @@ pub mod shim;
 mod tools;
 
 pub use cache::{is_prepared, prepare};
+pub use crates::version_in_library;
 pub use features::{FEATURES, Features};
 pub use folder::{SessionFolder, home};
 pub use interface::{NAMED_BY_CELLS, cut_down};

@@ -15,12 +15,17 @@ pub const SETTINGS: &str = "rebit.json";
 pub const GENERATED: &str = "generated.rs";
 /// The names of the items that the next cell defines.
 pub const FRESH: &str = "fresh";
+/// Names that are imported from a module of the user's before all globs, with the module.
+pub const PREFERRED: &str = "preferred.json";
 /// While this file is there, `check` says nothing.
 pub const NO_CHECK: &str = "no-check";
 /// While this file is there, `check` names types in full.
 pub const FULL_TYPES: &str = "full-types";
 /// Lines of the real cargo that the session shows.
 pub const BUILD_LOG: &str = "build.log";
+
+/// What the names of macros begin with whose bodies are calls that make items: our `cargo` calls them.
+pub const MADE: &str = "rebit_made_";
 
 /// What the tools of a session know.
 #[derive(serde::Serialize, serde::Deserialize)]

@@ -24,6 +24,16 @@ impl Bench {
         }
     }
 
+    /// Begins anew in a folder.
+    pub fn work_in(&mut self, folder: &std::path::Path) {
+        let prepared = workshop::prepare(&mut |_| {}).unwrap();
+        let options = Options {
+            workdir: Some(folder.to_path_buf()),
+            ..Options::default()
+        };
+        self.session = Session::start(&prepared, options).unwrap();
+    }
+
     pub fn run(&mut self, code: &str) -> Reply {
         self.said.clear();
         let said = &mut self.said;

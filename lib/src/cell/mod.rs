@@ -4,14 +4,18 @@
 //! stands behind the session's secret prefix, so nothing that a cell prints is taken for it, and a program
 //! of its own that happens to call them stays silent.
 
+mod stack;
 pub mod store;
 
-use std::fmt::{self, Debug, Display};
+use std::fmt::Debug;
 use std::io::Write;
-use std::panic::PanicHookInfo;
-use std::sync::OnceLock;
+use std::panic::{Location, PanicHookInfo};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use rebit_wire::PREFIX_VARIABLE;
+use rebit_wire::{PREFIX_VARIABLE, ValueFormat};
+
+/// The name by which a cell's source is compiled.
+const SOURCE: &str = "src/lib.rs";
 
 /// The prefix of this session's messages; empty outside a session.
 fn secret() -> &'static str {
@@ -28,14 +32,15 @@ pub(crate) fn say(message: &str) {
     }
 }
 
-/// A word to the kernel that source text prints.
-#[doc(hidden)]
-pub struct Word(pub(crate) &'static str);
-
-impl Display for Word {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}cell:{}", secret(), self.0)
-    }
+/// A `?` has ended the cell, with an error of this text.
+pub fn failed(text: &str, place: &Location<'_>) {
+    let report = serde_json::json!({
+        "text": text,
+        "file": place.file(),
+        "line": place.line(),
+        "column": place.column(),
+    });
+    say(&format!("failed {report}"));
 }
 
 /// The last value of a cell by its `Debug` form, for types that have no display of their own.
@@ -49,16 +54,56 @@ pub trait ByDebug {
 
 impl<T: Debug + ?Sized> ByDebug for &T {
     fn evcxr_display(&self) {
-        if std::any::type_name::<T>() == "()" {
-            return;
-        }
-        println!("EVCXR_BEGIN_CONTENT text/plain\n{self:?}\nEVCXR_END_CONTENT");
+        show_by_debug(std::any::type_name::<T>(), self);
     }
 }
 
+/// Not generic: what a cell compiles of it is a call.
+fn show_by_debug(of: &str, value: &dyn Debug) {
+    if of == "()" {
+        return;
+    }
+    // A value's own text may be slow or panic: not under the lock.
+    let Shown { format, with_type } = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let of = match with_type {
+        true => format!(": {of} = "),
+        false => String::new(),
+    };
+    println!(
+        "EVCXR_BEGIN_CONTENT text/plain\n{of}{}\nEVCXR_END_CONTENT",
+        format.of(value)
+    );
+}
+
+/// How the value of the running cell is shown.
+#[derive(Clone, Default)]
+struct Shown {
+    format: ValueFormat,
+    with_type: bool,
+}
+
+static SHOWN: Mutex<Shown> = Mutex::new(Shown {
+    format: ValueFormat::DEBUG,
+    with_type: false,
+});
+
 /// What follows, up to [`value_end`], is the cell's value.
 pub fn value() {
+    set_shown(Shown::default());
     say("value");
+}
+
+/// The same for a value that is shown in this format (`:fmt`), and with its type (`:types`).
+pub fn value_as(format: &str, with_type: bool) {
+    set_shown(Shown {
+        format: format.parse().unwrap_or_default(),
+        with_type,
+    });
+    say("value");
+}
+
+fn set_shown(shown: Shown) {
+    *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = shown;
 }
 
 /// See [`value`].
@@ -89,12 +134,32 @@ pub fn begin() {
     let cells = std::thread::current().id();
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if secret().is_empty() || std::thread::current().id() != cells {
+        if secret().is_empty() {
             usual(info);
+        } else if std::thread::current().id() == cells {
+            say(&format!("panic {}", report(info, None)));
+            crate::show::interrupt::clear();
         } else {
-            report(info);
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or("<unnamed>");
+            say_at_once(&format!("panic {}", report(info, Some(name))));
         }
     }));
+}
+
+/// Says `message` whoever holds standard output: a thread may wait for the one that panics, and hold it.
+fn say_at_once(message: &str) {
+    let line = format!("{}cell:{message}\n", secret());
+    let mut left = line.as_bytes();
+    while !left.is_empty() {
+        // SAFETY: the pointer and the length describe `left`.
+        let written = unsafe { libc::write(libc::STDOUT_FILENO, left.as_ptr().cast(), left.len()) };
+        match usize::try_from(written) {
+            Ok(written) if written > 0 => left = &left[written..],
+            // The kernel may be gone.
+            _ => return,
+        }
+    }
 }
 
 /// Takes the session's secret out of the environment: a program that a cell starts must not know it.
@@ -104,17 +169,21 @@ fn keep_the_secret() {
     unsafe { std::env::remove_var(PREFIX_VARIABLE) };
 }
 
-fn report(info: &PanicHookInfo<'_>) {
+fn report(info: &PanicHookInfo<'_>, thread: Option<&str>) -> serde_json::Value {
     let message = info.payload_as_str().unwrap_or("a value that is not text");
     let place = info.location();
-    let report = serde_json::json!({
-        "message": message,
-        "file": place.map(|p| p.file()),
-        "line": place.map(|p| p.line()),
-        "column": place.map(|p| p.column()),
-    });
-    say(&format!("panic {report}"));
-    crate::show::interrupt::clear();
+    // Where the cell called what panicked.
+    let calls = match place {
+        Some(place) if place.file() != SOURCE => stack::calls_of_cells(),
+        _ => Vec::new(),
+    };
+    let mut report = serde_json::json!({ "message": message, "thread": thread, "calls": calls });
+    if let Some(place) = place {
+        report["file"] = place.file().into();
+        report["line"] = place.line().into();
+        report["column"] = place.column().into();
+    }
+    report
 }
 
 /// Types of other crates that a cell may hold in a variable: the kernel must be able to name them.

@@ -8,8 +8,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What a cell prints when a `?` has ended it.
-pub const USER_ERROR_OCCURRED: super::Word = super::Word("failed");
+pub use super::failed;
 
 /// A value, and what was known of its type's definition when it was stored.
 struct Stored {

@@ -15,12 +15,14 @@
 //! ```
 
 mod budget;
+mod format;
 mod html;
 mod splitter;
 
 use std::collections::BTreeMap;
 
 pub use budget::{Budget, UnknownBudget};
+pub use format::{UnknownFormat, ValueFormat};
 pub use html::escape_html;
 use serde::{Deserialize, Serialize};
 pub use serde_json::Value;

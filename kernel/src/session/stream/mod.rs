@@ -6,9 +6,10 @@ mod panic;
 mod text;
 
 use message::Decoded;
-pub use panic::PanicReport;
+pub use panic::{ErrorReport, PanicReport, Place};
 use text::take_whole;
 
+use super::places::Places;
 use crate::output::{Bundle, Output, StreamName};
 use crate::supervisor::frame::Frame;
 
@@ -25,11 +26,19 @@ pub struct Translator {
     /// The panic that ended the cell.
     fatal: Option<PanicReport>,
     interrupted: bool,
+    /// The running cell, or the last one.
+    places: Places,
 }
 
 impl Translator {
+    /// The running cell is this one.
+    pub fn set_places(&mut self, places: Places) {
+        self.places = places;
+    }
+
     /// A new cell begins.
-    pub fn begin_cell(&mut self) {
+    pub fn begin_cell(&mut self, places: Places) {
+        self.set_places(places);
         self.in_value = false;
         self.value = None;
         self.panic = None;
@@ -68,9 +77,18 @@ impl Translator {
                     Some("value") => self.in_value = true,
                     Some("value-end") => self.in_value = false,
                     Some(rest) => {
-                        self.settle_panic(sink);
-                        if let Some(report) = rest.strip_prefix("panic ") {
-                            self.panic = serde_json::from_str(report).ok();
+                        let report = rest.strip_prefix("panic ");
+                        let report =
+                            report.and_then(|r| serde_json::from_str::<PanicReport>(r).ok());
+                        match report {
+                            // It ends its thread, and nothing else.
+                            Some(report) if report.thread.is_some() => {
+                                self.tell_panic(&report, sink)
+                            }
+                            report => {
+                                self.settle_panic(sink);
+                                self.panic = report;
+                            }
                         }
                     }
                     None => {
@@ -92,7 +110,7 @@ impl Translator {
                     self.fatal = self.panic.take();
                 }
             }
-            Frame::Hello { .. } | Frame::Started | Frame::Sync(_) => {}
+            Frame::Hello { .. } | Frame::Started | Frame::Lost(_) | Frame::Sync(_) => {}
         }
     }
 
@@ -134,8 +152,13 @@ impl Translator {
     /// A panic that did not end the cell is shown as Rust shows it.
     fn settle_panic(&mut self, sink: &mut dyn FnMut(Output)) {
         if let Some(panic) = self.panic.take() {
-            sink(Output::stderr(panic.text()));
+            self.tell_panic(&panic, sink);
         }
+    }
+
+    fn tell_panic(&self, panic: &PanicReport, sink: &mut dyn FnMut(Output)) {
+        let place = self.places.words(&panic.place);
+        sink(Output::stderr(panic.text(&place)));
     }
 
     /// Sends the forms collected so far as one value.

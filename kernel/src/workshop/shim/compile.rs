@@ -10,8 +10,9 @@ use super::questions::read_manifest;
 use super::timed::{become_rustc, pass_on, run_rustc};
 use super::{failed, further};
 use crate::files;
+use crate::orphans;
 use crate::workshop::recipe::Recipe;
-use crate::workshop::session_files::{FRESH, FULL_TYPES, GENERATED, NO_CHECK, Settings};
+use crate::workshop::session_files::{FRESH, FULL_TYPES, GENERATED, NO_CHECK, PREFERRED, Settings};
 
 /// evcxr's own variable: where it expects the path of the compiled cell.
 const SO_PATH: &str = "EVCXR_EXECUTION_SO_PATH";
@@ -22,22 +23,14 @@ pub fn compile(session: &Path, settings: &Settings, args: &[String], check: bool
         return 0;
     }
     let (dependencies, opt_level) = read_manifest(session);
-    let Some(of_library) = Recipe::read(&settings.master.join("recipe.json")) else {
+    let Some(of_library) = of_library(settings) else {
         eprintln!(
             "error: {}: the recipe cannot be read",
             settings.master.display()
         );
         return 1;
     };
-    let recipe = [
-        Recipe::read(&session.join("recipe.json")),
-        Some(of_library.clone()),
-    ]
-    .into_iter()
-    .flatten()
-    // Before the library is loaded nothing is: any recipe will do.
-    .find(|recipe| dependencies.is_empty() || recipe.dependencies == dependencies)
-    .map_or_else(
+    let recipe = recipe(session, &of_library, &dependencies).map_or_else(
         || further::build(session, settings, args, &dependencies, &of_library),
         Ok,
     );
@@ -60,6 +53,60 @@ pub fn compile(session: &Path, settings: &Settings, args: &[String], check: bool
             .map(|rustc| task.become_rustc(rustc)),
     };
     run.unwrap_or_else(failed)
+}
+
+fn of_library(settings: &Settings) -> Option<Recipe> {
+    Recipe::read(&settings.master.join("recipe.json"))
+}
+
+/// The recipe of a session with these dependencies, where there is one already.
+fn recipe(session: &Path, of_library: &Recipe, dependencies: &[String]) -> Option<Recipe> {
+    [
+        Recipe::read(&session.join("recipe.json")),
+        Some(of_library.clone()),
+    ]
+    .into_iter()
+    .flatten()
+    // Before the library is loaded nothing is: any recipe will do.
+    .find(|recipe| dependencies.is_empty() || recipe.dependencies == dependencies)
+}
+
+/// The library of the last cell once more, in `folder` and with its lines, and the one that the session has loaded.
+///
+/// # Errors
+/// When the session's settings are gone, or it does not compile any more.
+pub fn with_lines(session: &Path, folder: &Path) -> std::io::Result<(PathBuf, PathBuf)> {
+    let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    let settings = Settings::read(session).ok_or_else(missing)?;
+    let (dependencies, opt_level) = read_manifest(session);
+    let of_library = of_library(&settings).ok_or_else(missing)?;
+    let recipe = recipe(session, &of_library, &dependencies).ok_or_else(missing)?;
+    let task = Task {
+        session,
+        settings: &settings,
+        opt_level,
+        check: false,
+        recipe,
+    };
+    let generated = fs::read_to_string(session.join(GENERATED))?;
+    let cell = Shared {
+        defines: Default::default(),
+        ..cell::finished(&generated, &task.surroundings())
+    };
+    let loaded = task.last_library().ok_or_else(missing)?;
+    let mut command = task.rustc_into(&cell, folder)?;
+    // What is compiled is the source that the last run of rustc got.
+    command
+        .args(["-C", "debuginfo=line-tables-only", "-C", "strip=none"])
+        .current_dir(session)
+        .env_remove(SO_PATH);
+    let output = orphans::let_die_with_us(&mut command)
+        .stdin(std::process::Stdio::null())
+        .output()?;
+    match output.status.success() {
+        true => Ok((folder.join("libctx.so"), loaded)),
+        false => Err(std::io::Error::other("it does not compile")),
+    }
 }
 
 /// Statics that cells of a session have defined, in its folder.
@@ -116,6 +163,7 @@ impl Task<'_> {
         Surroundings {
             bundle: bundle.map(|(name, _)| name.clone()),
             statics: serde_json::from_slice(&read(STATICS)).unwrap_or_default(),
+            preferred: serde_json::from_slice(&read(PREFERRED)).unwrap_or_default(),
             fresh: String::from_utf8_lossy(&fresh)
                 .lines()
                 .map(str::to_string)
@@ -147,9 +195,23 @@ impl Task<'_> {
         self.session.join("target").join(host).join("debug/deps")
     }
 
+    /// The library of the cell that was compiled last.
+    fn last_library(&self) -> Option<PathBuf> {
+        let cells = fs::read_dir(self.out()).ok()?.flatten();
+        let numbered = cells.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let number = name.strip_prefix("libcode_")?.strip_suffix(".so")?;
+            Some((number.parse::<u64>().ok()?, entry.path()))
+        });
+        numbered.max().map(|(_, path)| path)
+    }
+
     fn rustc(&self, cell: &Shared) -> std::io::Result<Command> {
-        let out = self.out();
-        fs::create_dir_all(&out)?;
+        self.rustc_into(cell, &self.out())
+    }
+
+    fn rustc_into(&self, cell: &Shared, out: &Path) -> std::io::Result<Command> {
+        fs::create_dir_all(out)?;
         if let Some(path) = std::env::var_os(SO_PATH).filter(|_| !self.check) {
             let so = out.join("libctx.so");
             fs::write(path, so.as_os_str().as_encoded_bytes())?;
@@ -159,13 +221,13 @@ impl Task<'_> {
         } = self;
         let mut command = Command::new(&settings.tools.rustc);
         command
-            .args(recipe.arguments(&settings.master, &out, &self.opt_level, self.check))
+            .args(recipe.arguments(&settings.master, out, &self.opt_level, self.check))
             .envs(recipe.env.iter().map(|(name, value)| (name, value)));
         for provider in &cell.providers {
             command.args(["-C", &format!("link-arg={provider}")]);
         }
         if !cell.defines.is_empty() && !self.check {
-            let library = provider(&self.surroundings().statics, &out);
+            let library = provider(&self.surroundings().statics, out);
             let name = library.file_name().unwrap_or_default().display();
             command.args(["-C", &format!("link-arg=-Wl,-soname,{name}")]);
         }

@@ -12,6 +12,7 @@ mod call;
 mod cell;
 mod compile;
 mod further;
+mod lines;
 mod pool;
 mod questions;
 mod timed;
@@ -20,6 +21,7 @@ mod wrapper;
 use std::path::{Path, PathBuf};
 
 use compile::compile;
+pub use lines::lines_of;
 use questions::ask;
 pub use timed::{COMPILERS, CompilerRun, TIMES};
 

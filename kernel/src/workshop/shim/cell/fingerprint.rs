@@ -19,7 +19,15 @@ const FUNCTIONS: [(&str, bool); 4] = [
 ];
 const NAME: &str = ">(stringify!(";
 /// Without one of these there is no type of the user's.
-const DEFINING: [&str; 6] = ["struct ", "enum ", "union ", "type ", "trait ", "mod "];
+const DEFINING: [&str; 7] = [
+    "struct ",
+    "enum ",
+    "union ",
+    "type ",
+    "trait ",
+    "mod ",
+    "macro_rules!",
+];
 
 /// The cell whose calls of the store say what the user's types are, wherever that matters.
 pub fn with_fingerprints(cell: &str) -> String {

@@ -6,9 +6,17 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::Item;
 
+use crate::workshop::session_files::MADE;
+
 /// Attributes that change neither what a type holds nor what may be done with its bytes.
 const HARMLESS: [&str; 8] = [
     "doc", "derive", "allow", "warn", "deny", "expect", "must_use", "inline",
+];
+
+/// Types that no call of a macro makes.
+const COMMON: [&str; 14] = [
+    "Vec", "String", "Option", "Some", "None", "Result", "Ok", "Err", "Box", "Self", "Debug",
+    "Clone", "Copy", "Default",
 ];
 
 /// A definition: its tokens in one string, and the names in it.
@@ -123,7 +131,26 @@ impl Items {
         for item in &file.items {
             this.add(item);
         }
+        this.add_made();
         this
+    }
+
+    /// What a call of a macro makes: any name in it, and in the macro, may be a type of its making.
+    fn add_made(&mut self) {
+        let calls = self.named.iter().filter(|(name, _)| name.starts_with(MADE));
+        let calls: Vec<Definition> = calls.flat_map(|(_, calls)| calls).cloned().collect();
+        for call in calls {
+            let mut names = call.names.clone();
+            for of in call.names.iter().filter_map(|name| self.named.get(name)) {
+                names.extend(of.iter().flat_map(|of| of.names.iter().cloned()));
+            }
+            let is_type = |name: &String| {
+                name.starts_with(char::is_uppercase) && !COMMON.contains(&name.as_str())
+            };
+            for name in names.into_iter().filter(is_type) {
+                self.named.entry(name).or_default().push(call.clone());
+            }
+        }
     }
 
     fn add(&mut self, item: &Item) {
@@ -319,6 +346,15 @@ mod tests {
         assert_eq!(names("Option<A>"), ["A", "B", "N", "f"]);
         assert_eq!(names("C"), ["C", "m"]);
         assert_eq!(names("Other"), ["Other"]);
+        let made = "macro_rules! make { ($n:ident) => { struct $n(Inner); } } struct Inner(u8);
+                    macro_rules! rebit_made_1 { () => { make!(Foo); } }";
+        let below = |code: &str| items(code).below(&definition("Vec<Foo>"));
+        assert!(!below(made).is_empty());
+        assert_ne!(below(made), below(&made.replace("u8", "u16")));
+        assert_ne!(
+            below(made),
+            below(&made.replace("(Inner)", "(Inner, Inner)"))
+        );
         assert_eq!(
             names("D<Other>"),
             ["B", "D", "N", "Other", "Out", "Tr", "f"]

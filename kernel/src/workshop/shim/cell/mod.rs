@@ -2,6 +2,7 @@
 
 mod fingerprint;
 mod items;
+mod macros;
 mod names;
 mod rebound;
 mod statics;
@@ -12,6 +13,12 @@ use std::collections::{BTreeMap, HashSet};
 pub use rebound::not_kept;
 pub use statics::{SYMBOL, Shared};
 
+/// How cells begin.
+const ALLOWED: &str = "#![allow(unused_imports, unused_mut, dead_code)]\n";
+/// The same, with names that two glob imports bring as an error.
+const AMBIGUOUS: &str =
+    "#![allow(unused_imports, unused_mut, dead_code)] #![deny(ambiguous_glob_imports)]\n";
+
 /// What a cell is compiled with.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
@@ -21,6 +28,8 @@ pub struct Surroundings {
     pub statics: BTreeMap<String, String>,
     /// Items that the cell itself defines.
     pub fresh: HashSet<String>,
+    /// Names that are imported by themselves, with the module that they come from; none where that does not help.
+    pub preferred: BTreeMap<String, String>,
 }
 
 /// The cell that rustc gets, with what it shares with others.
@@ -34,6 +43,22 @@ pub fn finished(generated: &str, surroundings: &Surroundings) -> Shared {
         cell,
         ..Shared::default()
     });
+    shared.cell += &macros::beside(&shared.cell);
+    let preferred = surroundings
+        .preferred
+        .iter()
+        .filter(|(_, module)| !module.is_empty());
+    for (name, module) in preferred {
+        shared.cell += &format!("#[allow(unused_imports)] use {module}::{name};\n");
+    }
+    if surroundings
+        .preferred
+        .values()
+        .all(|module| !module.is_empty())
+    {
+        // Otherwise rustc takes one of two names and says so to nobody.
+        shared.cell = shared.cell.replacen(ALLOWED, AMBIGUOUS, 1);
+    }
     if let Some(bundle) = &surroundings.bundle {
         shared.cell += &format!("\nextern crate {bundle} as _;\n");
     }

@@ -4,7 +4,7 @@
 //! any more. Here its words are replaced by others that mean the same whatever is in scope.
 
 /// What evcxr writes, and what rustc gets, each on a line (or lines) of its own.
-const WORDS: [(&str, &str); 15] = [
+const WORDS: [(&str, &str); 16] = [
     (
         ") -> Result<(), EvcxrUserCodeError> {",
         ") -> ::core::result::Result<(), EvcxrUserCodeError> {",
@@ -19,19 +19,23 @@ const WORDS: [(&str, &str); 15] = [
     ),
     (
         "                    eprintln!(\"{}\", error);",
-        "                    ::std::eprintln!(\"{}\", error);",
+        "                    let evcxr_error = ::std::format!(\"{}\", error);",
     ),
     (
         "                    eprintln!(\"{:?}\", error);",
-        "                    ::std::eprintln!(\"{:?}\", error);",
+        "                    let evcxr_error = ::std::format!(\"{:?}\", error);",
     ),
     (
         "                    eprintln!(\"{:#?}\", error);",
-        "                    ::std::eprintln!(\"{:#?}\", error);",
+        "                    let evcxr_error = ::std::format!(\"{:#?}\", error);",
     ),
     (
         "                    println!(\"{}\", evcxr_internal_runtime::USER_ERROR_OCCURRED);",
-        "                    ::std::println!(\"{}\", evcxr_internal_runtime::USER_ERROR_OCCURRED);",
+        "                    evcxr_internal_runtime::failed(&evcxr_error, ::core::panic::Location::caller());",
+    ),
+    (
+        "                fn from(error: T) -> Self {",
+        "                #[track_caller] fn from(error: T) -> Self {",
     ),
     (
         "let _ = (|| -> std::result::Result<(), EvcxrUserCodeError> {",
