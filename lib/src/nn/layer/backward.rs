@@ -234,7 +234,7 @@ impl<'a> BackwardPass<'a> {
         self.give_param_grad(id, dw)
     }
 
-    /// The gradients of the bounds of [`fused`](Self::fused).
+    /// The gradients of the bounds of [`fused`](LayerInputs::fused).
     pub fn give_fused_grad(&mut self, gradient: ActQuantGrad) {
         self.fused_grad = Some(gradient);
     }

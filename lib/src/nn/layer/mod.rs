@@ -100,7 +100,7 @@ pub trait Layer: Any + Send + Sync {
     /// As [`forward`](Self::forward).
     fn backward(&self, cx: &mut BackwardPass) -> Result<()>;
 
-    /// The parameter that a weight quantiser may stand before; the layer then reads [`ForwardPass::weight`].
+    /// The parameter that a weight quantiser may stand before; the layer then reads [`LayerInputs::weight`].
     fn weight(&self) -> Option<ParamId> {
         None
     }
@@ -117,7 +117,7 @@ pub trait Layer: Any + Send + Sync {
         None
     }
 
-    /// Whether the layer can apply a quantiser while it reads its first input ([`ForwardPass::fused`]).
+    /// Whether the layer can apply a quantiser while it reads its first input ([`LayerInputs::fused`]).
     fn fuses(&self) -> bool {
         false
     }

@@ -155,7 +155,7 @@ impl IntraqConfig {
         }
     }
 
-    /// For small networks and two processor cores: 512 images in batches of 128, 300 steps with a cosine [choice].
+    /// For small networks and two processor cores: 512 images in batches of 128, 300 steps with a cosine, a choice of this library.
     pub fn small() -> Self {
         IntraqConfig {
             images: 512,

@@ -78,7 +78,7 @@ impl StudentConfig {
         }
     }
 
-    /// For small networks and two processor cores: 300 steps of 64 images with a cosine [choice].
+    /// For small networks and two processor cores: 300 steps of 64 images with a cosine, a choice of this library.
     pub fn small(bits: u32) -> Self {
         StudentConfig {
             batch: 64,
