@@ -155,7 +155,8 @@ impl IntraqConfig {
         }
     }
 
-    /// For small networks and two processor cores: 512 images in batches of 128, 300 steps with a cosine, a choice of this library.
+    /// For small networks and two processor cores: 512 images in batches of 128, 300 steps
+    /// with a cosine, a choice of this library.
     pub fn small() -> Self {
         IntraqConfig {
             images: 512,
