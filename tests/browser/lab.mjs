@@ -119,7 +119,7 @@ try {
   // Tab completes.
   await write('let settled = train_s');
   await page.keyboard.press('Tab');
-  await page.locator('.jp-Completer').waitFor({ timeout: 30_000 }).catch(() => {});
+  await page.locator('.jp-Completer').waitFor({ timeout: 60_000 }).catch(() => {});
   const offered = await page.locator('.jp-Completer').innerText().catch(() => '');
   const typed = await codeCells.last().locator('.cm-content').innerText();
   check('Tab completes', offered.includes('train_set') || typed.includes('train_set'), `${offered} / ${typed}`);
