@@ -36,18 +36,20 @@ fn is_below(ancestor: u32) -> bool {
     let mut id = parent_id();
     while id != ancestor {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        match parent_in(&stat) {
-            Some(parent) if parent != 0 => id = parent,
+        match name_and_parent(&stat) {
+            Some((_, parent)) if parent > 0 => id = parent as u32,
             _ => return false,
         }
     }
     true
 }
 
-/// The parent's id in `/proc/ID/stat`, whose second field, a name in brackets, may hold anything.
-fn parent_in(stat: &str) -> Option<u32> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok()
+/// The command's name and the parent's id from `/proc/ID/stat`; the name, in brackets, may hold anything.
+pub fn name_and_parent(stat: &str) -> Option<(String, i32)> {
+    let (head, rest) = stat.rsplit_once(')')?;
+    let name = head.split_once('(')?.1.to_string();
+    let parent = rest.split_whitespace().nth(1)?.parse().ok()?;
+    Some((name, parent))
 }
 
 /// What `command` starts is killed when the thread that starts it has ended.
@@ -107,7 +109,14 @@ mod tests {
     fn a_process_knows_who_is_above_it() {
         assert!(is_below(parent_id()));
         assert!(!is_below(std::process::id()));
-        assert_eq!(parent_in("12 (a) b) S 7 12 12 0"), Some(7));
-        assert_eq!(parent_in("garbage"), None);
+    }
+
+    #[test]
+    fn a_stat_line_is_read_from_behind() {
+        assert_eq!(
+            name_and_parent("12 (a) b) S 7 12 12 0"),
+            Some(("a) b".to_string(), 7))
+        );
+        assert_eq!(name_and_parent("garbage"), None);
     }
 }

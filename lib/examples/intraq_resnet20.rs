@@ -16,6 +16,7 @@ use rebit::metrics::within_class_distance;
 use rebit::nn::{CifarResnetConfig, Net, cifar_resnet_with};
 use rebit::papers::intraq::{IntraqConfig, StudentConfig, finetune, synthesise};
 use rebit::prelude::*;
+use rebit::train::top1;
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -109,14 +110,8 @@ fn describe(net: &Net, images: &FloatImages) -> Result<()> {
     while let Some(labels) = epoch.try_fill(&mut values)? {
         let mut pass = net.run_channels_last(&values, extent, Mode::Eval)?;
         let logits = pass.channels_last("fc")?;
-        right += logits
-            .chunks_exact(10)
-            .zip(&labels)
-            .filter(|(row, label)| {
-                let best = (0..10).max_by(|a, b| row[*a].total_cmp(&row[*b]));
-                best == Some(**label as usize)
-            })
-            .count();
+        let answers = top1(&logits, 10);
+        right += answers.iter().zip(&labels).filter(|(a, l)| a == l).count();
         features.extend(pass.channels_last("global_avg_pool")?);
         let norms = net.norms();
         for norm in &norms {

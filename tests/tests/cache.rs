@@ -5,13 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn rebit() -> PathBuf {
-    if let Some(path) = std::env::var_os("REBIT_BIN") {
-        return path.into();
-    }
-    let test = std::env::current_exe().unwrap();
-    test.parent().unwrap().parent().unwrap().join("rebit")
-}
+use rebit_tests::rebit;
 
 fn run(cache: &Path, notebook: &Path) -> Output {
     Command::new(rebit())

@@ -1,15 +1,8 @@
 //! Compilers whose kernel is gone, however early.
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-fn rebit() -> PathBuf {
-    if let Some(path) = std::env::var_os("REBIT_BIN") {
-        return path.into();
-    }
-    let test = std::env::current_exe().unwrap();
-    test.parent().unwrap().parent().unwrap().join("rebit")
-}
+use rebit_tests::rebit;
 
 /// The output of the wrapper around rustc, asked to work for `owner`.
 fn wrapper(owner: u32) -> std::process::Output {

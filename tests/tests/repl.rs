@@ -1,16 +1,9 @@
 //! `rebit repl` behind a pipe.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-fn rebit() -> PathBuf {
-    if let Some(path) = std::env::var_os("REBIT_BIN") {
-        return path.into();
-    }
-    let test = std::env::current_exe().unwrap();
-    test.parent().unwrap().parent().unwrap().join("rebit")
-}
+use rebit_tests::rebit;
 
 fn repl(input: &str) -> Output {
     let mut child = Command::new(rebit())

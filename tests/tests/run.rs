@@ -1,27 +1,13 @@
 //! `rebit run` from outside: what it writes, what it says, and how it ends.
 
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use rebit_tests::rebit;
 
-/// The binary beside this test in the target folder, or the one named by `REBIT_BIN`.
-fn rebit() -> PathBuf {
-    if let Some(path) = std::env::var_os("REBIT_BIN") {
-        return path.into();
-    }
-    let test = std::env::current_exe().unwrap();
-    let folder = test.parent().unwrap().parent().unwrap();
-    let path = folder.join("rebit");
-    assert!(
-        path.is_file(),
-        "{} is missing: build it first (cargo build --release --bin rebit)",
-        path.display()
-    );
-    path
-}
+use serde_json::{Value, json};
 
 fn write_notebook(path: &Path, cells: &[&str]) {
     let cells: Vec<Value> = cells

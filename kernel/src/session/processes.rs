@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::orphans::name_and_parent;
+
 /// Asks every cargo, rustc and linker that works for the session in `folder` to end, wherever below this process it is.
 /// Other sessions of the process keep theirs.
 pub fn end_compilers(folder: &Path) {
@@ -46,29 +48,12 @@ fn works_for(id: i32, folder: &Path) -> bool {
     memchr::memmem::find(&arguments, folder).is_some()
 }
 
-/// The command's name and the parent's id from `/proc/ID/stat`.
-fn name_and_parent(stat: &str) -> Option<(String, i32)> {
-    let (head, rest) = stat.rsplit_once(')')?;
-    let name = head.split_once('(')?.1.to_string();
-    let parent = rest.split_whitespace().nth(1)?.parse().ok()?;
-    Some((name, parent))
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader};
     use std::process::{Child, Command, Stdio};
 
     use super::*;
-
-    #[test]
-    fn a_stat_line_is_read_from_behind() {
-        assert_eq!(
-            super::name_and_parent("12 (a) b) S 7 12 12 0"),
-            Some(("a) b".to_string(), 7))
-        );
-        assert_eq!(super::name_and_parent("garbage"), None);
-    }
 
     /// A shell named cargo with one more below it, in `here` and with these words; and the id of the inner one.
     fn compiler(tools: &Path, here: &Path, word: &str) -> (Child, i32) {

@@ -1,6 +1,7 @@
 //! Losses on an activation where the network keeps it: no tensor is made, and on a GPU nothing but the loss is copied.
 
 use super::extent::Extent;
+use crate::ops::affine::AffineKernel;
 use crate::ops::cross_entropy::CrossEntropyKernel;
 use crate::ops::l1_loss::L1LossKernel;
 use crate::ops::tape::zeros;
@@ -138,12 +139,15 @@ impl ActivationLoss for CrossEntropy {
 }
 
 fn scaled(slope: Option<Buffer>, factor: f32) -> Result<Buffer> {
-    let mut slope =
+    let slope =
         slope.ok_or_else(|| Error::invalid("a loss", "was asked for its gradient first"))?;
-    if factor != 1.0 {
-        slope.edit(|slope| slope.iter_mut().for_each(|s| *s *= factor))?;
+    if factor == 1.0 {
+        return Ok(slope);
     }
-    Ok(slope)
+    // Not `edit`, which on a GPU is a way over the host.
+    let mut scaled = zeros(slope.elements())?;
+    dev().mix(0.0, &mut scaled, factor, &slope)?;
+    Ok(scaled)
 }
 
 #[cfg(test)]

@@ -31,22 +31,28 @@ pub struct Histogram {
     largest: f32,
 }
 
+/// Refuses values that no range covers.
+pub(super) fn check_finite(values: &[f32]) -> Result<()> {
+    let broken = values.iter().filter(|v| !v.is_finite()).count();
+    if broken == 0 {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        format!(
+            "{broken} of {} observed values are not finite",
+            values.len()
+        ),
+        "no range covers them; look for a diverged layer or an unnormalised input",
+    ))
+}
+
 impl Histogram {
     /// Counts values in.
     ///
     /// # Errors
     /// [`Error::Invalid`] for values that are not finite; none of them is then counted.
     pub fn add(&mut self, values: &[f32]) -> Result<()> {
-        let broken = values.iter().filter(|v| !v.is_finite()).count();
-        if broken > 0 {
-            return Err(Error::invalid(
-                format!(
-                    "{broken} of {} observed values are not finite",
-                    values.len()
-                ),
-                "no range covers them; look for a diverged layer or an unnormalised input",
-            ));
-        }
+        check_finite(values)?;
         let Some(&start) = values.first() else {
             return Ok(());
         };

@@ -374,16 +374,7 @@ impl RangeObserver {
             (self.smallest, self.largest) = (seen.smallest(), seen.largest());
             return Ok(());
         }
-        let broken = values.iter().filter(|v| !v.is_finite()).count();
-        if broken > 0 {
-            return Err(Error::invalid(
-                format!(
-                    "{broken} of {} observed values are not finite",
-                    values.len()
-                ),
-                "no range covers them; look for a diverged layer or an unnormalised input",
-            ));
-        }
+        super::histogram::check_finite(values)?;
         let n = values.len() as f64;
         let mean = values.iter().map(|&v| v as f64).sum::<f64>() / n;
         let squares: f64 = values.iter().map(|&v| (v as f64 - mean).powi(2)).sum();

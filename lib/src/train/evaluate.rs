@@ -60,14 +60,17 @@ pub fn accuracy(net: &Net, data: &dyn ImageSource, normalize: &Normalize) -> f32
 
 /// How many rows of `logits` have their maximum at the label.
 pub(crate) fn count_right(logits: &[f32], classes: usize, labels: &[u32]) -> usize {
-    let best = |row: &[f32]| {
-        (0..classes)
-            .max_by(|&a, &b| row[a].total_cmp(&row[b]))
-            .unwrap_or(0)
-    };
-    logits
-        .chunks_exact(classes)
-        .zip(labels)
-        .filter(|(row, label)| best(row) == **label as usize)
-        .count()
+    let answers = top1(logits, classes);
+    answers.iter().zip(labels).filter(|(a, l)| a == l).count()
+}
+
+/// The class of the largest logit of each row.
+///
+/// ```
+/// assert_eq!(rebit::train::top1(&[0.1, 0.9, 2.0, -1.0], 2), [1, 0]);
+/// ```
+pub fn top1(logits: &[f32], classes: usize) -> Vec<u32> {
+    let best = |row: &[f32]| (0..classes).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+    let rows = logits.chunks_exact(classes.max(1));
+    rows.map(|row| best(row).unwrap_or(0) as u32).collect()
 }

@@ -23,14 +23,14 @@ mod view;
 
 pub use classify::{optimiser, train, train_with, try_train};
 pub use config::{BoundRule, TrainConfig};
-pub use evaluate::{accuracy, try_accuracy};
+pub use evaluate::{accuracy, top1, try_accuracy};
 pub use history::{EpochRecord, History};
 pub use leaf::Leaf;
 pub use losses::{
     distillation, moments_loss, squared_error, total, try_distillation, try_moments_loss,
     try_squared_error, try_total,
 };
-pub use observer::{Observer, Step, from_bytes, to_bytes};
+pub use observer::{Observer, Step, StepLosses, from_bytes, to_bytes};
 pub use optimiser::{Groups, Optimiser, Owned, Picks, Select};
 pub use resume::{read_state, state_file, write_state};
 pub use rules::{Adam, Rule, RuleStep, Sgd};

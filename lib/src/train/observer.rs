@@ -65,6 +65,17 @@ pub trait Observer {
     }
 }
 
+/// Notes the loss of every step.
+#[derive(Clone, Debug, Default)]
+pub struct StepLosses(pub Vec<f32>);
+
+impl Observer for StepLosses {
+    fn after_step(&mut self, _: Step, _: &Net, loss: f32) -> Result<()> {
+        self.0.push(loss);
+        Ok(())
+    }
+}
+
 /// An observer's state as bytes: every number to the bit.
 ///
 /// # Errors

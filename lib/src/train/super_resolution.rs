@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Adam, Loss, Observer, Schedule, Shown, Step, Task, Trainer};
+use super::{Adam, Loss, Schedule, Shown, Step, StepLosses, Task, Trainer};
 use crate::data::{Patches, Photo, SrPair};
 use crate::metrics::{Plane, psnr, ssim};
 use crate::nn::{Extent, MeanAbsoluteError, Mode, Net};
@@ -135,16 +135,6 @@ impl Task for Enlarging<'_> {
     }
 }
 
-/// Notes the loss of every update.
-struct Losses(Vec<f32>);
-
-impl Observer for Losses {
-    fn after_step(&mut self, _: Step, _: &Net, loss: f32) -> Result<()> {
-        self.0.push(loss);
-        Ok(())
-    }
-}
-
 /// Trains `net` by the mean absolute error on patches; Adam.
 ///
 /// # Errors
@@ -162,7 +152,7 @@ pub fn train_sr(
         rng: rng(config.seed),
         scores: Vec::new(),
     };
-    let mut losses = Losses(Vec::new());
+    let mut losses = StepLosses::default();
     let history = Trainer::new(1, Adam::new(config.lr).over(net)?)
         .label(&config.label)
         .schedule(config.schedule.clone(), config.lr)

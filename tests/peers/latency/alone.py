@@ -47,6 +47,22 @@ def limit(work, bar, samples):
     }
 
 
+def beside(work, peer, bar, ours, theirs):
+    """A row of two lists of seconds."""
+    mine, other = statistics.median(ours), statistics.median(theirs)
+    return {
+        "work": work,
+        "peer": peer,
+        "unit": "s",
+        "ours": round(mine, 4),
+        "theirs": round(other, 4),
+        "ratio": round(mine / other, 3),
+        "bar": bar,
+        "holds": mine / other <= bar,
+        "samples": [len(ours), len(theirs)],
+    }
+
+
 def kernel_info(start, samples):
     """From the start of the process to the answer; a new kernel each time."""
     waits = []

@@ -1,10 +1,9 @@
 """Large displays: beside ipykernel, and how the time grows with the size."""
 
-import statistics
 import sys
 import time
 
-from alone import limit
+from alone import beside, limit
 from cells import ADD
 from kernel import Kernel
 
@@ -44,19 +43,8 @@ def displays(ours, samples):
         for kernel in kernels.values():
             kernel.close()
     small, large = SIZES
-    middle = {key: statistics.median(values) for key, values in times.items()}
-    mine, theirs = middle[OURS, large], middle[THEIRS, large]
-    beside = {
-        "work": f"a display of {large} MB of text, request to idle",
-        "peer": PEER,
-        "unit": "s",
-        "ours": round(mine, 4),
-        "theirs": round(theirs, 4),
-        "ratio": round(mine / theirs, 3),
-        "bar": 2.0,
-        "holds": mine <= 2.0 * theirs,
-        "samples": [samples, samples],
-    }
+    work = f"a display of {large} MB of text, request to idle"
+    row = beside(work, PEER, 2.0, times[OURS, large], times[THEIRS, large])
     growth = [b / large / (a / small) for a, b in zip(times[OURS, small], times[OURS, large])]
     grown = limit(f"seconds per MB of a display at {large} MB, times those at {small} MB", 1.3, growth)
-    return [beside, {**grown, "unit": "x"}]
+    return [row, {**grown, "unit": "x"}]

@@ -3,8 +3,7 @@
 use super::{Quantise, QuantiseGrad, Quantiser, RangeKind};
 use crate::ops::affine_quant::{AffineGrid, AffineQuantKernel};
 use crate::ops::fake_quant::Bounds;
-use crate::ops::relu::ActivationKernel;
-use crate::{HostAccess, Result, dev};
+use crate::{Result, dev};
 
 /// The quantiser of [`crate::ops::affine_quant`]: `2^bits` levels with 0 among them, straight through everywhere, its
 /// range a constant that is taken from the data.
@@ -79,11 +78,7 @@ impl Quantiser for Affine {
     }
 
     fn gradient(&mut self, cx: &mut QuantiseGrad) -> Result<()> {
-        let (_, dy, dx, accumulate) = cx.parts();
-        match accumulate {
-            true => dev().accumulate(dy, dx),
-            false => dx.copy_from(dy),
-        }
+        cx.straight_through()
     }
 
     fn duplicate(&self) -> Result<Box<dyn Quantiser>> {

@@ -8,7 +8,8 @@ use crate::nn::extent::Extent;
 use crate::nn::layer::Memo;
 use crate::nn::param::ParamId;
 use crate::nn::params::Params;
-use crate::{Buffer, Error, Grads, HostAccess, Result};
+use crate::ops::relu::ActivationKernel;
+use crate::{Buffer, Error, Grads, HostAccess, Result, dev};
 
 /// A tensor on its way into its levels.
 pub struct Quantise<'a> {
@@ -188,6 +189,17 @@ impl QuantiseGrad<'_> {
     /// kernels that need all at once.
     pub fn parts(&mut self) -> (&Buffer, &Buffer, &mut Buffer, bool) {
         (self.x, self.dy, self.dx, self.accumulate)
+    }
+
+    /// Straight-through estimator: the tensor's gradient is that of its levels.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub fn straight_through(&mut self) -> Result<()> {
+        match self.accumulate {
+            true => dev().accumulate(self.dy, self.dx),
+            false => self.dx.copy_from(self.dy),
+        }
     }
 
     /// The gradient of the tensor, and whether it is to be added to what is there instead of overwriting it.

@@ -2,8 +2,7 @@
 
 use super::{Quantise, QuantiseGrad, Quantiser, RangeKind};
 use crate::ops::affine_quant::{AffineGrid, AffineQuantKernel};
-use crate::ops::relu::ActivationKernel;
-use crate::{Error, HostAccess, Result, dev};
+use crate::{Error, Result, dev};
 
 /// The quantiser of [`crate::ops::affine_quant`] on grids of its own: those of a file, or of another program.
 ///
@@ -71,11 +70,7 @@ impl Quantiser for FixedGrid {
     }
 
     fn gradient(&mut self, cx: &mut QuantiseGrad) -> Result<()> {
-        let (_, dy, dx, accumulate) = cx.parts();
-        match accumulate {
-            true => dev().accumulate(dy, dx),
-            false => dx.copy_from(dy),
-        }
+        cx.straight_through()
     }
 
     fn duplicate(&self) -> Result<Box<dyn Quantiser>> {

@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
-use crate::data::{Augment, BatchPlan, Epoch, ImageSource, Normalize};
+use crate::data::{Augment, BatchPlan, Epoch, ImageSource, Normalize, images_from_nhwc};
 use crate::nn::{Affine, Mode, Net, Slots};
 use crate::ops::cross_entropy::try_cross_entropy;
 use crate::quant::Range;
 use crate::show::check_interrupt;
 use crate::train::{
-    Loss, Schedule, Sgd, Shown, Step, Task, Trainer, try_accuracy, try_distillation, try_total,
+    Loss, Schedule, Sgd, Shown, Step, StepLosses, Task, Trainer, try_accuracy, try_distillation,
+    try_total,
 };
-use crate::{Error, Images, Result, from_vec};
+use crate::{Error, Result};
 
 /// Share of the old range that a batch leaves of an activation's, beta.
 const MOMENTUM: f32 = 0.9;
@@ -177,7 +178,7 @@ pub fn finetune(
     };
     let score = |task: &mut Distil| task.score(&student).map(Option::unwrap_or_default);
     let ranges_only = score(&mut task)?;
-    let mut losses = Losses(Vec::new());
+    let mut losses = StepLosses::default();
     let optimiser = Sgd::new(config.lr)
         .nesterov(0.9)
         .decay(1e-4)
@@ -216,14 +217,15 @@ pub fn finetune(
 /// Moves the activation ranges by batches of whole images, and fixes them.
 fn read_ranges(student: &Net, images: &dyn ImageSource, config: &StudentConfig) -> Result<()> {
     let plan = plan(config, None);
-    let (mut values, mut done) = (Vec::new(), 0);
+    let (mut values, mut done, extent) = (Vec::new(), 0, student.input_extent());
     for pass in 0.. {
         let mut epoch = plan.epoch(images, pass);
         while done < config.range_batches
             && let Some(labels) = epoch.try_fill(&mut values)?
         {
             check_interrupt()?;
-            student.observe_ranges(&planes(student, &values, labels.len())?)?;
+            let shape = [labels.len(), extent.height, extent.width, extent.channels];
+            student.observe_ranges(&images_from_nhwc(&values, shape)?)?;
             done += 1;
         }
         if done == config.range_batches {
@@ -232,23 +234,6 @@ fn read_ranges(student: &Net, images: &dyn ImageSource, config: &StudentConfig) 
     }
     student.freeze_ranges();
     Ok(())
-}
-
-/// A batch in `(N, H, W, C)` order as a tensor.
-fn planes(net: &Net, values: &[f32], count: usize) -> Result<Images> {
-    let e = net.input_extent();
-    let mut planes = vec![0.0; values.len()];
-    for (from, to) in values
-        .chunks_exact(e.len())
-        .zip(planes.chunks_exact_mut(e.len()))
-    {
-        for (pixel, of_channels) in from.chunks_exact(e.channels).enumerate() {
-            for (c, value) in of_channels.iter().enumerate() {
-                to[c * e.pixels() + pixel] = *value;
-            }
-        }
-    }
-    from_vec(planes, (count, e.channels, e.height, e.width))
 }
 
 fn plan(config: &StudentConfig, augment: Option<Augment>) -> BatchPlan {
@@ -326,15 +311,5 @@ impl Task for Distil<'_> {
 
     fn score_name(&self) -> String {
         "accuracy on test images, %".into()
-    }
-}
-
-/// Notes the loss of every step.
-struct Losses(Vec<f32>);
-
-impl crate::train::Observer for Losses {
-    fn after_step(&mut self, _: Step, _: &Net, loss: f32) -> Result<()> {
-        self.0.push(loss);
-        Ok(())
     }
 }

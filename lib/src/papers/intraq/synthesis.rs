@@ -13,7 +13,7 @@ use crate::nn::{Extent, Mode, Net, NormInfo};
 use crate::ops::cross_entropy::try_cross_entropy;
 use crate::ops::sample::{Border, Sampling, try_sample};
 use crate::show::{Progress, check_interrupt};
-use crate::train::{Adam, Groups, Leaf, Optimiser, try_moments_loss, try_total};
+use crate::train::{Adam, Groups, Leaf, Optimiser, top1, try_moments_loss, try_total};
 use crate::{Error, Images, Matrix, Result, Rng, from_vec, images, read, rng};
 
 /// A loss below this share of the best one is better: the relative threshold of the authors' plateau.
@@ -265,7 +265,10 @@ fn batch(
     }
     let x = pixels.as_images()?;
     let labels = match config.inception {
-        Inception::None => answers(&teacher.net.predict(&x)?),
+        Inception::None => top1(
+            &read(&teacher.net.predict(&x)?),
+            teacher.net.output_extent().channels,
+        ),
         _ => wanted.labels,
     };
     Ok(Some(Made {
@@ -274,16 +277,6 @@ fn batch(
         labels,
         trace,
     }))
-}
-
-/// The class of the largest logit of each row.
-fn answers(logits: &Matrix) -> Vec<u32> {
-    let classes = logits.shape().1;
-    let best = |row: &[f32]| (0..classes).max_by(|a, b| row[*a].total_cmp(&row[*b]));
-    let rows = read(logits);
-    rows.chunks_exact(classes)
-        .map(|row| best(row).unwrap_or(0) as u32)
-        .collect()
 }
 
 /// One step of the pixels.
