@@ -1,10 +1,10 @@
 //! Trains the full-precision EDSR that the super-resolution notebook starts from.
 //!
 //! ```text
-//! cargo run --release -p rebit --example train_edsr -- [ITERATIONS] [OUT.safetensors] [BLOCKS] [CHANNELS]
+//! cargo run --release -p rebit --example train_edsr -- [ITERATIONS] [OUT.safetensors] [BLOCKS] [CHANNELS] [SCALE]
 //! ```
 //!
-//! The recipe: EDSR x2 with 8 blocks of 32 channels, mean absolute error on grey levels, Adam, batch 8 of 24x24
+//! The recipe: EDSR with 8 blocks of 32 channels at scale 2 (unless told otherwise), mean absolute error on grey levels, Adam, batch 8 of 24x24
 //! low-resolution pixels, learning rate rising to 1e-3 over the first 2 % of the run and falling to 0 along half a
 //! cosine, flips and transposes; 31 photographs from Debian packages, measured on the middles of 6 others. The run
 //! is kept at each measurement and continues where it was stopped. The last lines train the control without a body: the same head, tail
@@ -27,6 +27,7 @@ fn main() -> Result<()> {
     let config = EdsrConfig {
         blocks: size(8),
         channels: size(32),
+        scale: size(2),
         ..EdsrConfig::default()
     };
 
@@ -88,7 +89,7 @@ fn write(
     net.save(
         out,
         &[
-            ("network", "EDSR x2"),
+            ("network", &format!("EDSR x{}", config.scale)),
             ("blocks", &blocks),
             ("channels", &channels),
             ("iterations", &iterations.to_string()),

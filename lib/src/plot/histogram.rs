@@ -13,6 +13,7 @@ pub struct Histogram {
     frame: Frame,
     series: Vec<(String, Vec<f64>)>,
     thresholds: Vec<(String, f64)>,
+    ticks: Vec<(String, Vec<f64>)>,
     bins: usize,
     shares: bool,
 }
@@ -30,6 +31,7 @@ pub fn histogram(title: impl Into<String>) -> Histogram {
         frame: Frame::new(title),
         series: Vec::new(),
         thresholds: Vec::new(),
+        ticks: Vec::new(),
         bins: 50,
         shares: false,
     }
@@ -66,6 +68,17 @@ impl Histogram {
         self
     }
 
+    /// Short strokes on the horizontal axis at each of `at`, one entry of the legend for all of them: the levels of a
+    /// quantiser, say, which a [`threshold`](Self::threshold) could be taken for.
+    pub fn ticks<N: Number>(
+        mut self,
+        name: impl Into<String>,
+        at: impl IntoIterator<Item = N>,
+    ) -> Self {
+        self.ticks.push((name.into(), numbers(at)));
+        self
+    }
+
     /// The finished figure.
     ///
     /// # Errors
@@ -82,7 +95,9 @@ impl Histogram {
             self.frame.y.label = if self.shares { "share, %" } else { "count" }.to_string();
         }
         let all = self.series.iter().flat_map(|(_, values)| values);
-        let found = extent(all.chain(self.thresholds.iter().map(|t| &t.1)), false);
+        let marks = self.thresholds.iter().map(|t| &t.1);
+        let marks = marks.chain(self.ticks.iter().flat_map(|(_, at)| at));
+        let found = extent(all.chain(marks), false);
         let (low, high) = self.frame.x.range.or(found).unwrap_or((0.0, 1.0));
         // A single value gets a bin around it.
         let (low, high) = if high > low {
@@ -109,19 +124,33 @@ impl Histogram {
             .iter()
             .enumerate()
             .filter(|(_, (name, _))| !name.is_empty());
-        let keys: Vec<Key> = named
-            .map(|(i, (name, _))| Key {
-                name: name.clone(),
-                colour: colour(i),
-                sample: Sample::Box,
-            })
-            .collect();
+        let boxes = named.map(|(i, (name, _))| Key {
+            name: name.clone(),
+            colour: colour(i),
+            sample: Sample::Box,
+        });
+        let strokes = self.ticks.iter().enumerate().map(|(i, (name, _))| Key {
+            name: name.clone(),
+            colour: colour(self.series.len() + i),
+            sample: Sample::Line,
+        });
+        let keys: Vec<Key> = boxes.chain(strokes).collect();
         self.frame.draw((&x, &y), &keys, self.summary(), |plot| {
             for (i, counts) in counts.iter().enumerate() {
                 draw_bins(plot, counts, (low, high), i, self.series.len() > 1)?;
             }
             for (i, (name, x)) in self.thresholds.iter().enumerate() {
                 draw_threshold(plot, name, *x, i)?;
+            }
+            for (i, (_, at)) in self.ticks.iter().enumerate() {
+                let foot = plot.y.start();
+                for x in at.iter().filter(|x| plot.x.takes(**x)) {
+                    let (x, _) = plot.at(*x, foot);
+                    let top = plot.bottom - 0.18 * (plot.bottom - plot.top);
+                    let stroke = [(x, plot.bottom), (x, top)];
+                    plot.canvas
+                        .line(&stroke, colour(self.series.len() + i), 3.0)?;
+                }
             }
             Ok(())
         })

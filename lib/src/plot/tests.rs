@@ -180,6 +180,21 @@ fn a_histogram_counts_each_value_once() {
 }
 
 #[test]
+fn the_ticks_of_a_histogram_stand_on_its_axis_and_are_named_once() {
+    let chart = histogram("").series("", [0.0, 1.0]).bins(2);
+    let before = polylines(&chart.clone().figure()).len();
+    let figure = chart.ticks("levels", [0.25, 0.5, f32::NAN]).figure();
+    let lines = polylines(&figure);
+    let strokes: Vec<_> = lines
+        .iter()
+        .filter(|l| l.len() == 2 && l[0].0 == l[1].0)
+        .collect();
+    // The entry in the legend is a horizontal line.
+    assert!(lines.len() >= before + 3 && strokes.len() >= 2, "{lines:?}");
+    assert_eq!(figure.svg().matches("levels").count(), 1);
+}
+
+#[test]
 fn bars_are_as_long_as_their_values() {
     let figure = bars("", ["a", "b"])
         .series("", [2.0, -1.0])

@@ -66,6 +66,7 @@ pub fn quantise(net: &Net, config: &DdtbConfig) -> Result<Ddtb> {
             calibrated: None,
             gate_loss: 0.0,
             watch: None,
+            replaced: None,
         };
         let site = Site(Arc::new(Mutex::new(state)));
         // The site keeps its range itself.
@@ -195,6 +196,36 @@ impl Ddtb {
             .iter()
             .map(|&i| self.sites[i].0.name.clone())
             .collect()
+    }
+
+    /// Puts these factors `[upper, lower]`, one pair a gated site in the order of [`gated`](Self::gated), in the place of
+    /// what the gates say, for every image and until `None` gives the gates their voice back. Outside training only:
+    /// it shows what a network makes of its freedom, by its mean factors or those of another image.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another number of pairs than gated sites, or factors that are not finite and positive.
+    pub fn replace_factors(&mut self, factors: Option<&[[f32; 2]]>) -> Result<()> {
+        if let Some(given) = factors {
+            if given.len() != self.gated.len() {
+                let what = format!("{} pairs of factors", given.len());
+                let why = format!("do not fit {} gated sites", self.gated.len());
+                return Err(Error::invalid(what, why));
+            }
+            if let Some(wrong) = given
+                .iter()
+                .flatten()
+                .find(|f| !(f.is_finite() && **f > 0.0))
+            {
+                return Err(Error::invalid(
+                    format!("the factor {wrong}"),
+                    "must be finite and positive, as 2 sigmoid(c) is",
+                ));
+            }
+        }
+        for (i, &site) in self.gated.iter().enumerate() {
+            self.sites[site].1.lock().replaced = factors.map(|f| f[i]);
+        }
+        Ok(())
     }
 
     /// `[lower, upper]` of each site; a symmetric bound on either side.

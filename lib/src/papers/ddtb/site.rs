@@ -34,6 +34,8 @@ pub(super) struct SiteState {
     /// Mean squared logit of the last training batch.
     pub gate_loss: f32,
     pub watch: Option<SiteRecord>,
+    /// Factors `[upper, lower]` in place of the gate's, outside training.
+    pub replaced: Option<[f32; 2]>,
 }
 
 /// What the backward pass needs: the quantiser of each sample and the gate's memo.
@@ -170,7 +172,11 @@ impl Quantiser for Site {
         let bounds = cx.params().view(site.bounds)?.into_owned();
         let quantisers = match &gate {
             Some(memo) if active => {
-                let factors: Vec<[f32; 2]> = memo.logits.iter().map(|c| c.map(factor)).collect();
+                let own = memo.logits.iter().map(|c| c.map(factor));
+                let factors: Vec<[f32; 2]> = match site.replaced {
+                    Some(given) if !train => vec![given; memo.logits.len()],
+                    _ => own.collect(),
+                };
                 if let Some(watch) = &mut site.watch {
                     watch.factors.extend(&factors);
                 }

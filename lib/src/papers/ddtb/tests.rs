@@ -10,6 +10,7 @@ use crate::nn::{
     srresnet,
 };
 use crate::quant::Range;
+use crate::train::SrScore;
 use crate::{Grads, HostAccess, Images, Result, from_vec, read, rng};
 
 const TINY: EdsrConfig = EdsrConfig {
@@ -636,5 +637,86 @@ fn settings_that_contradict_each_other_are_refused() -> Result<()> {
             .to_string()
             .contains("calibrate")
     );
+    Ok(())
+}
+
+#[test]
+fn replaced_factors_speak_for_the_gates_until_they_are_taken_back() -> Result<()> {
+    let (net, mut ddtb) = started(&all_gated(DdtbConfig::ddtb(2)))?;
+    ddtb.set_phase(Phase::Active);
+    let own = read(&net.predict_images(&batch())?);
+    let photos = [photo(4).shrunk(4)?];
+    let gates: Vec<[f32; 2]> = ddtb
+        .watch(&net, &photos)?
+        .iter()
+        .map(|r| r.factors[0])
+        .collect();
+
+    // A photograph's own factors change nothing; others do; `None` gives the gates back.
+    let image = photos[0].to_images();
+    let before = read(&net.predict_images(&image)?);
+    ddtb.replace_factors(Some(&gates))?;
+    assert_eq!(read(&net.predict_images(&image)?), before);
+    let others: Vec<[f32; 2]> = gates.iter().map(|_| [0.5, 1.5]).collect();
+    ddtb.replace_factors(Some(&others))?;
+    assert_ne!(read(&net.predict_images(&image)?), before);
+    let seen = ddtb.watch(&net, &photos)?;
+    assert!(seen.iter().all(|r| r.factors == [[0.5, 1.5]]));
+    ddtb.replace_factors(None)?;
+    assert_eq!(read(&net.predict_images(&batch())?), own);
+
+    // A factor of 1 everywhere is the static phase.
+    ddtb.replace_factors(Some(&vec![[1.0, 1.0]; gates.len()]))?;
+    let ones = read(&net.predict_images(&image)?);
+    ddtb.replace_factors(None)?;
+    ddtb.set_phase(Phase::Static);
+    assert_eq!(read(&net.predict_images(&image)?), ones);
+
+    for (wrong, said) in [
+        (vec![[1.0, 1.0]], "gated sites"),
+        (vec![[0.0, 1.0]; gates.len()], "positive"),
+    ] {
+        let error = ddtb.replace_factors(Some(&wrong)).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_lead_pairs_the_seeds_and_has_the_error_of_their_mean() -> Result<()> {
+    let trial = |method: &str, seed: u64, psnr: f32| Trial {
+        method: method.into(),
+        config: DdtbConfig::dual(2).seeded(seed),
+        held_out: SrScore { psnr, ssim: 0.9 },
+        benchmark: None,
+    };
+    let bench = Workbench {
+        teacher: edsr(&TINY, rng(1))?,
+        size: TINY,
+        patches: patches(),
+        test: Vec::new(),
+        benchmark: Vec::new(),
+        trials: vec![
+            trial("a", 1, 31.0),
+            trial("a", 2, 34.0),
+            trial("a", 3, 99.0),
+            trial("b", 2, 33.0),
+            trial("b", 1, 28.0),
+        ],
+    };
+    // 3 and 1: mean 2, deviation sqrt(2), error 1.
+    let lead = bench.lead("a", "b", 2)?;
+    assert!(
+        (lead.mean - 2.0).abs() < 1e-6 && (lead.spread - 1.0).abs() < 1e-6,
+        "{lead:?}"
+    );
+    assert!(
+        bench
+            .lead("a", "c", 2)
+            .unwrap_err()
+            .to_string()
+            .contains('c')
+    );
+    assert!(bench.lead("a", "b", 3).is_err());
     Ok(())
 }

@@ -100,6 +100,26 @@ impl Workbench {
         Ok(Spread::of(trials.iter().map(|t| t.held_out.psnr)))
     }
 
+    /// PSNR of `method` less that of `other` at a bit width: the mean over the seeds that both were run with, and its
+    /// standard error.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when no seed was run with both.
+    pub fn lead(&self, method: &str, other: &str, bits: u32) -> Result<Spread> {
+        let others = self.some(other, bits)?;
+        let pair = |t: &&Trial| {
+            let same = |o: &&&Trial| o.config.seed == t.config.seed;
+            let found = others.iter().find(same)?;
+            Some(t.held_out.psnr - found.held_out.psnr)
+        };
+        let pairs: Vec<f32> = self.some(method, bits)?.iter().filter_map(pair).collect();
+        if pairs.is_empty() {
+            let what = format!("{method:?} and {other:?} at {bits} bits");
+            return Err(Error::invalid(what, "were not run with the same seed"));
+        }
+        Ok(Spread::of_mean(pairs))
+    }
+
     fn some(&self, method: &str, bits: u32) -> Result<Vec<&Trial>> {
         let trials = self.of(method, bits);
         if trials.is_empty() {
