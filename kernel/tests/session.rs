@@ -140,13 +140,18 @@ fn sums_and_products_of_a_cell_overflow_loudly() {
     b.ok("fn caught<T>(f: impl FnOnce() -> T) -> bool { \
           std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err() }");
     for of in ["u8", "i32", "u32", "i64", "u64", "usize"] {
-        let code = format!(
-            "{{ let v: Vec<{of}> = vec![{of}::MAX, 2]; let list = [{of}::MAX, 2]; [\
-             caught(|| v.iter().sum::<{of}>()), caught(|| v.iter().copied().sum::<{of}>()),\
+        let mut code = format!(
+            "let v: Vec<{of}> = vec![{of}::MAX, 2]; let list = [{of}::MAX, 2, 2];\
+             let mut loud = vec![caught(|| v.iter().sum::<{of}>()), caught(|| v.iter().copied().sum::<{of}>()),\
              caught(|| v.clone().into_iter().sum::<{of}>()), caught(|| list.iter().product::<{of}>()),\
-             caught(|| list.into_iter().product::<{of}>()), caught(|| v.iter().map(|x| x + 0).sum::<{of}>())] }}"
+             caught(|| list.into_iter().sum::<{of}>()), caught(|| v.iter().map(|x| x + 0).sum::<{of}>())];"
         );
-        assert_eq!(b.ok(&code), format!("{:?}", [true; 6]), "{of}");
+        // The library has these for sizes of shapes, and there they wrap (ARCHITECTURE.md).
+        if of != "usize" {
+            code += &format!("loud.push(caught(|| [{of}::MAX, 2].into_iter().product::<{of}>()));");
+        }
+        code = format!("{{ {code} loud.into_iter().all(|loud| loud) }}");
+        assert_eq!(b.ok(&code), "true", "{of}");
     }
 }
 
