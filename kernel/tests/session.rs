@@ -132,6 +132,29 @@ fn values_and_outputs() {
     assert_eq!(b.text(StreamName::Stdout).lines().count(), 20_000);
 }
 
+/// The library is compiled without checks of overflow, and cells use generic code that it has compiled: what overflows in
+/// a cell must not be among that.
+#[test]
+fn sums_and_products_of_a_cell_overflow_loudly() {
+    let mut b = Bench::new();
+    b.ok("fn caught<T>(f: impl FnOnce() -> T) -> bool { \
+          std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err() }");
+    for of in ["u8", "i32", "u32", "i64", "u64", "usize"] {
+        let mut code = format!(
+            "let v: Vec<{of}> = vec![{of}::MAX, 2]; let list = [{of}::MAX, 2, 2];\
+             let mut loud = vec![caught(|| v.iter().sum::<{of}>()), caught(|| v.iter().copied().sum::<{of}>()),\
+             caught(|| v.clone().into_iter().sum::<{of}>()), caught(|| list.iter().product::<{of}>()),\
+             caught(|| list.into_iter().sum::<{of}>()), caught(|| v.iter().map(|x| x + 0).sum::<{of}>())];"
+        );
+        // The library has these for sizes of shapes, and there they wrap (ARCHITECTURE.md).
+        if of != "usize" {
+            code += &format!("loud.push(caught(|| [{of}::MAX, 2].into_iter().product::<{of}>()));");
+        }
+        code = format!("{{ {code} loud.into_iter().all(|loud| loud) }}");
+        assert_eq!(b.ok(&code), "true", "{of}");
+    }
+}
+
 #[test]
 fn errors_keep_the_variables() {
     let mut b = Bench::new();

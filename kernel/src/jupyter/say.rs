@@ -101,6 +101,14 @@ impl Voice {
 /// A bundle as the protocol crate's type; forms it does not understand are passed on as they are.
 pub fn media(bundle: Bundle) -> Media {
     let forms = bundle.into_iter().map(|(mime, value)| {
+        // What is large is text: the protocol crate's own reader would copy it several times.
+        let value = match (mime.as_str(), value) {
+            ("text/plain", Value::String(text)) => return MediaType::Plain(text),
+            ("text/html", Value::String(text)) => return MediaType::Html(text),
+            ("image/svg+xml", Value::String(text)) => return MediaType::Svg(text),
+            ("image/png", Value::String(text)) => return MediaType::Png(text),
+            (_, value) => value,
+        };
         let single = Value::Object(Map::from_iter([(mime.clone(), value.clone())]));
         match serde_json::from_value::<Media>(single) {
             Ok(mut media) if media.content.len() == 1 => media.content.remove(0),
@@ -126,11 +134,14 @@ mod tests {
             ("text/plain".to_string(), json!("a")),
             ("application/x-rebit+json".to_string(), json!({"k": [1, 2]})),
             ("text/html".to_string(), json!(7)),
+            ("image/svg+xml".to_string(), json!("<svg/>\n")),
+            ("image/png".to_string(), json!("iVBORw0K\nGgo=")),
         ]);
         let wire = serde_json::to_value(media(bundle)).unwrap();
         assert_eq!(
             wire,
-            json!({"text/plain": "a", "application/x-rebit+json": {"k": [1, 2]}, "text/html": 7})
+            json!({"text/plain": "a", "application/x-rebit+json": {"k": [1, 2]}, "text/html": 7,
+                "image/svg+xml": "<svg/>\n", "image/png": "iVBORw0K\nGgo="})
         );
     }
 }

@@ -143,7 +143,7 @@ impl Splitter {
         match &self.state {
             State::Text => self.text(at, pieces),
             State::Mark => {
-                let Some(line) = self.line(at) else {
+                let Some(line) = self.take_line(at) else {
                     return false;
                 };
                 self.state = State::Text;
@@ -155,16 +155,33 @@ impl Splitter {
         }
     }
 
-    /// The line that begins at `at`, once it is whole; looks at each byte once.
+    /// The end of the line that begins at `at`, once it is whole; looks at each byte once.
+    fn end_of_line(&mut self, at: usize) -> Option<usize> {
+        let from = self.seen.max(at);
+        let end = memchr::memchr(b'\n', &self.held[from..]).map(|end| from + end);
+        self.seen = end.map_or(self.held.len(), |end| end + 1);
+        end
+    }
+
+    /// The line that begins at `at`.
     fn line(&mut self, at: &mut usize) -> Option<Vec<u8>> {
-        let from = self.seen.max(*at);
-        let Some(end) = memchr::memchr(b'\n', &self.held[from..]) else {
-            self.seen = self.held.len();
-            return None;
-        };
-        let line = self.held[*at..from + end].to_vec();
-        *at = from + end + 1;
-        self.seen = *at;
+        let end = self.end_of_line(*at)?;
+        let line = self.held[*at..end].to_vec();
+        *at = end + 1;
+        Some(line)
+    }
+
+    /// The same, taken out of what is held: a line that came in many pieces is nearly all of that, and what is behind it
+    /// is copied instead.
+    fn take_line(&mut self, at: &mut usize) -> Option<Vec<u8>> {
+        if *at > 0 {
+            return self.line(at);
+        }
+        let end = self.end_of_line(0)?;
+        let behind = self.held.split_off(end + 1);
+        let mut line = std::mem::replace(&mut self.held, behind);
+        line.truncate(end);
+        self.seen = 0;
         Some(line)
     }
 

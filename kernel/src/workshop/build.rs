@@ -9,6 +9,7 @@ use std::process::Stdio;
 use super::cargo::{cargo, manifest, write_profile};
 use super::crates::LibraryCrates;
 use super::externs::of_interface;
+use super::lean;
 use super::link::link_tree;
 use super::recipe::{CAPTURE, Capture, Recipe};
 use super::seal::{Seal, State};
@@ -129,6 +130,10 @@ fn build_in(
         .ok_or_else(|| Error::Session("cargo did not show how it compiles a cell".to_string()))?;
     let interface = of_interface(&base, &prepared.tools)?;
     let recipe = Recipe::new(captured, &dependency, place).with_interface(&interface, place);
+    lean::fill(place, &recipe.searched(place))?;
+    let recipe = recipe.searching_only(&place.join(lean::FOLDER), place);
+    let linker = lean::direct_linker(&recipe, place, &prepared.tools).unwrap_or_default();
+    let recipe = recipe.with_linker(linker);
     recipe.write(&place.join("recipe.json"))?;
     LibraryCrates::record(place, prepared)?;
     Seal::put(place, key)?;

@@ -9,7 +9,7 @@ use super::{Features, Tools};
 use crate::error::{Error, Result};
 
 /// Changes whenever the layout of the cache does.
-const FORMAT: &str = "5";
+const FORMAT: &str = "6";
 
 /// sha256 of everything the build depends on, shortened.
 pub fn key(library: &Path, features: &Features, tools: &Tools) -> Result<String> {

@@ -14,7 +14,8 @@
 //! | `crates` | which crates the library consists of | `cargo`, `prepared` |
 //! | `link` | folders of artefacts, by links | |
 //! | `recipe` | how cargo calls rustc for a cell | |
-//! | `seal` | whether a finished build is still as it was made | |
+//! | `lean` | what rustc searches and calls for a cell | `recipe`, `tools` |
+//! | `seal` | whether a finished build is still as it was made | `lean` |
 //! | [`session_files`] | what lies in a session's folder | `prepared` |
 //! | `externs` | where the compiled crates of that interface lie | `cargo`, `interface` |
 //! | `build`, `cache` | compiling the library, finding it again | all of these |
@@ -30,6 +31,7 @@ mod features;
 mod folder;
 mod interface;
 mod key;
+mod lean;
 mod link;
 mod prepared;
 mod recipe;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::error::Result;
 use crate::files;
@@ -41,6 +41,9 @@ pub struct Recipe {
     /// `NAME=FILE` of crates that cells can name although their manifest does not.
     #[serde(default)]
     interface: Vec<String>,
+    /// Settings by which rustc calls a linker without a C compiler before it; empty where that is not possible.
+    #[serde(default)]
+    linker: Vec<String>,
 }
 
 /// How cells use the crates of `:dep` lines.
@@ -60,6 +63,11 @@ impl Further {
             search,
             bundle: None,
         }
+    }
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.externs.is_empty() && self.bundle.is_none()
     }
 
     /// Adds the library that holds them all, and those below it.
@@ -111,6 +119,74 @@ impl Recipe {
             env: capture.env,
             further: Further::default(),
             interface: Vec::new(),
+            linker: Vec::new(),
+        }
+    }
+
+    /// The same, but rustc searches the folder `lean` of `master` alone.
+    pub fn searching_only(self, lean: &Path, master: &Path) -> Recipe {
+        let lean = lean.display().to_string();
+        let lean = Path::new(&lean);
+        let master = master.display().to_string();
+        let in_lean = |given: &str| -> Option<String> {
+            let (name, file) = given.split_once('=')?;
+            let file = lean_file(lean, Path::new(&file.replace(MASTER, &master)))?;
+            let file = file.display().to_string().replace(&master, MASTER);
+            Some(format!("{name}={file}"))
+        };
+        let mut args = Vec::with_capacity(self.args.len());
+        let mut given = self.args.iter();
+        while let Some(arg) = given.next() {
+            match arg.as_str() {
+                "-L" => drop(given.next()),
+                "--extern" => {
+                    let file = given.next().and_then(|given| in_lean(given));
+                    args.extend(file.into_iter().flat_map(|file| [arg.clone(), file]));
+                }
+                _ => args.push(arg.clone()),
+            }
+        }
+        let lean = lean.display().to_string().replace(&master, MASTER);
+        args.extend(["-L".to_string(), format!("dependency={lean}")]);
+        let interface = self.interface.iter().filter_map(|given| in_lean(given));
+        Recipe {
+            interface: interface.collect(),
+            args,
+            ..self
+        }
+    }
+
+    /// The folders in which rustc searches, of a build in `master`.
+    pub fn searched(&self, master: &Path) -> Vec<PathBuf> {
+        let folders = self.args.iter().zip(self.args.iter().skip(1));
+        folders
+            .filter(|(flag, _)| *flag == "-L")
+            .filter_map(|(_, value)| value.strip_prefix("dependency="))
+            .map(|folder| PathBuf::from(folder.replace(MASTER, &master.display().to_string())))
+            .collect()
+    }
+
+    /// The same with a linker that rustc calls by itself.
+    pub fn with_linker(self, settings: Vec<String>) -> Recipe {
+        Recipe {
+            linker: settings,
+            ..self
+        }
+    }
+
+    /// How a cell is linked. Crates of `:dep` lines may bring along what only a C compiler finds.
+    fn linker(&self) -> &[String] {
+        match self.further.is_empty() {
+            true => &self.linker,
+            false => &[],
+        }
+    }
+
+    /// The setting that gives a cell's library this name.
+    pub fn with_soname(&self, name: &str) -> String {
+        match self.linker() {
+            [] => format!("link-arg=-Wl,-soname,{name}"),
+            _ => format!("link-arg=-soname={name}"),
         }
     }
 
@@ -194,7 +270,20 @@ impl Recipe {
         if opt_level != "0" {
             args.extend(["-C".to_string(), format!("opt-level={opt_level}")]);
         }
+        if !check {
+            let linker = self.linker().iter();
+            args.extend(linker.flat_map(|setting| ["-C".to_string(), setting.clone()]));
+        }
         args
+    }
+}
+
+/// Where a file that a call names lies in a folder of what cells need; `None` when they need no such file.
+fn lean_file(lean: &Path, file: &Path) -> Option<PathBuf> {
+    match file.file_name()?.to_str()? {
+        name @ "librebit.so" => Some(lean.join(name)),
+        "librebit.rlib" => None,
+        _ => Some(lean.join(format!("{}.rmeta", file.file_stem()?.to_str()?))),
     }
 }
 
@@ -209,16 +298,42 @@ pub fn dependency_lines(text: &str) -> Vec<String> {
     lines
 }
 
-/// Plays rustc for cargo: notes how it is called for the cell crate, then lets it.
+/// Cells use what the library has compiled of generic code, its own and that of others, instead of compiling it
+/// again: the library must export it, which at its level of optimisation rustc does not do by itself.
+const SHARED: &str = "-Zshare-generics=yes";
+
+/// Lets a call for the library export its generic code, where rustc knows how.
+fn share_generics(rustc: &str, command: &mut Command) {
+    let asked = |command: &mut Command| {
+        // The option is not stable.
+        command.arg(SHARED).env("RUSTC_BOOTSTRAP", "1");
+    };
+    let mut question = Command::new(rustc);
+    asked(&mut question);
+    let knows = question
+        .args(["--print", "sysroot"])
+        .stdin(Stdio::null())
+        .output()
+        .is_ok_and(|answer| answer.status.success());
+    if knows {
+        asked(command);
+    }
+}
+
+/// Plays rustc for cargo: notes how it is called for the cell crate, lets the library share its generic code, and
+/// otherwise just lets it.
 pub fn wrap_rustc() -> i32 {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let Some((rustc, args)) = args.split_first() else {
         return 1;
     };
-    let for_cell = args
-        .windows(2)
-        .any(|pair| pair[0] == "--crate-name" && pair[1] == "ctx");
-    if for_cell && let Some(path) = std::env::var_os(CAPTURE) {
+    let is_for = |name: &str| {
+        args.windows(2)
+            .any(|pair| pair[0] == "--crate-name" && pair[1] == name)
+    };
+    if is_for("ctx")
+        && let Some(path) = std::env::var_os(CAPTURE)
+    {
         let env = std::env::vars()
             .filter(|(name, _)| {
                 name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST")
@@ -234,7 +349,12 @@ pub fn wrap_rustc() -> i32 {
             return 1;
         }
     }
-    let error = Command::new(rustc).args(args).env_remove(CAPTURE).exec();
+    let mut command = Command::new(rustc);
+    command.args(args).env_remove(CAPTURE);
+    if is_for("rebit") {
+        share_generics(rustc, &mut command);
+    }
+    let error = command.exec();
     eprintln!("{rustc}: {error}");
     1
 }
@@ -313,6 +433,43 @@ mod tests {
         let externs: Vec<&str> = externs.map(|pair| pair[1].as_str()).collect();
         let rebit = "rebit=/n/base/target/deps/librebit.so";
         assert_eq!(externs, [rebit, "dfdx=/n/libdfdx.rlib"]);
+    }
+
+    #[test]
+    fn a_lean_recipe_searches_one_folder_and_calls_its_linker() {
+        let captured = recipe().with_interface(
+            &["dfdx=/m/deps/libdfdx-1.rlib".to_string()],
+            Path::new("/m"),
+        );
+        let mut given = captured.clone();
+        given
+            .args
+            .extend(["-L", "dependency=@MASTER@/deps"].map(str::to_string));
+        assert_eq!(given.searched(Path::new("/n")), [Path::new("/n/deps")]);
+        let lean = given
+            .searching_only(Path::new("/m/lean"), Path::new("/m"))
+            .with_linker(vec!["linker=rust-lld".to_string()]);
+        let args = lean
+            .arguments(Path::new("/n"), Path::new("/s"), "0", false)
+            .join(" ");
+        for part in [
+            "-L dependency=/n/lean",
+            "--extern rebit=/n/lean/librebit.so",
+            "--extern dfdx=/n/lean/libdfdx-1.rmeta",
+            "-C linker=rust-lld",
+        ] {
+            assert!(args.contains(part), "{part}: {args}");
+        }
+        assert!(!args.contains("/n/deps"), "{args}");
+        assert_eq!(lean.with_soname("a.so"), "link-arg=-soname=a.so");
+        // What is only checked is not linked; further crates may need what a C compiler knows.
+        let check = lean.arguments(Path::new("/n"), Path::new("/s"), "0", true);
+        assert!(!check.contains(&"linker=rust-lld".to_string()));
+        let further = Further::new(vec!["lz4=/f/liblz4.rlib".to_string()], Vec::new());
+        let with_more = lean.with_further(&[], further);
+        let args = with_more.arguments(Path::new("/n"), Path::new("/s"), "0", false);
+        assert!(!args.contains(&"linker=rust-lld".to_string()));
+        assert_eq!(with_more.with_soname("a.so"), "link-arg=-Wl,-soname,a.so");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::lean;
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -195,7 +196,7 @@ fn parts(master: &Path) -> Vec<PathBuf> {
         "skeleton/core/src/lib.rs",
     ];
     let mut found: Vec<PathBuf> = named.map(PathBuf::from).to_vec();
-    let mut folders = vec![PathBuf::from("base/target")];
+    let mut folders = vec![PathBuf::from("base/target"), PathBuf::from(lean::FOLDER)];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(master.join(&folder))
             .into_iter()
@@ -208,7 +209,7 @@ fn parts(master: &Path) -> Vec<PathBuf> {
                 if name != "incremental" {
                     folders.push(path);
                 }
-            } else if folder.ends_with("deps")
+            } else if (folder.ends_with("deps") || folder.ends_with(lean::FOLDER))
                 && !name.contains("ctx")
                 && [".so", ".rlib", ".rmeta"]
                     .iter()

@@ -6,6 +6,8 @@
 
 mod stack;
 pub mod store;
+#[cfg(not(feature = "cuda"))]
+pub mod warm;
 
 use std::fmt::Debug;
 use std::io::Write;

@@ -101,17 +101,17 @@ fn two_forms(mime: &str, content: String, text: String) -> MimeBundle {
 
 /// Shows HTML.
 pub fn html(html: impl Display) -> Shown {
-    display(&bundle_of("text/html", html, "[HTML]"))
+    display_bundle(bundle_of("text/html", html, "[HTML]"))
 }
 
 /// Shows an SVG picture.
 pub fn svg(svg: impl Display) -> Shown {
-    display(&bundle_of("image/svg+xml", svg, "[SVG picture]"))
+    display_bundle(bundle_of("image/svg+xml", svg, "[SVG picture]"))
 }
 
 /// Shows an encoded PNG picture.
 pub fn png(png: &[u8]) -> Shown {
-    display(&bundle_of("image/png", base64_of(png), "[PNG picture]"))
+    display_bundle(bundle_of("image/png", base64_of(png), "[PNG picture]"))
 }
 
 /// Shows a LaTeX formula; the dollar signs are added when there are none.
@@ -121,19 +121,19 @@ pub fn latex(formula: impl Display) -> Shown {
         true => formula,
         false => format!("$${formula}$$"),
     };
-    display(&bundle_of("text/latex", &formula, &formula))
+    display_bundle(bundle_of("text/latex", &formula, &formula))
 }
 
 /// Shows Markdown.
 pub fn markdown(markdown: impl Display) -> Shown {
     let markdown = markdown.to_string();
-    display(&bundle_of("text/markdown", &markdown, &markdown))
+    display_bundle(bundle_of("text/markdown", &markdown, &markdown))
 }
 
 /// Shows plain text.
 pub fn text(text: impl Display) -> Shown {
     let text = Value::String(text.to_string());
-    display(&MimeBundle::from([("text/plain".to_string(), text)]))
+    display_bundle(MimeBundle::from([("text/plain".to_string(), text)]))
 }
 
 pub(crate) fn base64_of(bytes: &[u8]) -> String {

@@ -123,9 +123,14 @@ pub enum Message {
 ///
 /// JSON escapes line feeds, so this is exactly one line.
 pub fn encode(prefix: &str, message: &Message) -> String {
+    let mut line = prefix.as_bytes().to_vec();
     // Maps have string keys and floats that are not finite become null, so this cannot fail.
-    let json = serde_json::to_string(message).unwrap_or_else(|_| r#"{"kind":"unknown"}"#.into());
-    format!("{prefix}{json}\n")
+    if serde_json::to_writer(&mut line, message).is_err() {
+        line.truncate(prefix.len());
+        line.extend_from_slice(br#"{"kind":"unknown"}"#);
+    }
+    line.push(b'\n');
+    String::from_utf8(line).expect("JSON is text")
 }
 
 /// The message in `line`, with or without its line end; `None` when it is the user's own text.
@@ -134,7 +139,12 @@ pub fn decode(prefix: &str, line: &str) -> Option<Message> {
     if prefix.is_empty() {
         return None;
     }
-    serde_json::from_str(line.strip_prefix(prefix)?).ok()
+    message_of(line.strip_prefix(prefix)?)
+}
+
+/// The message in a line whose prefix has been taken off; `None` when it is no message.
+pub fn message_of(json: &str) -> Option<Message> {
+    serde_json::from_str(json).ok()
 }
 
 #[cfg(test)]

@@ -25,9 +25,7 @@ pub enum Decoded {
 
 /// Reads a message, whose prefix the supervisor has taken off; what is none is text.
 pub fn decode(line: &str) -> Decoded {
-    // Any prefix will do here.
-    let message = rebit_wire::decode("-", &format!("-{line}"));
-    Decoded::Output(match message {
+    Decoded::Output(match rebit_wire::message_of(line) {
         Some(Message::Display { id, data, metadata }) => {
             return Decoded::Display { id, data, metadata };
         }

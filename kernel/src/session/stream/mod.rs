@@ -71,7 +71,7 @@ impl Translator {
             Frame::Stdout(bytes) => self.text(StreamName::Stdout, bytes, sink),
             Frame::Stderr(bytes) => self.text(StreamName::Stderr, bytes, sink),
             Frame::Wire(line) => {
-                let line = String::from_utf8_lossy(line).into_owned();
+                let line = String::from_utf8_lossy(line);
                 self.flush(sink);
                 match line.strip_prefix("cell:") {
                     Some("value") => self.in_value = true,

@@ -229,7 +229,7 @@ impl Task<'_> {
         if !cell.defines.is_empty() && !self.check {
             let library = provider(&self.surroundings().statics, out);
             let name = library.file_name().unwrap_or_default().display();
-            command.args(["-C", &format!("link-arg=-Wl,-soname,{name}")]);
+            command.args(["-C", &recipe.with_soname(&name.to_string())]);
         }
         if self.check && self.session.join(FULL_TYPES).exists() {
             // A shortened type cannot be written into the cell; this option is not stable yet.
