@@ -2,8 +2,11 @@
 
 pub use dfdx::prelude::*;
 
+pub use crate::boxes::{self, BoxXyxy};
 pub use crate::buffer::HostAccess;
-pub use crate::data::{self, Augment, Batches, Dataset, FloatImages, ImageSource, Normalize};
+pub use crate::data::{
+    self, Augment, Batches, Dataset, FloatImages, ImageSource, Normalize, World, WorldConfig,
+};
 pub use crate::error::{Error, Result};
 pub use crate::nn::{
     Activations, Affine, BackwardPass, Conv, Extent, ForwardPass, Layer, Mode, Net, NetBuilder,
