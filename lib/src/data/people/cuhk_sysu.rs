@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::mat::{Mat, MatFile};
 use super::{PersonQuery, SceneFile, SceneFiles};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The data set.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +34,7 @@ pub struct CuhkSysu {
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] for a file that cannot be read; [`Error::Data`] for one that is damaged, of another version, or lacks
+/// [`Error::Io`](crate::Error::Io) for a file that cannot be read; [`Error::Data`](crate::Error::Data) for one that is damaged, of another version, or lacks
 /// what is expected: it is named, with its place.
 pub fn cuhk_sysu(folder: impl AsRef<Path>, gallery: usize) -> Result<CuhkSysu> {
     let folder = folder.as_ref();

@@ -243,15 +243,16 @@ fn market1501_by_its_names() {
     );
 }
 
-/// Real frames, where they are; they are not part of the repository.
+/// Real frames; they are not part of the repository. PETS09-S2L1, every third frame, is looked for in `REBIT_PETS09`,
+/// otherwise in `../shared/data` beside the repository.
 #[test]
 fn frames_of_pets09_where_present() {
-    let Some(folder) = std::env::var_os("REBIT_PETS09").map(PathBuf::from) else {
-        eprintln!(
-            "skipped: set REBIT_PETS09 to a folder with gt.txt and the frames of PETS09-S2L1"
-        );
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/pets09_s2l1");
+    let folder = std::env::var_os("REBIT_PETS09").map_or(beside, PathBuf::from);
+    if !folder.is_dir() {
+        eprintln!("{} is not there: skipped", folder.display());
         return;
-    };
+    }
     let frames = ["img", "img1"]
         .map(|f| folder.join(f))
         .into_iter()

@@ -92,7 +92,7 @@ fn boxes_are_tight_and_everybody_is_seen() {
         ids.dedup();
         assert_eq!(ids.len(), scene.identities.len());
     }
-    assert!(people >= 160 && people <= 320, "{people}");
+    assert!((160..=320).contains(&people), "{people}");
     assert!(scenes.iter().flat_map(|s| &s.visible).any(|v| *v < 0.9));
 }
 
