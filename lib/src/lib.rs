@@ -3,6 +3,7 @@
 //! Everything a cell touches is concrete (one device, `f32`, run-time shapes), so cells compile in a
 //! fraction of a second while the work happens in this library, compiled once at full optimisation.
 
+pub mod boxes;
 mod buffer;
 pub mod cell;
 pub mod data;

@@ -2,8 +2,11 @@
 
 pub use dfdx::prelude::*;
 
+pub use crate::boxes::{self, BoxXyxy};
 pub use crate::buffer::HostAccess;
-pub use crate::data::{self, Augment, Batches, Dataset, FloatImages, ImageSource, Normalize};
+pub use crate::data::{
+    self, Augment, Batches, Dataset, FloatImages, ImageSource, Normalize, World, WorldConfig,
+};
 pub use crate::error::{Error, Result};
 pub use crate::nn::{
     Activations, Affine, BackwardPass, Conv, Extent, ForwardPass, Layer, Mode, Net, NetBuilder,
@@ -17,6 +20,7 @@ pub use crate::ops::batch_norm2d::{BatchNormState, batch_norm2d, try_batch_norm2
 pub use crate::ops::bound_quant::{
     BoundQuant, bound_quant, symmetric_quant, try_bound_quant, try_symmetric_quant,
 };
+pub use crate::ops::box_decode::{BoxBase, box_decode, try_box_decode};
 pub use crate::ops::conv2d::{Conv2dOptions, conv2d, try_conv2d};
 pub use crate::ops::cross_entropy::{cross_entropy, try_cross_entropy};
 pub use crate::ops::elementwise::{
@@ -25,7 +29,10 @@ pub use crate::ops::elementwise::{
 pub use crate::ops::fake_quant::{
     Bounds, FakeQuant, fake_quant, quantise_weight, try_fake_quant, try_quantise_weight,
 };
+pub use crate::ops::focal::{Focal, focal, try_focal};
+pub use crate::ops::giou_loss::{giou_loss, try_giou_loss};
 pub use crate::ops::host::{host_op, try_host_op};
+pub use crate::ops::l2_normalise::{l2_normalise, try_l2_normalise};
 pub use crate::ops::linear::{linear, try_linear};
 pub use crate::ops::lts_weight::{LtsState, LtsStep, lts_weight, try_lts_weight};
 pub use crate::ops::matmul::{matmul, try_matmul};
@@ -33,7 +40,9 @@ pub use crate::ops::moments::{moments, try_moments};
 pub use crate::ops::pixel_shuffle::{pixel_shuffle, try_pixel_shuffle};
 pub use crate::ops::pool::{global_avg_pool, max_pool2d, try_global_avg_pool, try_max_pool2d};
 pub use crate::ops::relu::{Activation, relu, relu6, try_relu, try_relu6};
+pub use crate::ops::roi_transform::{RoiTransform, roi_transform, try_roi_transform};
 pub use crate::ops::sample::{Border, Sampling, sample, try_sample};
+pub use crate::ops::triplet::{ProxyTable, proxy_triplet, triplet, try_proxy_triplet, try_triplet};
 pub use crate::ops::upsample::{Upsample, try_upsample, upsample};
 pub use crate::papers;
 pub use crate::plot::{self, Figure, LiveFigure};

@@ -147,6 +147,20 @@ fn boxes(x: Images, count: usize, four: usize, images: Vec<u32>, out: (usize, us
     tensor(try_sample(x, boxes, how))
 }
 
+fn roi(count: usize, four: usize, of: Vec<u32>, out: (usize, usize)) -> Outcome {
+    let boxes = from_vec(vec![0.5; count * four], (count, four)).unwrap();
+    let how = RoiTransform {
+        images: of,
+        out,
+        supersample: true,
+    };
+    tensor(try_roi_transform(images((1, 1, 2, 2)), boxes, how))
+}
+
+fn world() -> World {
+    World::new(WorldConfig::default()).unwrap()
+}
+
 fn conv(options: Conv2dOptions) -> Outcome {
     tensor(try_conv2d(
         images((1, 1, 5, 5)),
@@ -331,6 +345,44 @@ fn cases() -> Vec<Case> {
             "no batch" => tensor(try_upsample(images((0, 1, 2, 2)), Upsample::BilinearAligned)) => Empty,
             "NaN" => tensor(try_upsample(nan_images(), Upsample::Nearest(2))) => Nan,
         }
+        "ops/roi_transform/mod.rs: try_roi_transform": {
+            "three corners" => roi(1, 3, vec![0], (1, 1)) => error!("(1, 4)", "(1, 3)"),
+            "an image that is not there" => roi(1, 4, vec![3], (1, 1)) => error!("image 3", "0..1"),
+            "no output" => roi(1, 4, vec![0], (0, 1)) => error!("0x2", "2x2"),
+            "more than memory" => roi(1, 4, vec![0], (usize::MAX, 2)) => error!("at most"),
+            "no boxes" => roi(0, 4, vec![], (1, 1)) => Empty,
+        }
+        "ops/box_decode/mod.rs: try_box_decode": {
+            "three numbers" => tensor(try_box_decode(matrix(2, 3), BoxBase::Deltas(vec![[0.0; 4]; 2]))) => error!("(2, 4)", "(2, 3)"),
+            "anchors of others" => tensor(try_box_decode(matrix(2, 4), BoxBase::Deltas(vec![[0.0; 4]]))) => error!("(1, 4)", "(2, 4)"),
+            "none" => tensor(try_box_decode(matrix(0, 4), BoxBase::Deltas(vec![]))) => Empty,
+        }
+        "ops/giou_loss/mod.rs: try_giou_loss": {
+            "three corners" => tensor(try_giou_loss(matrix(2, 3), &[[0.0; 4]; 2])) => error!("(2, 4)", "(2, 3)"),
+            "targets of others" => tensor(try_giou_loss(matrix(2, 4), &[[0.0; 4]])) => error!("(1, 4)", "(2, 4)"),
+            "NaN" => tensor(try_giou_loss(matrix(1, 4), &[[f32::NAN; 4]])) => Nan,
+            "boxes without area" => tensor(try_giou_loss(matrix(1, 4), &[[0.5; 4]])) => Fine,
+        }
+        "ops/focal/mod.rs: try_focal": {
+            "targets of others" => tensor(try_focal(none(), &[true], Focal::default())) => error!("0 logits", "1"),
+            "alpha" => tensor(try_focal(none(), &[], Focal { alpha: 2.0, gamma: 1.0 })) => error!("alpha"),
+            "gamma" => tensor(try_focal(none(), &[], Focal { alpha: 0.5, gamma: f32::NAN })) => error!("gamma"),
+            "nothing" => tensor(try_focal(none(), &[], Focal::default())) => Fine,
+        }
+        "ops/l2_normalise/mod.rs: try_l2_normalise": {
+            "no rows" => tensor(try_l2_normalise(matrix(0, 4))) => Empty,
+            "no columns" => tensor(try_l2_normalise(matrix(3, 0))) => Empty,
+            "NaN" => tensor(try_l2_normalise(nan_matrix())) => Nan,
+        }
+        "ops/triplet/mod.rs: try_triplet": {
+            "labels of others" => tensor(try_triplet(matrix(2, 3), &[0], 0.3)) => error!("2 rows", "1"),
+            "no rows" => tensor(try_triplet(matrix(0, 3), &[], 0.3)) => Fine,
+        }
+        "ops/triplet/proxy.rs: try_proxy_triplet": {
+            "labels of others" => tensor(try_proxy_triplet(matrix(2, 3), &[0], &ProxyTable::new(2, 3, 0.5).unwrap(), 0.3)) => error!("2 rows", "1"),
+            "other features" => tensor(try_proxy_triplet(matrix(1, 2), &[0], &ProxyTable::new(2, 3, 0.5).unwrap(), 0.3)) => error!("3 numbers", "2"),
+            "a person that is not there" => tensor(try_proxy_triplet(matrix(1, 3), &[2], &ProxyTable::new(2, 3, 0.5).unwrap(), 0.3)) => error!("label 2", "0..2"),
+        }
         "ops/sample/mod.rs: try_sample": {
             "three corners" => boxes(images((1, 1, 2, 2)), 1, 3, vec![0], (1, 1)) => error!("(1, 4)", "(1, 3)"),
             "boxes of others" => boxes(images((1, 1, 2, 2)), 2, 4, vec![0], (1, 1)) => error!("(1, 4)", "(2, 4)"),
@@ -427,6 +479,11 @@ fn cases() -> Vec<Case> {
             "no bins" => nothing(plot::histogram("h").series("s", [1.0]).bins(0).try_figure()) => error!("bins"),
             "nothing" => nothing(plot::histogram("h").try_figure()) => Fine,
             "NaN" => nothing(plot::histogram("h").series("s", [f32::NAN]).try_figure()) => Fine,
+        }
+        "plot/people.rs: try_figure": {
+            "a scale of NaN" => nothing(plot::scene("s", &world().scene(0)).scale(f64::NAN).try_figure()) => error!("scale of NaN"),
+            "too large" => nothing(plot::scene("s", &world().scene(0)).scale(100.0).try_figure()) => error!("smaller scale"),
+            "a box of NaN" => nothing(plot::scene("s", &world().scene(0)).boxes("b", &[[f32::NAN; 4]]).try_figure()) => Fine,
         }
         "plot/scatter.rs: try_figure": {
             "lengths" => nothing(plot::scatter("s").series("s", [1.0], [1.0, 2.0]).try_figure()) => error!("1", "2"),

@@ -16,11 +16,13 @@ mod idx;
 mod image_folder;
 mod normalize;
 mod patches;
+pub mod people;
 mod photos;
 mod photos_debian;
 mod photos_list;
 mod source;
 mod summary;
+pub mod world;
 
 pub use augment::{Augment, random_part};
 pub use batches::{BatchPlan, Batches, Epoch, epoch_order, epoch_rng, images_from_nhwc};
@@ -34,6 +36,10 @@ pub use patches::{PatchBatch, Patches};
 pub use photos::{Photo, SrPair, photos, sr_benchmark};
 pub use photos_debian::{DebianPhotos, debian_photos};
 pub use source::ImageSource;
+pub use world::{
+    Body, Capsules, Crop, Identity, Pose, Scene, Sighting, Texels, Texture, Viewpoint, World,
+    WorldConfig,
+};
 
 use rand::seq::SliceRandom;
 

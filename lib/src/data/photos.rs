@@ -12,7 +12,7 @@ use crate::show::check_interrupt;
 use crate::tensors::{Images, from_vec, read};
 
 /// One colour photograph.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Photo {
     /// What it is called: its file's name without the ending.
     pub name: String,

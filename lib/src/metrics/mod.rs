@@ -16,6 +16,7 @@
 mod distance;
 mod pca;
 mod psnr;
+pub mod search;
 mod silhouette;
 mod ssim;
 mod tsne;
@@ -23,6 +24,10 @@ mod tsne;
 pub use distance::{cosine_distance, within_class_distance};
 pub use pca::{Pca, pca};
 pub use psnr::{psnr, psnr_y};
+pub use search::{
+    BoxCut, Detection, DetectionConfig, DetectionReport, Galleries, GalleryScene, Person,
+    QueryReport, SearchConfig, SearchQuery, SearchReport, detection, gallery_lists, search,
+};
 pub use silhouette::silhouette;
 pub use ssim::{ssim, ssim_y};
 pub use tsne::{TsneConfig, tsne};

@@ -7,12 +7,16 @@ use super::affine_quant::affine_quant;
 use super::avg_pool::avg_pool2d;
 use super::batch_norm2d::{BatchNormState, Mode, batch_norm2d};
 use super::bound_quant::{bound_quant, symmetric_quant};
+use super::box_decode::{BoxBase, box_decode};
 use super::channels::slice;
 use super::conv2d::{ActQuant, Conv2dKernel, Conv2dOptions, ConvInput, ConvShape, GradTo, conv2d};
 use super::cross_entropy::cross_entropy;
 use super::elementwise::{leaky_relu, product, sigmoid, tanh};
 use super::fake_quant::{Bounds, fake_quant, quantise_weight};
+use super::focal::{Focal, focal};
+use super::giou_loss::giou_loss;
 use super::l1_loss::l1_loss;
+use super::l2_normalise::l2_normalise;
 use super::linear::linear;
 use super::lts_weight::{LtsState, LtsStep, lts_weight};
 use super::masked_grad::{FreezeMask, MaskedGradKernel};
@@ -23,7 +27,9 @@ use super::pool::{global_avg_pool, max_pool2d};
 use super::prelu::prelu;
 use super::relu::{relu, relu6};
 use super::resize::resize;
+use super::roi_transform::{RoiTransform, roi_transform};
 use super::sample::{Border, Sampling, sample};
+use super::triplet::{ProxyTable, proxy_triplet, triplet};
 use super::update::UpdateKernel;
 use super::upsample::{Upsample, upsample};
 use super::wave;
@@ -318,6 +324,56 @@ fn cases() -> Vec<Case> {
                 border: Border::Clamp,
             };
             read(&sample(images(&wave(72), MAP), matrix(b, (1, 4)), how))
+        }),
+        ("roi_transform", 72, |x| {
+            let boxes = matrix(&[0.0, 0.0, 3.0, 3.0, 0.0, 0.0, 3.0, 3.0], (2, 4));
+            let how = RoiTransform {
+                images: vec![0, 1],
+                out: (4, 4),
+                supersample: true,
+            };
+            read(&roi_transform(images(x, MAP), boxes, how))
+        }),
+        ("roi_transform: boxes", 4, |b| {
+            let how = RoiTransform {
+                images: vec![1],
+                out: (2, 2),
+                supersample: false,
+            };
+            read(&roi_transform(
+                images(&wave(72), MAP),
+                matrix(b, (1, 4)),
+                how,
+            ))
+        }),
+        ("box_decode: distances", 8, |t| {
+            let points = vec![[5.0, 6.0], [7.0, 8.0]];
+            let base = BoxBase::Distances { points, scale: 8.0 };
+            read(&box_decode(matrix(t, (2, 4)), base))
+        }),
+        ("box_decode: deltas", 8, |t| {
+            let base = BoxBase::Deltas(vec![[1.0, 2.0, 5.0, 9.0]; 2]);
+            read(&box_decode(matrix(t, (2, 4)), base))
+        }),
+        ("giou_loss", 8, |b| {
+            let target = [0.0, 0.0, 1.0, 1.0];
+            read(&giou_loss(matrix(b, (2, 4)), &[target; 2]))
+        }),
+        ("focal", 4, |x| {
+            let targets = [true, false, false, true];
+            read(&focal(vector(x), &targets, Focal::default()))
+        }),
+        ("l2_normalise", 6, |x| {
+            read(&l2_normalise(matrix(x, (2, 3))))
+        }),
+        ("triplet", 12, |x| {
+            read(&triplet(matrix(x, (4, 3)), &[0, 0, 1, 1], 5.0))
+        }),
+        ("triplet: proxies", 6, |x| {
+            let mut table = ProxyTable::new(2, 3, 0.5).unwrap();
+            let seen = matrix(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0], (2, 3));
+            table.update(&seen, &[0, 1]).unwrap();
+            read(&proxy_triplet(matrix(x, (2, 3)), &[0, 1], &table, 5.0))
         }),
         ("channels: slice", 72, |x| {
             read(&slice(images(x, MAP), 0..4))

@@ -1,9 +1,9 @@
 //! Grids of images with captions.
 
-use super::canvas::{Anchor, Canvas, TextStyle, fitted, text_width};
+use super::canvas::{Anchor, Canvas, PALETTE, TextStyle, fitted, text_width};
 use super::figure::Figure;
 use super::png::Pixels;
-use crate::data::Dataset;
+use crate::data::{Dataset, Photo};
 use crate::error::{Error, Result};
 use crate::tensors::{Dev, Images, read};
 use dfdx::prelude::{HasShape, Tensor};
@@ -27,6 +27,8 @@ struct Tile {
     height: usize,
     rgb: Vec<u8>,
     caption: String,
+    /// Framed as right or as wrong.
+    frame: Option<bool>,
 }
 
 /// A grid of images of any sizes, enlarged without smoothing.
@@ -119,6 +121,28 @@ impl ImageGrid {
         self
     }
 
+    /// Photographs, captioned with their names.
+    pub fn photos<'a>(mut self, photos: impl IntoIterator<Item = &'a Photo>) -> Self {
+        for photo in photos {
+            self.tiles.push(Tile {
+                width: photo.width,
+                height: photo.height,
+                rgb: photo.rgb.clone(),
+                caption: photo.name.clone(),
+                frame: None,
+            });
+        }
+        self
+    }
+
+    /// A frame for each image, in order: green for `Some(true)`, red for `Some(false)`, none for `None`.
+    pub fn frames(mut self, frames: impl IntoIterator<Item = Option<bool>>) -> Self {
+        for (tile, frame) in self.tiles.iter_mut().zip(frames) {
+            tile.frame = frame;
+        }
+        self
+    }
+
     /// A caption for each image, in order; fewer leave the rest as they are.
     pub fn captions<S: Into<String>>(mut self, captions: impl IntoIterator<Item = S>) -> Self {
         for (tile, caption) in self.tiles.iter_mut().zip(captions) {
@@ -154,6 +178,7 @@ impl ImageGrid {
             height,
             rgb,
             caption,
+            frame: None,
         });
     }
 
@@ -217,6 +242,13 @@ impl ImageGrid {
             title.bold = true;
             title.size *= ((width - 16.0) / text_width(&self.title, 16.0).max(1.0)).min(1.0);
             canvas.text((GAP, 20.0), &self.title, title)?;
+            for (i, tile) in self.tiles.iter().enumerate() {
+                let Some(right) = tile.frame else { continue };
+                let (x, y) = place(i);
+                let (w, h) = (tile.width as f64 * scale, tile.height as f64 * scale);
+                let corners = [(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)];
+                canvas.line(&corners, PALETTE[if right { 2 } else { 1 }], 3.0)?;
+            }
             for (i, tile) in self
                 .tiles
                 .iter()

@@ -27,6 +27,7 @@ mod heatmap;
 mod histogram;
 mod images;
 mod lines;
+mod people;
 mod png;
 mod scatter;
 mod tensor;
@@ -38,6 +39,7 @@ pub use heatmap::{Heatmap, heatmap};
 pub use histogram::{Histogram, histogram};
 pub use images::{ImageGrid, images};
 pub use lines::{Lines, lines};
+pub use people::{ScenePlot, crops, scene};
 pub use scatter::{Scatter, scatter};
 pub use tensor::ShownElement;
 

@@ -1,0 +1,30 @@
+//! What a body has to be able to do.
+
+use glam::Vec3;
+
+use super::pose::Pose;
+use super::surface::Surface;
+use super::texture::Texture;
+
+/// A kind of body: one surface for all persons, bent into poses and covered with a texture for each person.
+pub trait Body: Send + Sync + std::fmt::Debug {
+    /// What it is called; a part of the name under which rendered sets are kept, so it changes with what it draws.
+    fn name(&self) -> &str;
+
+    /// The surface that all poses share.
+    fn surface(&self) -> &Surface;
+
+    /// The places of its vertices in a pose, in metres: x to the right of a camera that the person faces at a yaw of 0,
+    /// y up, z towards it; the lower foot at `pose.place`.
+    fn posed(&self, pose: &Pose) -> Vec<Vec3>;
+
+    /// Texels along a side of the texture, at most 255.
+    fn side(&self) -> usize;
+
+    /// What the person of a number wears. With probability `hard_pairs` an odd number differs in one item from the even
+    /// one before it.
+    fn texture(&self, seed: u64, identity: u32, hard_pairs: f64) -> Texture;
+
+    /// Where faces, hair and hands are in the texture, `side * side` texels row by row.
+    fn structure(&self) -> Vec<bool>;
+}
