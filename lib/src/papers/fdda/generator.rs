@@ -131,7 +131,7 @@ fn conditional_norm(
     b.modulate(&format!("{name}.modulate"), x, scale, shift)
 }
 
-/// Images of these classes from fresh noise, made together.
+/// Images of these classes from fresh noise, made together: see [`generator`].
 ///
 /// # Errors
 /// [`Error::Invalid`] for a class that the generator does not have and without one.
@@ -182,7 +182,8 @@ pub struct SingleClass {
 }
 
 impl Drawn {
-    /// Noise and classes of a mixed batch of `batch` images and, with centres, of one of a single class.
+    /// Noise and classes of a mixed batch of `batch` images and, with centres, of one of a single class: see
+    /// [`generator_loss`](super::generator_loss).
     ///
     /// # Errors
     /// [`Error::Invalid`] for centres of which the network recognises no image.

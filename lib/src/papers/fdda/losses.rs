@@ -48,6 +48,17 @@ impl Distortion {
 ///
 /// Source: arXiv:2109.04186, BNS-distorted loss, as in the authors' code.
 ///
+/// ```
+/// use rebit::papers::fdda::{Distortion, distorted};
+/// use rebit::prelude::*;
+/// let centre = resnet20(10, rng(0)).norms();
+/// let near = distorted(&centre, Distortion::default(), &mut rng(1))?;
+/// assert_ne!(read(&near[0].mean), read(&centre[0].mean));
+/// let same = distorted(&centre, Distortion { mean: 0.0, var: 0.0 }, &mut rng(1))?;
+/// assert_eq!(read(&same[0].var), read(&centre[0].var));
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Errors
 /// When memory cannot be had.
 pub fn distorted(
@@ -132,6 +143,18 @@ pub struct GeneratorLoss {
 /// generator by themselves, whose batch norms see one at a time.
 ///
 /// Source: arXiv:2109.04186, with the weights of the authors' code ([`GeneratorLosses::fdda`]).
+///
+/// ```
+/// use rebit::papers::fdda::{Drawn, GeneratorLosses, GeneratorShape, generator, generator_loss};
+/// use rebit::prelude::*;
+/// let net = resnet20(10, rng(0));
+/// let made = generator(GeneratorShape::small(), net.input_extent(), 10, rng(1))?;
+/// let drawn = Drawn::new(&made, (4, 10), None, &mut rng(2))?;
+/// let loss = generator_loss(&made, &net, &drawn, &GeneratorLosses::gdfq())?;
+/// let mut adam = Adam::new(1e-3).betas(0.5, 0.999).over(&made)?;
+/// adam.step(&mut loss.total.backward())?;
+/// # Ok::<(), Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Shape`] for a generator whose images do not fit the network; as [`statistics_loss`] and [`Net::run_many`].

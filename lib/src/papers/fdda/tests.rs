@@ -671,3 +671,66 @@ fn a_students_rate_falls_and_rises_again() {
     assert_eq!(config.range_steps(), 0..800);
     assert_eq!(FddaConfig::small(3).range_steps(), 500..600);
 }
+
+/// `shift + scale sin(0.37 k + phase)`, as in `fixture.py`.
+fn wave(count: usize, phase: f64, scale: f64, shift: f64) -> Vec<f32> {
+    let at = |k: usize| (shift + scale * (0.37 * k as f64 + phase).sin()) as f32;
+    (0..count).map(at).collect()
+}
+
+/// The network of `fixture.py`: two convolutions with batch norm, a linear layer.
+fn fixture_network() -> Result<Net> {
+    use crate::nn::Conv;
+    use crate::ops::relu::Activation;
+    let mut b = NetBuilder::new(3, 8, 8, rng(0));
+    let x = b.conv("a", b.input(), Conv::new(4))?;
+    let x = b.norm("norm_a", x, Activation::Relu)?;
+    let x = b.conv("b", x, Conv::new(5).stride(2))?;
+    let x = b.norm("norm_b", x, Activation::Relu)?;
+    let x = b.global_avg_pool(x)?;
+    let x = b.linear_with("fc", x, 3, false)?;
+    let net = b.build(x)?;
+    for (name, phase, scale) in [("a", 0.9, 0.3), ("b", 1.1, 0.3), ("fc", 1.3, 0.8)] {
+        let name = format!("{name}.weight");
+        let count = net.parameter(&name)?.to_vec().len();
+        net.set_parameter(&name, &wave(count, phase, scale, 0.0))?;
+    }
+    for (i, (name, channels)) in [("norm_a", 4), ("norm_b", 5)].into_iter().enumerate() {
+        let i = i as f64;
+        for (part, phase, scale, shift) in [
+            ("running_mean", 3.0, 0.2, 0.0),
+            ("running_var", 3.5, 0.3, 1.0),
+            ("weight", 4.0, 0.3, 1.0),
+            ("bias", 4.5, 0.2, 0.0),
+        ] {
+            let values = wave(channels, phase + i, scale, shift);
+            net.set_parameter(&format!("{name}.{part}"), &values)?;
+        }
+    }
+    Ok(net)
+}
+
+/// The generator of `fixture.py`.
+fn fixture_generator() -> Result<Net> {
+    let shape = GeneratorShape {
+        latent: 5,
+        widths: [4, 3],
+    };
+    let net = generator(shape, Extent::new(3, 8, 8), 3, rng(0))?;
+    let mut waves = vec![
+        ("linear.weight".to_string(), 0.1, 0.4, 0.0),
+        ("linear.bias".to_string(), 0.2, 0.2, 0.0),
+    ];
+    for i in 0..3 {
+        let phase = f64::from(i);
+        waves.push((format!("conv{}.weight", i + 1), 0.3 + 0.2 * phase, 0.3, 0.0));
+        waves.push((format!("conv{}.bias", i + 1), 0.4 + 0.2 * phase, 0.1, 0.0));
+        waves.push((format!("norm{i}.scale.weight"), 1.0 + phase, 0.3, 1.0));
+        waves.push((format!("norm{i}.shift.weight"), 2.0 + phase, 0.3, 0.0));
+    }
+    for (name, phase, scale, shift) in waves {
+        let count = net.parameter(&name)?.to_vec().len();
+        net.set_parameter(&name, &wave(count, phase, scale, shift))?;
+    }
+    Ok(net)
+}
