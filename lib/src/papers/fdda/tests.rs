@@ -734,3 +734,90 @@ fn fixture_generator() -> Result<Net> {
     }
     Ok(net)
 }
+
+/// What `fixture.py` prints: cross entropies of both batches, L_BNS, L_C, L_D, the sum.
+const LOSSES: [f32; 6] = [
+    3.329302, 6.587194, 53.916128, 103.577895, 96.261845, 103.412913,
+];
+
+/// And of some gradients: the first numbers, and the sum of absolute values of all.
+const GRADIENTS: [(&str, &[f32], f32); 5] = [
+    (
+        "linear.weight",
+        &[15.283765, 4.0635023, -7.706737, -18.433906],
+        2205.6192,
+    ),
+    (
+        "norm1.scale.weight",
+        &[0.0734675, 4.2358458, -3.7287697, 0.9727357],
+        187.5702,
+    ),
+    (
+        "norm2.shift.weight",
+        &[-2.8108866, 3.5387166, -1.1391921, -294.7542546],
+        1907.0264,
+    ),
+    (
+        "conv2.weight",
+        &[-511.1430003, -449.5396148, -375.7539557, -483.5283871],
+        42167.592,
+    ),
+    (
+        "conv3.bias",
+        &[-9.0681949, 3.6273008, -10.0222984],
+        22.717794,
+    ),
+];
+
+#[test]
+fn pytorch_gives_the_same_losses_and_gradients() -> Result<()> {
+    let (net, made) = (fixture_network()?, fixture_generator()?);
+    let x: Images = from_vec(wave(192, 6.0, 1.2, 0.0), (1, 3, 8, 8))?;
+    let centre = batch_statistics(&net, &x)?;
+    let moved = |(i, l): (usize, &NormInfo)| {
+        let noise = |phase, scale| crate::vector(&wave(l.channels, phase + i as f64, scale, 0.0));
+        NormInfo {
+            mean: l.mean.clone() + noise(7.0, 0.5),
+            var: l.var.clone() + noise(7.5, 1.0),
+            ..l.clone()
+        }
+    };
+    let drawn = Drawn {
+        latent: from_vec(wave(20, 5.0, 1.5, 0.0), (4, 5, 1, 1))?,
+        labels: vec![0, 2, 1, 2],
+        single: Some(SingleClass {
+            class: 1,
+            latent: from_vec(wave(20, 5.7, 1.5, 0.0), (4, 5, 1, 1))?,
+            distorted: centre.iter().enumerate().map(moved).collect(),
+            centre,
+        }),
+    };
+    let loss = generator_loss(&made, &net, &drawn, &GeneratorLosses::fdda())?;
+    let [single, centralised, distorted] =
+        [loss.single, loss.centralised, loss.distorted].map(Option::unwrap_or_default);
+    let total = read(&loss.total)[0];
+    let parts = [
+        loss.class,
+        single,
+        loss.statistics,
+        centralised,
+        distorted,
+        total,
+    ];
+    for (found, expected) in parts.iter().zip(LOSSES) {
+        let error = (found - expected).abs();
+        assert!(error < 1e-4 * expected, "{parts:?}, not {LOSSES:?}");
+    }
+    let grads = loss.total.backward();
+    for (name, first, sum) in GRADIENTS {
+        let found = read(&grads.get(&made.parameter(name)?.value));
+        let scale = first.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        for (found, expected) in found.iter().zip(first) {
+            let error = (found - expected).abs();
+            assert!(error < 1e-3 * scale, "{name}: {found}, not {expected}");
+        }
+        let all: f32 = found.iter().map(|g| g.abs()).sum();
+        assert!((all - sum).abs() < 1e-3 * sum, "{name}: {all}, not {sum}");
+    }
+    Ok(())
+}
