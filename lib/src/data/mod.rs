@@ -20,6 +20,7 @@ pub mod people;
 mod photos;
 mod photos_debian;
 mod photos_list;
+mod pool;
 mod source;
 mod summary;
 pub mod world;

@@ -1,5 +1,6 @@
 //! What belongs to one paper only; papers never use each other.
 
 pub mod ddtb;
+pub mod fdda;
 pub mod intraq;
 pub mod lts;

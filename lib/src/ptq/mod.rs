@@ -15,7 +15,8 @@
 //! ([`Net::folded`](crate::nn::Net::folded)), ranges of neighbouring layers evened out ([`equalise()`]), ranges read
 //! ([`crate::quant::RangeObserver`]), the means of a layer's output put back ([`correct_bias`]), rounding that is learned
 //! ([`round_adaptively`]), running statistics of a quantised network estimated anew ([`reestimate_norms`]). What each layer
-//! costs alone is its [`sensitivity()`], and [`allocate_bits`] spends a budget of bytes by it.
+//! costs alone is its [`sensitivity()`], and [`allocate_bits`] spends a budget of bytes by it. Where training follows after
+//! all, [`student()`] makes the low-bit copy and [`student_loss`] says what it learns from its teacher.
 //!
 //! Everything here stands on what a notebook sees.
 
@@ -32,6 +33,7 @@ mod place;
 mod post_training;
 mod report;
 mod sensitivity;
+mod student;
 #[cfg(test)]
 mod tests;
 
@@ -47,3 +49,4 @@ pub use report::{LayerReport, PtqReport};
 pub use sensitivity::{
     LayerSensitivity, Sensitivity, SensitivityConfig, sensitivity, sensitivity_with,
 };
+pub use student::{StudentLevels, StudentRun, student, student_loss};

@@ -32,7 +32,7 @@ pub use losses::{
 };
 pub use observer::{Observer, Step, StepLosses, from_bytes, to_bytes};
 pub use optimiser::{Groups, Optimiser, Owned, Picks, Select};
-pub use resume::{read_state, state_file, write_state};
+pub use resume::{check_same_run, norms_fingerprint, read_state, state_file, write_state};
 pub use rules::{Adam, Rule, RuleStep, Sgd};
 pub use schedule::Schedule;
 pub use super_resolution::{

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::{History, Optimiser, from_bytes, to_bytes};
 use crate::data::data_folder;
 use crate::files::{folder_of, write_whole};
-use crate::nn::{Net, StateTensor, StepTimes};
+use crate::nn::{Net, NormInfo, StateTensor, StepTimes};
 use crate::show::{Budget, budget};
-use crate::{Error, Result};
+use crate::{Error, Result, read};
 
 /// What a file that does not fit asks for.
 const REMEDY: &str = "Remove the file to start the run afresh";
@@ -152,6 +152,51 @@ pub fn read_state<S: serde::de::DeserializeOwned>(path: impl AsRef<Path>) -> Res
     let state =
         state.map_err(|e| Error::data(path, format!("is not the state of a run ({e})"), REMEDY))?;
     Ok(Some(state))
+}
+
+/// Refuses the state of another run: what two runs must agree on, each as its name, what the file says and what this run
+/// says. The error names the first part, between commas, in which they differ.
+///
+/// ```
+/// use rebit::train::check_same_run;
+/// let error = check_same_run("a.state", &[("settings", "seed: 0, lr: 0.1", "seed: 1, lr: 0.1")]);
+/// assert!(error.unwrap_err().to_string().contains("seed: 0 there, seed: 1 here"));
+/// ```
+///
+/// # Errors
+/// [`Error::Data`] with the difference.
+pub fn check_same_run(path: impl AsRef<Path>, parts: &[(&str, &str, &str)]) -> Result<()> {
+    let different = parts.iter().find(|(_, found, wanted)| found != wanted);
+    let Some((what, found, wanted)) = different else {
+        return Ok(());
+    };
+    let mut pairs = found.split(", ").zip(wanted.split(", "));
+    let first = match pairs.find(|(a, b)| a != b) {
+        Some((a, b)) => format!("{a} there, {b} here"),
+        None => "one is longer".into(),
+    };
+    let why = format!("belongs to a run with another {what}: {first}");
+    Err(Error::data(path.as_ref(), why, REMEDY))
+}
+
+/// What tells one trained network from another: name and sum of the statistics of each of its batch norms.
+///
+/// ```
+/// use rebit::prelude::*;
+/// let told = |net: &Net| rebit::train::norms_fingerprint(&net.norms());
+/// let net = resnet20(10, rng(0));
+/// let before = told(&net);
+/// net.run(&images(2, 3, 32, 32, &mut rng(1)), Mode::Train)?;
+/// assert_ne!(told(&net), before);
+/// # Ok::<(), Error>(())
+/// ```
+pub fn norms_fingerprint(norms: &[NormInfo]) -> String {
+    let of = |norm: &NormInfo| {
+        let sum = |v| read(v).iter().map(|x| f64::from(*x)).sum::<f64>();
+        let both = sum(&norm.mean) + sum(&norm.var);
+        format!("{} {:x}", norm.name, both.to_bits())
+    };
+    norms.iter().map(of).collect::<Vec<_>>().join(", ")
 }
 
 fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>> {

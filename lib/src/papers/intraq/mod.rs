@@ -16,8 +16,9 @@ mod synthesis;
 #[cfg(test)]
 mod tests;
 
+pub use crate::ptq::StudentRun;
 pub use centres::Centres;
 pub use config::{Inception, IntraqConfig, Margins, PixelSchedule, Reinforcement};
 pub use losses::{marginal_distance_loss, soft_inception_loss};
-pub use student::{StudentConfig, StudentRun, finetune, quantised};
+pub use student::{StudentConfig, finetune, quantised};
 pub use synthesis::{LossTrace, Synthetic, synthesise};

@@ -2,9 +2,9 @@
 
 use super::synthesis::{LossTrace, Made, Rate};
 use super::{Centres, IntraqConfig};
+use crate::Result;
 use crate::nn::StateTensor;
-use crate::train::{read_state, write_state};
-use crate::{Error, Result};
+use crate::train::{check_same_run, read_state, write_state};
 
 /// Version of the format.
 const FORMAT: &str = "rebit intraq 1";
@@ -34,7 +34,7 @@ impl State {
     /// The state of the run's checkpoint, or that of a run that has not begun.
     ///
     /// # Errors
-    /// [`Error::Data`] for a file of another run, with the first difference.
+    /// [`Error::Data`](crate::Error::Data) for a file of another run, with the first difference.
     pub fn found(config: &IntraqConfig, network: &str) -> Result<Self> {
         let settings = config.settings();
         let fresh = || State {
@@ -53,24 +53,13 @@ impl State {
         let Some(found) = read_state::<State>(path)? else {
             return Ok(fresh());
         };
-        let difference = [
+        let parts = [
             ("format", found.format.as_str(), FORMAT),
-            ("settings", found.settings.as_str(), settings.as_str()),
-            ("network", found.network.as_str(), network),
-        ]
-        .into_iter()
-        .find(|(_, found, wanted)| found != wanted);
-        match difference {
-            None => Ok(found),
-            Some((what, found, wanted)) => Err(Error::data(
-                path,
-                format!(
-                    "belongs to a run with another {what}: {}",
-                    first_difference(found, wanted)
-                ),
-                "Remove the file to start the run afresh",
-            )),
-        }
+            ("settings", &found.settings, &settings),
+            ("network", &found.network, network),
+        ];
+        check_same_run(path, &parts)?;
+        Ok(found)
     }
 
     /// Images that are finished.
@@ -114,14 +103,5 @@ impl State {
 
     pub fn take(self) -> (Vec<f32>, Vec<u32>, Vec<LossTrace>) {
         (self.values, self.labels, self.traces)
-    }
-}
-
-/// The parts, between commas, in which two descriptions differ first.
-fn first_difference(found: &str, wanted: &str) -> String {
-    let pairs = found.split(", ").zip(wanted.split(", "));
-    match pairs.into_iter().find(|(a, b)| a != b) {
-        Some((a, b)) => format!("{a} there, {b} here"),
-        None => "one is longer".into(),
     }
 }

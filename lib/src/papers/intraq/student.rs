@@ -3,18 +3,11 @@
 use std::path::PathBuf;
 
 use crate::data::{Augment, BatchPlan, Epoch, ImageSource, Normalize, images_from_nhwc};
-use crate::nn::{Affine, Mode, Net, Slots};
-use crate::ops::cross_entropy::try_cross_entropy;
-use crate::quant::Range;
+use crate::nn::{Mode, Net};
+use crate::ptq::{StudentLevels, StudentRun, student, student_loss};
 use crate::show::check_interrupt;
-use crate::train::{
-    Loss, Schedule, Sgd, Shown, Step, StepLosses, Task, Trainer, try_accuracy, try_distillation,
-    try_total,
-};
+use crate::train::{Loss, Schedule, Sgd, Shown, Step, StepLosses, Task, Trainer, try_accuracy};
 use crate::{Error, Result};
-
-/// Share of the old range that a batch leaves of an activation's, beta.
-const MOMENTUM: f32 = 0.9;
 
 /// Settings of [`finetune`].
 #[derive(Clone, Debug, PartialEq)]
@@ -90,69 +83,24 @@ impl StudentConfig {
     }
 }
 
-/// A student and its way.
-pub struct StudentRun {
-    /// The low-bit network.
-    pub net: Net,
-    /// Top-1 accuracy on the test images with ranges alone, before training, in %.
-    pub ranges_only: f32,
-    /// After the last step.
-    pub last: f32,
-    /// The best of all measurements: what the paper reports.
-    pub best: f32,
-    /// Loss of each step.
-    pub loss: Vec<f32>,
-}
-
-/// A copy of a trained network whose weights and activations are on grids of `2^bits` levels
-/// ([`Affine`](crate::nn::Affine)): weights by output channel, between the smallest and largest in every pass; activations
-/// between moving averages of smallest and largest value, which [`Net::observe_ranges`] moves and
-/// [`Net::freeze_ranges`] holds.
-///
-/// Activations are quantised behind every ReLU where the network has [sites](crate::nn::NetBuilder::site), as the paper
-/// does; otherwise where a layer reads them, the image excepted, and identity shortcuts carry what is not quantised.
+/// The low-bit copy that [`finetune`] trains, on the same number of bits everywhere: [`student`](crate::ptq::student()).
 ///
 /// # Errors
-/// [`Error::Invalid`] for bits outside 1 to 8 and a network that is quantised already.
+/// As [`student`](crate::ptq::student()).
 pub fn quantised(net: &Net, bits: u32) -> Result<Net> {
-    if !(1..=8).contains(&bits) {
-        return Err(Error::invalid(format!("{bits} bits"), "must be 1 to 8"));
-    }
-    let student = net.duplicate()?;
-    student.quantise(|_| {
-        Ok(Slots::weights(
-            Affine::bits(bits).per_channel(),
-            Range::MinMax.each_pass(),
-        ))
-    })?;
-    let sites: Vec<String> = student.sites().into_iter().map(|site| site.name).collect();
-    let readers = match sites.is_empty() {
-        false => sites,
-        true => {
-            let layers = student.layers().into_iter().skip(1);
-            layers.map(|layer| layer.name).collect()
-        }
-    };
-    for reader in readers {
-        student.quantise_input(&reader, Affine::bits(bits), Range::MinMax.ema(MOMENTUM))?;
-    }
-    Ok(student)
+    student(net, StudentLevels::bits(bits))
 }
 
 /// Quantises a copy of `net` and trains it on `images` with `net` as its teacher; accuracies are those on `test`.
 ///
-/// ```text
-/// loss = CE(Q(x), y) + alpha T^2 KL(softmax(F(x) / T) || softmax(Q(x) / T))
-/// ```
-///
-/// Both networks run on the teacher's running statistics; weights, biases, scales and shifts are trained. `images` are as
+/// The loss is [`student_loss`]. Both networks run on the teacher's running statistics; weights, biases, scales and shifts are trained. `images` are as
 /// [`synthesise`](super::synthesise) gives them, normalised; `normalize` is that of the test images.
 ///
-/// Source: arXiv:2111.09136; the factor `T^2` as in the authors' code.
+/// Source: arXiv:2111.09136.
 ///
 /// # Errors
 /// [`Error::Invalid`] without an image, for settings that mean nothing and for a loss that is no longer a number (lower
-/// the learning rate); as [`quantised`] and [`Trainer::run`].
+/// the learning rate); as [`student()`] and [`Trainer::run`].
 pub fn finetune(
     net: &Net,
     images: &dyn ImageSource,
@@ -204,14 +152,9 @@ pub fn finetune(
             false => Shown::Nothing,
         })
         .run(&student, &mut task)?;
-    let scores = history.tests.iter().map(|(_, score)| *score);
-    Ok(StudentRun {
-        ranges_only,
-        last: scores.clone().next_back().unwrap_or(ranges_only),
-        best: scores.fold(ranges_only, f32::max),
-        loss: losses.0,
-        net: student,
-    })
+    let measured = history.tests.iter().map(|(_, score)| *score);
+    let scores: Vec<f32> = std::iter::once(ranges_only).chain(measured).collect();
+    Ok(StudentRun::of(student, &scores, losses.0))
 }
 
 /// Moves the activation ranges by batches of whole images, and fixes them.
@@ -296,9 +239,8 @@ impl Task for Distil<'_> {
         let extent = student.input_extent();
         let wanted = self.teacher.predict_channels_last(&self.values, extent)?;
         let mut out = student.run_channels_last(&self.values, extent, Mode::Eval)?;
-        let own = try_cross_entropy(out.logits()?, &labels, 0.0)?;
-        let alike = try_distillation(out.logits()?, &wanted, self.config.temperature)?;
-        Ok(try_total(vec![(1.0, own), (self.config.alpha, alike)])?.into())
+        let weights = (self.config.alpha, self.config.temperature);
+        Ok(student_loss(&mut out, &wanted, &labels, weights)?.into())
     }
 
     fn score(&mut self, net: &Net) -> Result<Option<f32>> {

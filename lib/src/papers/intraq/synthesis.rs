@@ -13,7 +13,9 @@ use crate::nn::{Extent, Mode, Net, NormInfo};
 use crate::ops::cross_entropy::try_cross_entropy;
 use crate::ops::sample::{Border, Sampling, try_sample};
 use crate::show::{Progress, check_interrupt};
-use crate::train::{Adam, Groups, Leaf, Optimiser, top1, try_moments_loss, try_total};
+use crate::train::{
+    Adam, Groups, Leaf, Optimiser, norms_fingerprint, top1, try_moments_loss, try_total,
+};
 use crate::{Error, Images, Matrix, Result, Rng, from_vec, images, read, rng};
 
 /// A loss below this share of the best one is better: the relative threshold of the authors' plateau.
@@ -72,7 +74,7 @@ pub struct LossTrace {
 pub fn synthesise(net: &Net, config: &IntraqConfig) -> Result<Synthetic> {
     config.check()?;
     let teacher = Teacher::of(net, config)?;
-    let mut state = State::found(config, &teacher.describe())?;
+    let mut state = State::found(config, &norms_fingerprint(&teacher.norms))?;
     let batches = config.images.div_ceil(config.batch);
     let mut bar = config.show.then(|| {
         let steps = (batches * config.iterations) as u64;
@@ -136,19 +138,6 @@ impl Teacher {
             norms,
             features,
         })
-    }
-
-    /// What a state on disk must have been made from.
-    fn describe(&self) -> String {
-        let sums = self.norms.iter().map(|norm| {
-            let of = |v| read(v).iter().map(|x| f64::from(*x)).sum::<f64>();
-            format!(
-                "{} {:x}",
-                norm.name,
-                (of(&norm.mean) + of(&norm.var)).to_bits()
-            )
-        });
-        sums.collect::<Vec<_>>().join(", ")
     }
 
     /// The features of images, without a tape.
@@ -425,7 +414,7 @@ impl Rate {
 #[cfg(test)]
 pub(super) fn stop_in_second_batch(net: &Net, config: &IntraqConfig, steps: usize) -> Result<()> {
     let teacher = Teacher::of(net, config)?;
-    let mut state = State::found(config, &teacher.describe())?;
+    let mut state = State::found(config, &norms_fingerprint(&teacher.norms))?;
     for until in [config.iterations, steps] {
         if let Some(made) = batch(&teacher, config, &mut state, &mut None, until)? {
             state.finish(made)?;
