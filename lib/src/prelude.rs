@@ -8,8 +8,8 @@ pub use crate::error::{Error, Result};
 pub use crate::nn::{
     Activations, Affine, BackwardPass, Conv, Extent, ForwardPass, Layer, Mode, Net, NetBuilder,
     NodeId, Param, ParamId, Place, Quantise, QuantiseGrad, Quantiser, RangeKind, Role, Slots,
-    StateTensor, Uniform, Wants, check_gradients, check_gradients_many, pretrained_resnet20,
-    resnet20,
+    StateTensor, Uniform, Wants, check_gradients, check_gradients_many, pretrained_resnet8,
+    pretrained_resnet20, resnet8, resnet20,
 };
 pub use crate::ops::affine_quant::{affine_quant, try_affine_quant};
 pub use crate::ops::avg_pool::{avg_pool2d, try_avg_pool2d};

@@ -19,6 +19,7 @@ mod patches;
 mod photos;
 mod photos_debian;
 mod photos_list;
+mod pool;
 mod source;
 mod summary;
 

@@ -62,7 +62,7 @@ pub use net::Net;
 pub use param::{Param, ParamId, Role};
 pub use params::Params;
 pub use pass::StepTimes;
-pub use pretrained::pretrained_resnet20;
+pub use pretrained::{pretrained_resnet8, pretrained_resnet20};
 pub use quantiser::{
     Affine, BoundGrid, FixedGrid, Fused, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind,
     Scaled, Slot, Slots, Uniform,
@@ -70,7 +70,8 @@ pub use quantiser::{
 pub use ranges::QuantiserInfo;
 pub use rdn::{RdnConfig, rdn};
 pub use resnet::{
-    CifarResnetConfig, Shortcut, cifar_resnet, cifar_resnet_with, resnet20, resnet32, resnet56,
+    CifarResnetConfig, Shortcut, cifar_resnet, cifar_resnet_with, resnet8, resnet20, resnet32,
+    resnet56,
 };
 pub use srresnet::{SrresnetConfig, srresnet};
 pub use wants::Wants;

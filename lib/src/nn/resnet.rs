@@ -36,6 +36,19 @@ pub struct CifarResnetConfig {
     pub sites: bool,
 }
 
+impl CifarResnetConfig {
+    /// [`resnet8`] at 10 classes.
+    pub const RESNET8: CifarResnetConfig = CifarResnetConfig {
+        channels: 3,
+        size: 16,
+        widths: [16, 32, 64],
+        blocks: 1,
+        classes: 10,
+        shortcut: Shortcut::Projection,
+        sites: false,
+    };
+}
+
 impl Default for CifarResnetConfig {
     fn default() -> Self {
         CifarResnetConfig {
@@ -73,6 +86,23 @@ pub fn resnet32(classes: usize, rng: Rng) -> Net {
 /// ResNet-56 for 3x32x32 images: as [`resnet20`] with nine blocks a stage, 855,770 parameters at 10 classes.
 pub fn resnet56(classes: usize, rng: Rng) -> Net {
     of_32(9, classes, rng)
+}
+
+/// ResNet-8 for 3x16x16 images: the layout of [`resnet20`] with one block a stage, 78,042 parameters and 3.1 million
+/// multiply-adds an image at 10 classes. [`pretrained_resnet8`](super::pretrained_resnet8) is a trained one.
+///
+/// ```
+/// use rebit::nn::resnet8;
+/// let net = resnet8(10, rebit::rng(0));
+/// assert_eq!(net.parameter_count(), 78_042);
+/// assert_eq!(net.layers().iter().map(|l| l.macs).sum::<u64>(), 3_138_176);
+/// ```
+pub fn resnet8(classes: usize, rng: Rng) -> Net {
+    let config = CifarResnetConfig {
+        classes,
+        ..CifarResnetConfig::RESNET8
+    };
+    cifar_resnet_with(&config, rng).expect("16x16 divides by its strides")
 }
 
 fn of_32(blocks: usize, classes: usize, rng: Rng) -> Net {
