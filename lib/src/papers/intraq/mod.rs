@@ -9,6 +9,7 @@
 
 mod centres;
 mod config;
+mod draw;
 mod losses;
 mod state;
 mod student;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use centres::Centres;
 pub use config::{Inception, IntraqConfig, Margins, PixelSchedule, Reinforcement};
+pub use draw::{Parts, Start};
 pub use losses::{marginal_distance_loss, soft_inception_loss};
 pub use student::{StudentConfig, StudentRun, finetune, quantised};
 pub use synthesis::{LossTrace, Synthetic, synthesise};
