@@ -95,7 +95,7 @@ pub fn resnet56(classes: usize, rng: Rng) -> Net {
 /// use rebit::nn::resnet8;
 /// let net = resnet8(10, rebit::rng(0));
 /// assert_eq!(net.parameter_count(), 78_042);
-/// assert_eq!(net.layers().iter().map(|l| l.macs).sum::<u64>(), 3_138_176);
+/// assert_eq!(net.layers().iter().map(|l| l.macs).sum::<usize>(), 3_125_888);
 /// ```
 pub fn resnet8(classes: usize, rng: Rng) -> Net {
     let config = CifarResnetConfig {
