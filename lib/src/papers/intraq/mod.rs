@@ -9,6 +9,7 @@
 
 mod centres;
 mod config;
+mod draw;
 mod losses;
 mod state;
 mod student;
@@ -19,6 +20,7 @@ mod tests;
 pub use crate::ptq::StudentRun;
 pub use centres::Centres;
 pub use config::{Inception, IntraqConfig, Margins, PixelSchedule, Reinforcement};
+pub use draw::{Parts, Start};
 pub use losses::{marginal_distance_loss, soft_inception_loss};
 pub use student::{StudentConfig, finetune, quantised};
 pub use synthesis::{LossTrace, Synthetic, synthesise};

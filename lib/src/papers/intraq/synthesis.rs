@@ -1,22 +1,21 @@
 //! Noise becomes images: the pixels follow the gradients of a frozen network.
 
-use dfdx::prelude::{Backward, HasShape, Trace};
-use rand::Rng as _;
+use dfdx::prelude::{Backward, Trace};
 
 use super::state::{Progressed, State};
 use super::{
-    Centres, Inception, IntraqConfig, PixelSchedule, Reinforcement, marginal_distance_loss,
+    Inception, IntraqConfig, Parts, PixelSchedule, Start, marginal_distance_loss,
     soft_inception_loss,
 };
-use crate::data::{FloatImages, random_part};
+use crate::data::FloatImages;
 use crate::nn::{Extent, Mode, Net, NormInfo};
 use crate::ops::cross_entropy::try_cross_entropy;
-use crate::ops::sample::{Border, Sampling, try_sample};
+use crate::ops::sample::try_sample;
 use crate::show::{Progress, check_interrupt};
 use crate::train::{
     Adam, Groups, Leaf, Optimiser, norms_fingerprint, top1, try_moments_loss, try_total,
 };
-use crate::{Error, Images, Matrix, Result, Rng, from_vec, images, read, rng};
+use crate::{Error, Images, Result, from_vec, read};
 
 /// A loss below this share of the best one is better: the relative threshold of the authors' plateau.
 const BETTER: f32 = 1.0 - 1e-4;
@@ -154,43 +153,12 @@ struct Wanted {
     centres: Vec<Option<Vec<f32>>>,
 }
 
-impl Wanted {
-    fn draw(
-        count: usize,
-        classes: usize,
-        inception: Inception,
-        centres: &Centres,
-        rng: &mut Rng,
-    ) -> Self {
-        let labels: Vec<u32> = (0..count)
-            .map(|_| rng.random_range(0..classes as u32))
-            .collect();
-        let target = |rng: &mut Rng| match inception {
-            Inception::Soft { lowest, share } if rng.random_range(0.0..1.0) < share => {
-                rng.random_range(lowest..=1.0)
-            }
-            _ => 1.0,
-        };
-        Wanted {
-            targets: (0..count).map(|_| target(rng)).collect(),
-            centres: labels.iter().map(|label| centres.of(*label)).collect(),
-            labels,
-        }
-    }
-}
-
 /// A finished batch.
 pub(super) struct Made {
     pub values: Vec<f32>,
     pub labels: Vec<u32>,
     pub features: Vec<f32>,
     pub trace: LossTrace,
-}
-
-/// The generator of a batch, or of one of its steps: what is drawn does not depend on where a run was resumed.
-fn generator(seed: u64, batch: usize, step: usize) -> Rng {
-    let place = ((batch as u64) << 32) + step as u64;
-    rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(place))
 }
 
 /// Takes the next batch to the step `until`; returns it when that was its last.
@@ -201,24 +169,18 @@ fn batch(
     bar: &mut Option<Progress>,
     until: usize,
 ) -> Result<Option<Made>> {
-    let (index, count) = (
-        state.batches(),
-        config.batch.min(config.images - state.finished()),
-    );
-    let Extent {
-        channels,
-        height,
-        width,
-    } = teacher.net.input_extent();
-    let mut drawn = generator(config.seed, index, 0);
-    let wanted = Wanted::draw(
-        count,
-        teacher.net.output_extent().channels,
-        config.inception,
-        state.centres(),
-        &mut drawn,
-    );
-    let pixels = Leaf::images(images(count, channels, height, width, &mut drawn)).named("pixels");
+    let index = state.batches();
+    let Start {
+        pixels,
+        labels,
+        targets,
+    } = config.start(&teacher.net, index)?;
+    let wanted = Wanted {
+        centres: labels.iter().map(|l| state.centres().of(*l)).collect(),
+        labels,
+        targets,
+    };
+    let pixels = Leaf::images(pixels).named("pixels");
     let mut adam = Adam::new(config.lr).over(&pixels)?;
     let mut rate = Rate::new(config);
     let mut trace = LossTrace::default();
@@ -231,15 +193,11 @@ fn batch(
         if let Some(bar) = bar {
             bar.set((index * config.iterations + step) as u64);
         }
-        let mut drawn = generator(config.seed, index, step + 1);
         rate.begin(config, step);
         let of = (teacher, config, &wanted);
-        one_step(
-            of,
-            (&pixels, &mut adam),
-            (&mut rate, &mut trace),
-            &mut drawn,
-        )?;
+        let x = pixels.as_images()?;
+        let parts = config.parts(&x, index, step)?;
+        one_step(of, (x, parts), &mut adam, (&mut rate, &mut trace))?;
         if (step + 1) % config.save_every.max(1) == 0 && config.checkpoint.is_some() {
             state.keep(Progressed {
                 optimiser: adam.state()?,
@@ -271,17 +229,13 @@ fn batch(
 /// One step of the pixels.
 fn one_step(
     (teacher, config, wanted): (&Teacher, &IntraqConfig, &Wanted),
-    (pixels, adam): (&Leaf, &mut Groups),
+    (x, parts): (Images, Option<Parts>),
+    adam: &mut Groups,
     (rate, trace): (&mut Rate, &mut LossTrace),
-    drawn: &mut Rng,
 ) -> Result<()> {
-    let x = pixels.as_images()?;
-    let parts = config
-        .reinforcement
-        .filter(|r| drawn.random_range(0.0..1.0) < r.probability);
+    let in_parts = parts.is_some();
     let mut pass = match parts {
-        Some(how) => {
-            let (boxes, sampling) = random_boxes(&x, how, drawn)?;
+        Some(Parts { boxes, sampling }) => {
             let seen = try_sample(x.leaky_trace(), boxes, sampling)?;
             teacher.net.trace_on(seen, Mode::Eval)?
         }
@@ -339,31 +293,10 @@ fn one_step(
     trace.statistics.push(statistics);
     trace.class.push(of_class);
     trace.distance.push(of_distance);
-    trace.parts.push(parts.is_some());
+    trace.parts.push(in_parts);
     trace.lr.push(rate.lr);
     rate.end(config, total);
     Ok(())
-}
-
-/// A random part of each image, half of them mirrored, and how they are brought to the images' size.
-fn random_boxes(x: &Images, how: Reinforcement, drawn: &mut Rng) -> Result<(Matrix, Sampling)> {
-    let (n, _, height, width) = *x.shape();
-    let mut corners = Vec::with_capacity(4 * n);
-    for _ in 0..n {
-        let [left, top, w, h] = random_part((width as u32, height as u32), how.min_area, drawn);
-        let [x1, y1, x2, y2] = [left, top, left + w, top + h].map(|v| v as f32);
-        // A box whose sides are exchanged is read mirrored.
-        corners.extend(match drawn.random_range(0.0..1.0) < 0.5 {
-            true => [x2, y1, x1, y2],
-            false => [x1, y1, x2, y2],
-        });
-    }
-    let sampling = Sampling {
-        images: (0..n as u32).collect(),
-        out: (height, width),
-        border: Border::Clamp,
-    };
-    Ok((from_vec(corners, (n, 4))?, sampling))
 }
 
 /// The learning rate on its way down.

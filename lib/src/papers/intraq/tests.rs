@@ -310,3 +310,48 @@ fn a_student_has_few_levels_and_learns_from_its_teacher() -> Result<()> {
     assert!(finetune(&net, &made.images, (&nothing, &Normalize::UNIT), &few).is_err());
     Ok(())
 }
+
+#[test]
+fn what_a_batch_begins_with_and_which_parts_it_sees_can_be_asked_for() -> Result<()> {
+    let net = small_net();
+    // A step so short that the images are still the noise.
+    let config = tiny(IntraqConfig {
+        lr: 1e-12,
+        ..IntraqConfig::default()
+    });
+    let made = synthesise(&net, &config)?;
+    let mut place = 0;
+    for (batch, trace) in made.traces.iter().enumerate() {
+        let start = config.start(&net, batch)?;
+        assert_eq!(start.targets.len(), start.labels.len());
+        assert!(start.targets.iter().all(|t| (0.95..=1.0).contains(t)));
+        for (values, label) in read(&start.pixels).chunks(3 * 64).zip(&start.labels) {
+            crate::ops::assert_close(made.images.values(place).unwrap(), values, 1e-6);
+            assert_eq!(made.images.labels()[place], *label);
+            place += 1;
+        }
+        for (step, seen) in trace.parts.iter().enumerate() {
+            let parts = config.parts(&start.pixels, batch, step)?;
+            assert_eq!(parts.is_some(), *seen);
+            let Some(Parts { boxes, sampling }) = parts else {
+                continue;
+            };
+            assert_eq!(
+                (sampling.images.len(), sampling.out),
+                (start.labels.len(), (8, 8))
+            );
+            for b in read(&boxes).chunks(4) {
+                let (width, height) = ((b[2] - b[0]).abs(), b[3] - b[1]);
+                // Half of the area at least, before sides were rounded to whole pixels.
+                assert!((25.0..=64.0).contains(&(width * height)), "{b:?}");
+            }
+        }
+    }
+    assert_eq!(place, 20);
+    let error = config.start(&net, 3).unwrap_err().to_string();
+    assert!(
+        error.contains("batch 3") && error.contains("20 images"),
+        "{error}"
+    );
+    Ok(())
+}
