@@ -184,7 +184,7 @@ impl ScenePlot {
 pub fn crops(title: impl Into<String>, crops: &[Crop]) -> ImageGrid {
     let captions = crops
         .iter()
-        .map(|c| format!("{}, camera {}", c.identity, c.camera));
+        .map(|c| format!("{} · cam {}", c.identity, c.camera));
     images(title)
         .photos(crops.iter().map(|c| &c.image))
         .captions(captions)
@@ -346,7 +346,7 @@ mod tests {
         let all = world().crops(4..6, 0..2).unwrap();
         let grid = crops("People", &all);
         let svg = grid.clone().figure().svg().to_string();
-        assert!(svg.contains(&format!("4, camera {}", all[0].camera)));
+        assert!(svg.contains(&format!("4 · cam {}", all[0].camera)));
         let framed = grid.frames([Some(true), None, Some(false)]).figure();
         assert_eq!(framed.svg().matches("<polyline").count(), 2);
     }

@@ -8,7 +8,7 @@ use super::texture::Texture;
 
 /// A kind of body: one surface for all persons, bent into poses and covered with a texture for each person.
 pub trait Body: Send + Sync + std::fmt::Debug {
-    /// What it is called; a part of the name under which rendered sets are kept, so it changes with what it draws.
+    /// What it is called; rendered sets are kept under a hash of it among others, so other bodies have another name.
     fn name(&self) -> &str;
 
     /// The surface that all poses share.

@@ -197,7 +197,7 @@ impl Placed {
 
 impl Body for Capsules {
     fn name(&self) -> &str {
-        "capsules 1"
+        "capsules"
     }
 
     fn surface(&self) -> &Surface {

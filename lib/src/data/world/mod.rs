@@ -34,6 +34,8 @@ pub use body::Body;
 pub use capsules::Capsules;
 pub use config::WorldConfig;
 pub use crop::{Crop, Sighting};
+/// Points and directions, as `glam` has them.
+pub use glam::Vec3;
 pub use pose::{Pose, Viewpoint};
 pub use scene::Scene;
 pub use surface::{Face, Surface};

@@ -145,8 +145,7 @@ fn look(
         for (k, found) in scene.detections.iter().enumerate() {
             if found.score >= config.score {
                 let feature = &scene.features[k * length..][..length];
-                let pairs = feature.iter().zip(&query.feature);
-                let similarity = pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                let similarity = dot(feature, &query.feature);
                 entries.push((similarity, false));
                 boxes.push(found.at.map(f64::from));
             }
@@ -181,6 +180,17 @@ fn look(
         matches,
         ranked,
     }
+}
+
+/// In double precision, in lanes: one running sum would wait for itself.
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    for (a, b) in a.chunks(8).zip(b.chunks(8)) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += f64::from(*a) * f64::from(*b);
+        }
+    }
+    lanes.iter().sum()
 }
 
 /// `min(0.5, w h / ((w + 10) (h + 10)))`: small boxes need not be met as exactly.
