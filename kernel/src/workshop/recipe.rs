@@ -125,8 +125,6 @@ impl Recipe {
 
     /// The same, but rustc searches the folder `lean` of `master` alone.
     pub fn searching_only(self, lean: &Path, master: &Path) -> Recipe {
-        let lean = lean.display().to_string();
-        let lean = Path::new(&lean);
         let master = master.display().to_string();
         let in_lean = |given: &str| -> Option<String> {
             let (name, file) = given.split_once('=')?;

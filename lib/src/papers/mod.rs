@@ -4,3 +4,5 @@ pub mod ddtb;
 pub mod fdda;
 pub mod intraq;
 pub mod lts;
+#[cfg(test)]
+mod small_net;

@@ -6,31 +6,14 @@ use super::run::Run;
 use super::student::Given;
 use super::*;
 use crate::data::{Dataset, FloatImages, ImageSource, Normalize};
-use crate::nn::{CifarResnetConfig, Extent, Mode, Net, NetBuilder, NormInfo, cifar_resnet_with};
+use crate::nn::{Extent, Mode, Net, NetBuilder, NormInfo};
 use crate::ops::assert_close;
+use crate::papers::small_net::small_net;
 use crate::ptq::StudentLevels;
 use crate::quant::EmaRule;
 use crate::{Error, Images, Result, from_vec, images, read, rng};
 
 const UNIT: &Normalize = &Normalize::UNIT;
-
-/// Five classes of 8x8 images; nine norms, of which six are deep.
-fn small_net() -> Net {
-    let config = CifarResnetConfig {
-        size: 8,
-        widths: [4, 8, 8],
-        blocks: 1,
-        classes: 5,
-        sites: true,
-        ..CifarResnetConfig::default()
-    };
-    let net = cifar_resnet_with(&config, rng(1)).unwrap();
-    for seed in 0..20 {
-        let x = images(16, 3, 8, 8, &mut rng(seed)) * 0.5 + 0.3;
-        net.run(&x, Mode::Train).unwrap();
-    }
-    net
-}
 
 /// An image for each class, of which the network recognises all: their labels are its answers where these differ, and
 /// the others' are what is left.
@@ -85,6 +68,16 @@ fn tiny() -> FddaConfig {
 
 fn run(net: &Net, calibration: &dyn ImageSource, config: &FddaConfig) -> Result<FddaRun> {
     quantise(net, calibration, (&nothing(), UNIT), config)
+}
+
+/// Centres, a new generator, the weights of its losses, and what its first step draws.
+fn a_step(net: &Net) -> Result<(Centres, Net, GeneratorLosses, Drawn)> {
+    let centres = Centres::of(net, &calibration(net), UNIT)?;
+    let made = generator(shape(), Extent::new(3, 8, 8), 5, rng(0))?;
+    let weights = GeneratorLosses::fdda();
+    let with = Some((&centres, weights.distortion));
+    let drawn = Drawn::new(&made, (4, 5), with, &mut rng(3))?;
+    Ok((centres, made, weights, drawn))
 }
 
 fn said<T>(result: Result<T>) -> String {
@@ -363,11 +356,7 @@ fn conditional_norms_begin_as_plain_ones_with_their_eps_and_have_a_row_a_class()
 #[test]
 fn the_generators_loss_is_the_weighted_sum_of_its_parts() -> Result<()> {
     let net = small_net();
-    let centres = Centres::of(&net, &calibration(&net), UNIT)?;
-    let made = generator(shape(), Extent::new(3, 8, 8), 5, rng(0))?;
-    let weights = GeneratorLosses::fdda();
-    let with = Some((&centres, weights.distortion));
-    let drawn = Drawn::new(&made, (4, 5), with, &mut rng(3))?;
+    let (centres, made, weights, drawn) = a_step(&net)?;
     let single = drawn.single.as_ref().unwrap();
     assert!(centres.recognised().contains(&single.class));
     let loss = generator_loss(&made, &net, &drawn, &weights)?;
@@ -403,11 +392,7 @@ fn the_generators_loss_is_the_weighted_sum_of_its_parts() -> Result<()> {
 #[test]
 fn both_batches_of_a_step_reach_the_generator() -> Result<()> {
     let net = small_net();
-    let centres = Centres::of(&net, &calibration(&net), UNIT)?;
-    let made = generator(shape(), Extent::new(3, 8, 8), 5, rng(0))?;
-    let weights = GeneratorLosses::fdda();
-    let with = Some((&centres, weights.distortion));
-    let drawn = Drawn::new(&made, (4, 5), with, &mut rng(3))?;
+    let (_, made, weights, drawn) = a_step(&net)?;
     let bias = made.parameter("conv2.bias")?;
     let gradient = |drawn: &Drawn, weights: &GeneratorLosses| -> Result<Vec<f32>> {
         let loss = generator_loss(&made, &net, drawn, weights)?;

@@ -4,26 +4,9 @@ use dfdx::prelude::{Backward, HasShape, Trace};
 
 use super::*;
 use crate::data::{Dataset, ImageSource as _, Normalize};
-use crate::nn::{CifarResnetConfig, Mode, Net, NetBuilder, cifar_resnet_with};
+use crate::nn::{Mode, Net, NetBuilder};
+use crate::papers::small_net::small_net;
 use crate::{Error, Images, Matrix, Result, from_vec, images, randn, read, rng};
-
-fn small_net() -> Net {
-    let config = CifarResnetConfig {
-        size: 8,
-        widths: [4, 8, 8],
-        blocks: 1,
-        classes: 5,
-        sites: true,
-        ..CifarResnetConfig::default()
-    };
-    let net = cifar_resnet_with(&config, rng(1)).unwrap();
-    // Running statistics of some batches, so that there is something to match.
-    for seed in 0..20 {
-        let x = images(16, 3, 8, 8, &mut rng(seed)) * 0.5 + 0.3;
-        net.run(&x, Mode::Train).unwrap();
-    }
-    net
-}
 
 fn tiny(config: IntraqConfig) -> IntraqConfig {
     IntraqConfig {
