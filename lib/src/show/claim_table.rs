@@ -62,6 +62,28 @@ impl Claims {
         self
     }
 
+    /// Adds a claim that a quick run is too small to judge: a finding at [`Budget::Quick`](super::Budget::Quick), which
+    /// says so, and a claim at the other budgets.
+    ///
+    /// ```
+    /// use rebit::prelude::*;
+    /// let table = show::claims().claim_beyond_quick("a longer run is better", false, "+0.7 dB", -0.1);
+    /// assert_eq!(table.failed(), usize::from(budget() != Budget::Quick));
+    /// ```
+    #[must_use = "a table of claims is shown when it ends a cell"]
+    pub fn claim_beyond_quick(
+        self,
+        text: impl Into<String>,
+        holds: bool,
+        paper: impl Quantity,
+        ours: impl Quantity,
+    ) -> Self {
+        match super::budget() {
+            super::Budget::Quick => self.finding(text, paper, ours, "not judged at this budget"),
+            _ => self.claim(text, holds, paper, ours),
+        }
+    }
+
     /// Adds a figure without a verdict, and why it may differ.
     #[must_use = "a table of claims is shown when it ends a cell"]
     pub fn finding(
