@@ -206,6 +206,17 @@ def test_readers_that_stop_starve_nobody(fresh):
         suspended.wait()
 
 
+def test_what_was_printed_is_not_kept(fresh):
+    """200 MB later the kernel is about as large as before: messages leave no holes between what stays."""
+    kernel = fresh()
+    kernel.ok("1")
+    before = resident_megabytes(kernel.pid)
+    request = kernel.client.execute('let line = "x".repeat(999); for _ in 0..200_000 { println!("{line}"); }')
+    assert read_everything(kernel, request) == 200_000_000
+    sound(kernel)
+    assert resident_megabytes(kernel.pid) < before + 15
+
+
 def test_a_reader_that_comes_back_reads_on(fresh):
     kernel = fresh()
     context = zmq.Context()

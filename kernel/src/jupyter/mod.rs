@@ -11,6 +11,7 @@
 //! | [`evaluator`], [`execute`] | the session's thread: the queue of cells |
 //! | [`assist`] | completion and help, by [`crate::language`] |
 //! | [`history`] | what was run |
+//! | [`memory`] | large messages leave nothing behind |
 //!
 //! The sockets are bound before anything else, so the kernel answers within milliseconds of its start
 //! while the session warms up behind it.
@@ -21,6 +22,7 @@ pub mod execute;
 pub mod history;
 pub mod iopub;
 pub mod kernel;
+pub mod memory;
 pub mod queue;
 pub mod say;
 pub mod shell;
@@ -63,6 +65,7 @@ const TRANSIT: Duration = Duration::from_millis(20);
 /// An unreadable connection file, a signature scheme other than `hmac-sha256`, ports that are taken.
 pub fn run(connection_file: &Path, start: Start) -> Result<()> {
     install_log();
+    memory::return_large_allocations();
     let text =
         std::fs::read_to_string(connection_file).map_err(|e| Error::io(connection_file, e))?;
     let refuse = |why: String| Error::Tool {

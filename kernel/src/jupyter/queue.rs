@@ -19,7 +19,7 @@ const BATCH: Duration = Duration::from_millis(30);
 /// The most text in one message.
 const LARGEST_TEXT: usize = 1 << 20;
 /// With this many bytes waiting, the running cell waits as well.
-const FULL: usize = 8 << 20;
+const FULL: usize = 4 << 20;
 
 /// The sending end: cheap to clone, usable from any thread.
 #[derive(Clone)]

@@ -5,7 +5,7 @@
 //! | a message to shell, control, stdin | [`LARGEST_MESSAGE`], and a thousand parts; memory grows with what arrived, not with what was announced |
 //! | unfinished messages on all ports | 128 MB; the connection that holds most of it is closed |
 //! | connections of a port | 64 that have not greeted (for ten seconds), 128 in all |
-//! | what waits for one front end | 16 MB on iopub, 64 MB of replies |
+//! | what waits for one front end | 8 MB on iopub, 64 MB of replies |
 //! | a front end that takes nothing | disconnected after ten seconds |
 //!
 //! ARCHITECTURE.md says why this is not a crate.

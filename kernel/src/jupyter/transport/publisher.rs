@@ -16,7 +16,7 @@ use super::outbox::{PATIENCE, Push};
 use super::peers::{Peer, Service};
 
 /// So much may wait for one subscriber; messages are shared, so that several stuck ones hold no more.
-const LARGEST_QUEUE: usize = 16 << 20;
+const LARGEST_QUEUE: usize = 8 << 20;
 /// Subscriptions are topics.
 const LARGEST_SUBSCRIPTION: usize = 1 << 10;
 /// Topics of one subscriber.
