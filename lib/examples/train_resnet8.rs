@@ -17,7 +17,7 @@ fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let epochs = args
         .next()
-        .map_or(Ok(6), |e| e.parse())
+        .map_or(Ok(30), |e| e.parse())
         .expect("EPOCHS is a number");
     let out = PathBuf::from(args.next().unwrap_or("target/resnet8.safetensors".into()));
     let cifar = data::cifar10()?.mean_pooled(2)?;
