@@ -1,6 +1,7 @@
 //! The README's tables of claims, made from the notebooks as they are committed.
 //!
-//! A table stands between `<!-- claims of notebooks/NAME.ipynb -->` and `<!-- end of claims -->`.
+//! A table stands between `<!-- claims of notebooks/NAME.ipynb -->` and `<!-- end of claims -->`, below a sentence that says
+//! of which budget the run was.
 
 use std::error::Error;
 use std::path::Path;
@@ -74,6 +75,20 @@ fn table(rows: &[Row]) -> String {
     table
 }
 
+/// The sentence above a table: which notebook, run at which budget.
+fn heading(name: &str, notebook: &Value) -> Result<String, String> {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    let number = file.split('-').next().unwrap_or(file);
+    match notebook["metadata"]["rebit"]["budget"].as_str() {
+        Some(budget) => Ok(format!(
+            "From the committed run of notebook {number} (budget `{budget}`):\n\n"
+        )),
+        None => Err(format!(
+            "{name} does not say at which budget it was run: run it"
+        )),
+    }
+}
+
 /// `readme` with every table made anew from the notebooks below `root`.
 ///
 /// # Errors
@@ -87,11 +102,13 @@ pub fn updated(readme: &str, root: &Path) -> Result<String, Box<dyn Error>> {
             .split_once(END)
             .ok_or_else(|| format!("README.md: the table of {name} has no end ({END})"))?;
         let text = std::fs::read_to_string(root.join(name)).map_err(|e| format!("{name}: {e}"))?;
-        let rows = rows(&serde_json::from_str(&text).map_err(|e| format!("{name}: {e}"))?);
+        let notebook = serde_json::from_str(&text).map_err(|e| format!("{name}: {e}"))?;
+        let rows = rows(&notebook);
         if rows.is_empty() {
             return Err(format!("{name} has no claim among its outputs: run it").into());
         }
-        new += &format!("{BEGIN}{name} -->\n{}{END}{rest}", table(&rows));
+        let (heading, table) = (heading(name, &notebook)?, table(&rows));
+        new += &format!("{BEGIN}{name} -->\n{heading}{table}{END}{rest}");
     }
     Ok(new)
 }
@@ -123,14 +140,22 @@ mod tests {
     #[test]
     fn a_table_is_replaced_and_what_stands_around_it_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let notebook = json!({"cells": [{"outputs": [
+        let mut notebook = json!({"metadata": {"rebit": {"budget": "full"}}, "cells": [{"outputs": [
             {"data": {"text/plain": "[holds] new (paper: 1; ours: 2)"}}]}]});
-        std::fs::write(folder.path().join("n.ipynb"), notebook.to_string()).unwrap();
-        let old = "before\n<!-- claims of n.ipynb -->\nold\n<!-- end of claims -->\nafter\n";
+        let path = folder.path().join("01-n.ipynb");
+        std::fs::write(&path, notebook.to_string()).unwrap();
+        let old = "before\n<!-- claims of 01-n.ipynb -->\nold\n<!-- end of claims -->\nafter\n";
         let new = updated(old, folder.path()).unwrap();
-        assert!(new.starts_with("before\n<!-- claims of n.ipynb -->\n| | claim"));
+        assert!(new.starts_with(
+            "before\n<!-- claims of 01-n.ipynb -->\n\
+             From the committed run of notebook 01 (budget `full`):\n\n| | claim"
+        ));
         assert!(new.ends_with("| holds | new | 2 | 1 |\n<!-- end of claims -->\nafter\n"));
         assert_eq!(updated(&new, folder.path()).unwrap(), new);
+        notebook["metadata"] = json!({});
+        std::fs::write(&path, notebook.to_string()).unwrap();
+        let unknown = updated(old, folder.path()).unwrap_err().to_string();
+        assert!(unknown.contains("budget"), "{unknown}");
         let missing = old.replace("n.ipynb", "no.ipynb");
         assert!(updated(&missing, folder.path()).is_err());
         assert!(updated("<!-- claims of n.ipynb -->\n", folder.path()).is_err());

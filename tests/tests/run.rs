@@ -84,6 +84,7 @@ fn a_good_notebook_is_executed_and_written() {
     ));
     let notebook = json_file(&written);
     assert_eq!(notebook["metadata"]["kept"], true);
+    assert_eq!(notebook["metadata"]["rebit"]["budget"], "quick");
     assert_eq!(notebook["metadata"]["language_info"]["name"], "rust");
     let cell = |n: usize| &notebook["cells"][n];
     assert_eq!(cell(0)["execution_count"], 1);

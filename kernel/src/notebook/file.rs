@@ -91,6 +91,11 @@ impl Notebook {
         self.json["cells"].as_array_mut().expect("just made")
     }
 
+    /// Writes down at which budget the outputs were made: the numbers in them mean little without.
+    pub fn note_budget(&mut self, budget: &str) {
+        self.json["metadata"]["rebit"] = json!({ "budget": budget });
+    }
+
     /// Sets parameters of the notebook, as papermill does.
     pub fn set_parameters(&mut self, parameters: &[Parameter]) {
         let source = |cell: &Value| joined(&cell["source"]);

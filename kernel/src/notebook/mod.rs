@@ -254,6 +254,7 @@ fn execute(
         screen.say(&format!("{name}: nothing was run, nothing is written"));
         return Ok(report);
     }
+    notebook.note_budget(options.budget.as_str());
     notebook.write(target)?;
     report.seconds = begin.elapsed().as_secs_f64();
     screen.say(&format!("{name}: written to {}", target.display()));
