@@ -26,6 +26,7 @@ pub use crate::ops::cross_entropy::{cross_entropy, try_cross_entropy};
 pub use crate::ops::elementwise::{
     leaky_relu, product, sigmoid, tanh, try_leaky_relu, try_product, try_sigmoid, try_tanh,
 };
+pub use crate::ops::embedding::{embedding, try_embedding};
 pub use crate::ops::fake_quant::{
     Bounds, FakeQuant, fake_quant, quantise_weight, try_fake_quant, try_quantise_weight,
 };

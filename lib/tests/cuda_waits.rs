@@ -4,6 +4,7 @@
 //! step costs a call of the driver each time. One test, for the counts are the process's.
 
 use rebit::data::{Patches, Photo, SrPair};
+use rebit::nn::layers::Embedding;
 use rebit::nn::{EdsrConfig, cifar_resnet, edsr};
 use rebit::prelude::*;
 use rebit::train::{SrConfig, train_sr};
@@ -58,7 +59,28 @@ fn a_step_at_full_precision_waits_a_few_times_however_deep_the_network_is() -> R
         calls.waits <= WAITS,
         "a step of super-resolution: {calls:?}"
     );
+    // Each table says once whether its indices are classes, and its gradient stays where it is.
+    let (one, three) = (waits_of_tables(1)?, waits_of_tables(3)?);
+    assert_eq!(three - one, 2, "{one} with one table, {three} with three");
     Ok(())
+}
+
+/// Waits of a pass there and back through the sum of so many embeddings.
+fn waits_of_tables(tables: usize) -> Result<u64> {
+    let mut b = NetBuilder::new(1, 1, 1, rng(3));
+    let (class, table) = (b.input(), Embedding::new(5, 4));
+    let mut sum = b.embedding("table 0", class, table)?;
+    for k in 1..tables {
+        let row = b.embedding(&format!("table {k}"), class, table)?;
+        sum = b.add(&format!("sum {k}"), sum, row, Activation::None)?;
+    }
+    let net = b.build(sum)?;
+    let classes = from_vec(vec![4.0, 0.0, 4.0], (3, 1, 1, 1))?;
+    let before = waits();
+    let mut pass = net.trace(&classes, Mode::Train)?;
+    let output = pass.output()?;
+    output.sum::<(), _>().backward();
+    Ok(waits() - before)
 }
 
 /// Notes the counts after each step.

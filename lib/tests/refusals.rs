@@ -11,6 +11,7 @@ use rebit::ops::affine_quant::try_affine_quant;
 use rebit::ops::avg_pool::try_avg_pool2d;
 use rebit::ops::channels::try_slice;
 use rebit::ops::elementwise::{try_leaky_relu, try_product, try_sigmoid, try_tanh};
+use rebit::ops::embedding::try_embedding;
 use rebit::ops::host::try_host_op;
 use rebit::ops::l1_loss::try_l1_loss;
 use rebit::ops::moments::try_moments;
@@ -213,6 +214,16 @@ fn cases() -> Vec<Case> {
             "shapes" => tensor(try_product(matrix(2, 3), matrix(3, 2))) => error!("[2, 3]", "[3, 2]"),
             "nothing" => tensor(try_product(none(), none())) => Empty,
             "NaN" => tensor(try_product(nan(), vector(&[0.0, 0.0]))) => Nan,
+        }
+        "ops/embedding/mod.rs: try_embedding": {
+            "a class of others" => tensor(try_embedding(&vector(&[0.0, 3.0]), matrix(3, 2))) => error!("class index 3", "0 to 2"),
+            "a negative class" => tensor(try_embedding(&vector(&[-1.0]), matrix(3, 2))) => error!("class index -1", "0 to 2"),
+            "half a class" => tensor(try_embedding(&vector(&[0.5]), matrix(3, 2))) => error!("class index 0.5", "0 to 2"),
+            "a class of NaN" => tensor(try_embedding(&nan(), matrix(3, 2))) => error!("class index NaN", "0 to 2"),
+            "no classes" => tensor(try_embedding(&vector(&[0.0]), matrix(0, 2))) => error!("a table of 0 x 2"),
+            "no channels" => tensor(try_embedding(&vector(&[0.0]), matrix(3, 0))) => error!("a table of 3 x 0"),
+            "nothing" => tensor(try_embedding(&none(), matrix(3, 2))) => Empty,
+            "NaN" => tensor(try_embedding(&vector(&[0.0]), nan_matrix())) => Nan,
         }
         "ops/host.rs: try_host_op": {
             "an error of the function" => tensor(try_host_op(vector(&[1.0]), (2,), |_, _| Err(Error::shape("mine", 1, 2)), |_, _, _| Ok(()))) => error!("mine", "1", "2"),

@@ -16,6 +16,7 @@ pub mod channels;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod elementwise;
+pub mod embedding;
 pub mod fake_quant;
 pub mod focal;
 pub mod giou_loss;

@@ -12,6 +12,7 @@ use super::channels::slice;
 use super::conv2d::{ActQuant, Conv2dKernel, Conv2dOptions, ConvInput, ConvShape, GradTo, conv2d};
 use super::cross_entropy::cross_entropy;
 use super::elementwise::{leaky_relu, product, sigmoid, tanh};
+use super::embedding::embedding;
 use super::fake_quant::{Bounds, fake_quant, quantise_weight};
 use super::focal::{Focal, focal};
 use super::giou_loss::giou_loss;
@@ -127,6 +128,9 @@ fn cases() -> Vec<Case> {
         ("elementwise: sigmoid", 5, |x| read(&sigmoid(vector(x)))),
         ("elementwise: product", 5, |x| {
             read(&product(vector(x), vector(&[0.0; 5])))
+        }),
+        ("embedding", 6, |t| {
+            read(&embedding(&vector(&[2.0, 0.0, 1.0]), matrix(t, (3, 2))))
         }),
         ("affine", 6, |x| {
             let (x, mut y) = (buffer(x).unwrap(), buffer(&[0.0; 6]).unwrap());

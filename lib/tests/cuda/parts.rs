@@ -1,17 +1,19 @@
-//! Parts of networks: functions of elements, moments, sampling, affine quantisation, average pooling, enlarging.
+//! Parts of networks: functions of elements, moments, sampling, affine quantisation, average pooling, enlarging, rows of
+//! a table.
 
 use rebit::ops::affine_quant::{AffineGrid, AffineQuantKernel};
 use rebit::ops::avg_pool::{AvgPoolKernel, AvgPoolShape};
 use rebit::ops::batch_norm2d::NormShape;
 use rebit::ops::channels::{ChannelsKernel, Part};
 use rebit::ops::elementwise::{ElementwiseKernel, Function};
+use rebit::ops::embedding::{EmbeddingKernel, EmbeddingShape};
 use rebit::ops::fake_quant::Bounds;
 use rebit::ops::moments::{MomentGrads, MomentsKernel};
 use rebit::ops::sample::{Border, Boxes, SampleKernel, SampleShape};
 use rebit::ops::upsample::{Upsample, UpsampleKernel, UpsampleShape};
 
 use crate::compare;
-use crate::support::{Agree, Host, LENGTHS, awkward, random};
+use crate::support::{Agree, Host, LENGTHS, awkward, gpu, in_every_order, random};
 
 #[test]
 fn functions_and_products() {
@@ -223,4 +225,74 @@ fn channels_copied_and_added() {
         d.add_channels(4, from, &x, to, &mut y).unwrap();
         vec![copied, d.get(&y)]
     });
+}
+
+#[test]
+fn rows_of_a_table_and_their_gradient() {
+    for (pixels, rows, channels) in [
+        (0, 3, 2),
+        (1, 1, 1),
+        (7, 3, 2),
+        (333, 10, 33),
+        (2000, 5, 4),
+        (5, 900, 3),
+    ] {
+        let s = EmbeddingShape {
+            pixels,
+            rows,
+            channels,
+        };
+        let (n, m) = (pixels * channels, rows * channels);
+        let indices = random(pixels, 74);
+        let indices: Vec<f32> = indices
+            .iter()
+            .map(|v| (v.abs() * rows as f32).floor())
+            .collect();
+        let (table, dy) = (awkward(m, 75), awkward(n, 76));
+        compare!(Agree::Bits, format!("{s:?}"), |d| {
+            let (indices, dy) = (d.put(&indices), d.put(&dy));
+            let (mut y, mut dtable) = (d.blank(n), d.blank(m));
+            d.embedding(s, &indices, &d.put(&table), &mut y).unwrap();
+            d.embedding_grad(s, &indices, &dy, &mut dtable, false)
+                .unwrap();
+            let once = d.get(&dtable);
+            d.embedding_grad(s, &indices, &dy, &mut dtable, true)
+                .unwrap();
+            vec![d.get(&y), once, d.get(&dtable)]
+        });
+    }
+}
+
+#[test]
+fn what_is_no_class_is_refused_by_its_first_index_and_adds_no_gradient() {
+    let s = EmbeddingShape {
+        pixels: 333,
+        rows: 10,
+        channels: 33,
+    };
+    let (table, dy) = (random(330, 77), random(333 * 33, 78));
+    for wrong in [-1.0, 0.5, 10.0, 1e30, f32::NAN, f32::NEG_INFINITY] {
+        let mut indices = vec![3.0; 333];
+        // In other blocks of threads, which run in any order.
+        indices[20] = wrong;
+        for later in [21, 150, 332] {
+            indices[later] = -7.0;
+        }
+        in_every_order(|order| {
+            let d = gpu();
+            let (indices, table, mut y) = (d.put(&indices), d.put(&table), d.blank(333 * 33));
+            let refused = d.embedding(s, &indices, &table, &mut y).unwrap_err();
+            assert_eq!(
+                refused.to_string(),
+                format!("class index {wrong}: must be a whole number from 0 to 9"),
+                "{order}"
+            );
+        });
+        compare!(Agree::Bits, format!("gradient with {wrong}"), |d| {
+            let (indices, dy, mut dtable) = (d.put(&indices), d.put(&dy), d.blank(330));
+            d.embedding_grad(s, &indices, &dy, &mut dtable, false)
+                .unwrap();
+            vec![d.get(&dtable)]
+        });
+    }
 }

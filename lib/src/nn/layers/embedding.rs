@@ -10,8 +10,9 @@ use crate::nn::builder::NetBuilder;
 use crate::nn::extent::Extent;
 use crate::nn::layer::{BackwardPass, ForwardPass, Layer};
 use crate::nn::param::{ParamId, Role};
+use crate::ops::embedding::{EmbeddingKernel, EmbeddingShape};
 use crate::ops::tape::zeros;
-use crate::{Buffer, Error, HostAccess, Result};
+use crate::{Error, HostAccess, Result, dev};
 
 /// Settings of a table: rows drawn from the standard normal distribution, as in PyTorch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,19 +44,20 @@ impl Embedding {
     /// The layer, with a parameter `NAME.weight` of `(rows, channels)`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a table without a number.
+    /// As [`EmbeddingShape::check`]: for a table without a number, or of more rows than an index can name.
     pub fn layer(self, b: &mut NetBuilder, name: &str) -> Result<Table> {
         let Embedding {
             rows,
             channels,
             start,
         } = self;
-        let Some(count) = rows.checked_mul(channels).filter(|n| *n > 0) else {
-            return Err(Error::invalid(
-                format!("layer {name}: a table of {rows} x {channels}"),
-                "has at least one row and one channel",
-            ));
+        let s = EmbeddingShape {
+            pixels: 0,
+            rows,
+            channels,
         };
+        s.check().map_err(|e| e.in_layer(name))?;
+        let count = rows * channels;
         let values = match start {
             Some(value) => vec![value; count],
             None => {
@@ -74,9 +76,7 @@ impl Embedding {
 }
 
 /// `y[p] = table[x[p]]` for each pixel `p` of a map of one channel that holds class indices, whole numbers from 0. The
-/// table's gradient adds up where a row was read; indices have none.
-///
-/// Rows are copied on the host: only they and the indices come over from a GPU.
+/// table's gradient adds up where a row was read; indices have none. See [`crate::ops::embedding`].
 #[derive(Clone, Copy, Debug)]
 pub struct Table {
     rows: usize,
@@ -85,17 +85,12 @@ pub struct Table {
 }
 
 impl Table {
-    fn indices(&self, x: &Buffer) -> Result<Vec<usize>> {
-        let index = |x: &f32| {
-            if *x >= 0.0 && x.fract() == 0.0 && *x < self.rows as f32 {
-                return Ok(*x as usize);
-            }
-            Err(Error::invalid(
-                format!("class index {x}"),
-                format!("must be a whole number from 0 to {}", self.rows - 1),
-            ))
-        };
-        x.view()?.iter().map(index).collect()
+    fn shape(&self, batch: usize, x: Extent) -> EmbeddingShape {
+        EmbeddingShape {
+            pixels: batch * x.pixels(),
+            rows: self.rows,
+            channels: self.channels,
+        }
     }
 }
 
@@ -118,29 +113,18 @@ impl Layer for Table {
     }
 
     fn forward(&self, cx: &mut ForwardPass) -> Result<()> {
-        let indices = self.indices(cx.input(0))?;
-        let c = self.channels;
+        let shape = self.shape(cx.batch(), cx.extents()[0]);
+        let indices = cx.input(0);
         let (params, _, y) = cx.parts();
-        let table = params.view(self.weight)?;
-        y.edit(|y| {
-            for (y, row) in y.chunks_exact_mut(c).zip(&indices) {
-                y.copy_from_slice(&table[row * c..][..c]);
-            }
-        })?;
-        cx.remember(indices);
-        Ok(())
+        dev().embedding(shape, indices, params.value(self.weight), y)
     }
 
     fn backward(&self, cx: &mut BackwardPass) -> Result<()> {
         if cx.wants_params() {
-            let c = self.channels;
-            let mut gradient = vec![0.0; self.rows * c];
-            let indices = cx.memo::<Vec<usize>>()?;
-            for (dy, row) in cx.dy()?.view()?.chunks_exact(c).zip(indices) {
-                let into = &mut gradient[row * c..][..c];
-                into.iter_mut().zip(dy).for_each(|(g, dy)| *g += dy);
-            }
-            cx.add_param_grad(self.weight, &gradient)?;
+            let shape = self.shape(cx.batch(), cx.extents()[0]);
+            let mut gradient = cx.take(self.rows * self.channels)?;
+            dev().embedding_grad(shape, cx.input(0), cx.dy()?, &mut gradient, false)?;
+            cx.give_param_grad(self.weight, gradient)?;
         }
         cx.with_dx(0, |_, dx, accumulate| {
             if !accumulate {
