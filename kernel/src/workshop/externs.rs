@@ -25,7 +25,9 @@ pub fn of_interface(base: &Path, tools: &Tools) -> Result<Vec<String>> {
             .map_err(|e| Error::io(&tools.cargo, e))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let metadata = ask(&["metadata", "--format-version=1"])?;
+    // Crates for other systems may never have come to this machine, and without them cargo would say nothing.
+    let platform = ["--filter-platform", tools.host()];
+    let metadata = ask(&[&["metadata", "--format-version=1"], &platform[..]].concat())?;
     let metadata = serde_json::from_str(&metadata).unwrap_or_default();
     // Everything is compiled: cargo only says where.
     let built = ask(&["build", "--message-format=json", "--target", tools.host()])?;
