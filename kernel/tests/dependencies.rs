@@ -152,6 +152,20 @@ fn any_crate_joins_a_running_session_and_nothing_is_lost() {
         ),
         (":dep uuid = \"99\"", Fails(&["uuid"])),
         ("own.list.len()", Shows("2")),
+        // A view that is made a value of its own, shown and kept.
+        (
+            "use ndarray::s;\nm.slice(s![.., 0]).to_owned()",
+            Shows("[1, 3], shape=[2], strides=[1], layout=CFcf (0xf), const ndim=1"),
+        ),
+        (
+            "let first: ndarray::Array1<i32> = m.slice(s![.., 0]).to_owned(); let row = m.row(1).to_owned();",
+            Shows(""),
+        ),
+        ("(first.sum(), row.sum())", Shows("(4, 7)")),
+        (
+            "let part = m.slice(s![.., 0]);",
+            Fails(&["variable `part`", "cannot be kept", "cell:1:5"]),
+        ),
     ]);
 }
 

@@ -3,7 +3,8 @@
 mod common;
 
 use common::Then::{Fails, Prints, Shows};
-use common::{Bench, Then, folder_of_crate};
+use common::{Bench, OURS, Then, folder_of_crate, plain};
+use rebit_kernel::output::{Reply, StreamName};
 
 type Table = &'static [(&'static str, Then)];
 
@@ -282,6 +283,10 @@ fn statics_are_one_for_all_cells() {
                 Shows(""),
             ),
             ("count()", Shows("0")),
+            (
+                "static WRONG: u8 = \"a\";",
+                Fails(&["mismatched types", "cell:1:20"]),
+            ),
         ],
         &[
             (
@@ -558,6 +563,10 @@ fn what_fails_elsewhere_is_shown_where_the_cell_calls_it() {
             "let n: i32 = 5;   let q: i32 =   \"x\".parse()?;",
             Fails(&["error: invalid digit", "cell:1:34"]),
         ),
+        (
+            "let two = 2;\nlet four = dbg!(two + 2);",
+            Prints("[cell:2:12] two + 2 = 4"),
+        ),
         // In another thread, and caught: text, with the reader's words.
         (
             "let c = 1;\nstd::thread::spawn(|| { panic!(\"alone\") }).join().is_err()",
@@ -750,15 +759,9 @@ fn output_and_errors_come_in_their_order() {
     assert_eq!(text, wanted);
     // The shell's own output has no marks; nothing of it is lost.
     bench.ok("std::process::Command::new(\"sh\").args([\"-c\", \"echo out; echo err >&2\"]).status()?.success()");
-    assert_eq!(
-        bench.text(rebit_kernel::output::StreamName::Stderr),
-        "err\n"
-    );
+    assert_eq!(bench.text(StreamName::Stderr), "err\n");
     bench.ok("eprint!(\"{}\", \"y\".repeat(300_000)); println!(\"end\");");
-    assert_eq!(
-        bench.text(rebit_kernel::output::StreamName::Stderr).len(),
-        300_000
-    );
+    assert_eq!(bench.text(StreamName::Stderr).len(), 300_000);
 }
 
 #[test]
@@ -814,6 +817,314 @@ fn items_that_a_macro_makes_run_again() {
             ("twice!(2);", Prints("2")),
         ],
     ]);
+}
+
+/// An item, another one of its name, and what tells them apart.
+const TWO_OF_A_KIND: [(&str, &str, &str); 12] = [
+    (
+        "struct S { a: [u8; 1] }",
+        "struct S([u8; 2]);",
+        "size_of::<S>()",
+    ),
+    ("enum E { A = 1 }", "enum E { A = 2 }", "E::A as u8"),
+    (
+        "union U { a: [u8; 1] }",
+        "union U { b: [u8; 2] }",
+        "size_of::<U>()",
+    ),
+    ("type T = [u8; 1];", "type T = [u8; 2];", "size_of::<T>()"),
+    ("fn f() -> u8 { 1 }", "fn f() -> u8 { 2 }", "f()"),
+    ("static G: u8 = 1;", "static G: u8 = 2;", "G"),
+    ("const C: u8 = 1;", "const C: u8 = 2;", "C"),
+    (
+        "mod m { pub fn n() -> u8 { 1 } }",
+        "mod m { pub fn n() -> u8 { 2 } }",
+        "m::n()",
+    ),
+    ("use one::N as V;", "use two::N as V;", "V"),
+    (
+        "trait Tr { fn n(&self) -> u8 { 1 } } impl Tr for u8 {}",
+        "trait Tr { fn n(&self) -> u8 { 2 } } impl Tr for u8 {}",
+        "0u8.n()",
+    ),
+    (
+        "impl Number for Own { fn number(&self) -> u8 { 1 } }",
+        "impl Number for Own { fn number(&self) -> u8 { 2 } }",
+        "Own.number()",
+    ),
+    (
+        "impl Own { fn n(&self) -> u8 { 1 } }",
+        "impl Own { fn n(&self) -> u8 { 2 } }",
+        "Own.n()",
+    ),
+];
+
+#[test]
+fn what_a_macro_makes_and_what_is_written_replace_each_other() {
+    let mut bench = Bench::new();
+    bench.ok("struct Own; trait Number { fn number(&self) -> u8; }\n\
+         mod one { pub const N: u8 = 1; } mod two { pub const N: u8 = 2; }\n\
+         macro_rules! items { ($($item:item)*) => { $($item)* } }");
+    let cell = |of: &dyn Fn(&(&str, &str, &str)) -> String| {
+        let all: Vec<String> = TWO_OF_A_KIND.iter().map(of).collect();
+        all.join("\n")
+    };
+    let written = cell(&|(one, ..)| one.to_string());
+    let made = cell(&|(_, two, _)| format!("items! {{ {two} }}"));
+    let written_two = cell(&|(_, two, _)| two.to_string());
+    let value = cell(&|(.., value)| format!("{value} as u8,"));
+    let wanted = |n: u8| format!("{:?}", vec![n; TWO_OF_A_KIND.len()]);
+    for (cell, n) in [
+        (&written, 1),
+        (&made, 2),
+        (&made, 2),
+        (&written, 1),
+        (&made, 2),
+        (&written_two, 2),
+        (&written, 1),
+    ] {
+        bench.ok(cell);
+        assert_eq!(bench.ok(&format!("vec![{value}]")), wanted(n), "{cell}");
+    }
+    // One at a time.
+    for (one, two, value) in TWO_OF_A_KIND {
+        bench.ok(&format!("items! {{ {two} }}"));
+        assert_eq!(bench.ok(&format!("{value} as u8")), "2", "{two}");
+        bench.ok(one);
+        assert_eq!(bench.ok(&format!("{value} as u8")), "1", "{one}");
+    }
+}
+
+#[test]
+fn what_is_replaced_is_all_that_is_replaced() {
+    follow(&[
+        &[
+            ("struct Foo;", Shows("")),
+            (
+                "macro_rules! make { ($n:ident) => { struct $n; }; ($n:ident, $t:ty) => { struct $n($t); } }",
+                Shows(""),
+            ),
+            ("make!(Foo)", Shows("")),
+            ("Foo;", Shows("")),
+            // What was stored of the one is never read as the other.
+            (
+                "struct Foo(Box<u64>); let foo = Foo(Box::new(3));",
+                Shows(""),
+            ),
+            ("make!(Foo, u64)", Shows("")),
+            ("foo.0", Fails(&["cannot find value `foo`"])),
+            // Beside a variable whose type is asked for.
+            (
+                "struct Foo(u8); let all = vec![1, 2].into_iter().map(Foo).collect::<Vec<_>>();",
+                Shows(""),
+            ),
+            (
+                "make!(Foo, i8); let rest = vec![1, 2].into_iter().map(Foo).map(|foo| foo.0).collect::<Vec<_>>();",
+                Shows(""),
+            ),
+            ("rest", Shows("[1, 2]")),
+            // In a cell that fails nothing has gone.
+            ("struct Foo(u8);", Shows("")),
+            ("make!(Foo, nothing)", Fails(&["nothing"])),
+            ("Foo(7).0", Shows("7")),
+            // Both in one cell.
+            (
+                "struct Twice; make!(Twice);",
+                Fails(&["`Twice` is defined multiple times"]),
+            ),
+        ],
+        &[
+            (
+                "macro_rules! items { ($($item:item)*) => { $($item)* } }",
+                Shows(""),
+            ),
+            // Of an implementation goes the member alone.
+            (
+                "struct P; impl P { fn a(&self) -> u8 { 1 } fn b(&self) -> u8 { 2 } }",
+                Shows(""),
+            ),
+            ("items! { impl P { fn a(&self) -> u8 { 11 } } }", Shows("")),
+            ("(P.a(), P.b())", Shows("(11, 2)")),
+            ("impl P { fn b(&self) -> u8 { 22 } }", Shows("")),
+            ("(P.a(), P.b())", Shows("(11, 22)")),
+            // What a type brings with it stays as long as the type does.
+            (
+                "items! { #[derive(Debug)] struct Q; impl Q { fn a(&self) -> u8 { 1 } } }",
+                Shows(""),
+            ),
+            (
+                "impl Q { fn a(&self) -> u8 { 2 } }",
+                Fails(&["duplicate definitions", "`a`"]),
+            ),
+            ("Q.a()", Shows("1")),
+            (
+                "impl std::fmt::Debug for Q { fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result { write!(f, \"q\") } }",
+                Fails(&["conflicting implementations"]),
+            ),
+            ("Q", Shows("Q")),
+            ("#[derive(Debug)] struct R;", Shows("")),
+            (
+                "items! { impl std::fmt::Debug for R { fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result { write!(f, \"r\") } } }",
+                Fails(&["conflicting implementations"]),
+            ),
+            ("R", Shows("R")),
+        ],
+    ]);
+}
+
+#[test]
+fn lazy_variables_keep_their_values() {
+    follow(&[&[
+        (
+            ":dep lazy_static = \"1\"\n:dep once_cell = \"1\"\nuse lazy_static::lazy_static; use std::sync::Mutex;",
+            Shows(""),
+        ),
+        (
+            "lazy_static! {\n    /// Some.\n    static ref A: Mutex<Vec<u8>> = Mutex::new(vec![1]);\n    pub static ref B: String = { println!(\"made\"); \"b\".to_string() };\n}",
+            Shows(""),
+        ),
+        ("A.lock().unwrap().push(2); B.len()", Prints("made")),
+        ("(A.lock().unwrap().len(), B.as_str())", Shows("(2, \"b\")")),
+        ("fn text() -> &'static String { &B }", Shows("")),
+        ("lazy_static::initialize(&A); text()", Shows("\"b\"")),
+        (
+            "fn next() -> u8 { lazy_static! { static ref N: Mutex<u8> = Mutex::new(5); } let mut n = N.lock().unwrap(); *n += 1; *n }",
+            Shows(""),
+        ),
+        ("next()", Shows("6")),
+        ("next()", Shows("7")),
+        // Run again, it begins anew.
+        (
+            "lazy_static! { static ref A: Mutex<Vec<u8>> = Mutex::new(vec![]); }",
+            Shows(""),
+        ),
+        ("A.lock().unwrap().len()", Shows("0")),
+        (
+            "lazy_static! { static ref WRONG: u8 = \"a\"; }",
+            Fails(&["mismatched types", "cell:1:39"]),
+        ),
+        (
+            "use once_cell::sync::{Lazy, OnceCell};\nstatic LIST: Lazy<Mutex<Vec<u8>>> = Lazy::new(|| Mutex::new(vec![])); static ONCE: OnceCell<u8> = OnceCell::new();",
+            Shows(""),
+        ),
+        ("LIST.lock().unwrap().push(1); ONCE.set(3)", Shows("Ok(())")),
+        (
+            "(LIST.lock().unwrap().len(), ONCE.get())",
+            Shows("(1, Some(3))"),
+        ),
+        // What other macros make begins anew in each cell, which is told.
+        (
+            "macro_rules! counter { ($n:ident) => { static $n: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0); } }",
+            Shows(""),
+        ),
+        ("counter!(HITS);", Prints("`counter!` makes a static")),
+        (
+            "HITS.fetch_add(1, std::sync::atomic::Ordering::SeqCst)",
+            Shows("0"),
+        ),
+    ]]);
+}
+
+/// Cells that fail, each in a way of its own.
+const FAILING: &[&str] = &[
+    // Syntax.
+    "let x = 5 let y = 6;",
+    "let s = \"unclosed",
+    "fn f( {",
+    "1 +",
+    "let = 3;",
+    "0xg",
+    "let x: impl Copy = 1;",
+    "'label: 1",
+    // Names.
+    "nothing",
+    "Nothing { a: 1 }",
+    "let v: Vec<Nothing> = vec![];",
+    "nothing::there()",
+    "nothing!()",
+    "#[derive(Nothing)] struct Lost;",
+    "fn f() { nothing }",
+    "mod m { pub fn f() { nothing } }",
+    "impl Nothing {}",
+    "enum E { A, A }",
+    "println!(\"{nothing}\")",
+    // Types.
+    "let x: i32 = ();",
+    "let (a, b) = (1, 2, 3);",
+    "let Some(q) = Some(1);",
+    "let unknown = Vec::new();",
+    "let unknown = Default::default();",
+    "let n = \"1\".parse().unwrap();",
+    "println!(\"{}\")",
+    "trait Tr { fn f(); } struct Q; impl Tr for Q {}",
+    "#[derive(Clone, Copy)] struct Q(String);",
+    "static TEXT: String = String::from(\"a\");",
+    "const A: u8 = 256;",
+    "compile_error!(\"own\")",
+    "macro_rules! plus { ($x:expr) => { $x + nothing } } plus!(1)",
+    "macro_rules! of_a { (a) => {} } of_a!(b)",
+    "return Err(3);",
+    "break;",
+    "std::rc::Rc::new(1).await",
+    "let rc = std::rc::Rc::new(1); std::thread::spawn(move || rc);",
+    // What is shown, or ends the cell.
+    "struct Bare; Bare",
+    "vec![(1, Bare)]",
+    "async { 1 }",
+    "i32::abs",
+    "|x: i32| x",
+    "Err::<u8, Bare>(Bare)?",
+    "Err(Bare)?",
+    "None?",
+    "\"a\".parse::<u8>()?",
+    "\"a\".parse()?",
+    "Err(\"own\")?",
+    // What is kept.
+    "let v = vec![1]; drop(v); v",
+    "let v = vec![1]; v.push(2);",
+    "let r = { let s = String::new(); &s };",
+    "let s = String::new(); let r = &s;",
+    "let it = vec![1].iter();",
+    "let f = |x| x;",
+    "let f = |x: i32| x;",
+    "let a = async { 1 };",
+    "fn same<T>(t: T) -> T { t } let g = same;",
+    // While it runs.
+    "panic!(\"own\")",
+    "let d = [0][0]; 1 / d",
+    "vec![1][7]",
+    "std::thread::spawn(|| panic!(\"own\")).join().unwrap()",
+    "std::process::exit(3)",
+    // Commands.
+    ":dep nothing-of-that-name = \"1\"",
+    ":dep",
+    ":nothing",
+    ":opt nine",
+    ":fmt {}",
+    "use regex::Regex;",
+];
+
+#[test]
+fn no_message_speaks_of_what_is_generated() {
+    let mut bench = Bench::new();
+    let mut spoken = Vec::new();
+    for code in FAILING {
+        bench.ok("let v = vec![2]; let other = String::new();");
+        let Reply::Error(failure) = bench.run(code) else {
+            spoken.push(format!("{code} does not fail"));
+            continue;
+        };
+        let said = bench.text(StreamName::Stdout) + &bench.text(StreamName::Stderr);
+        let report = format!("{}\n{}\n{said}", failure.evalue, plain(&failure));
+        let words: Vec<&str> = OURS
+            .into_iter()
+            .filter(|word| report.contains(word))
+            .collect();
+        if !words.is_empty() || failure.evalue.is_empty() || report.contains("warning:") {
+            spoken.push(format!("{code}: {words:?}\n{report}"));
+        }
+    }
+    assert!(spoken.is_empty(), "{}", spoken.join("\n\n"));
 }
 
 #[test]

@@ -33,6 +33,8 @@ use crate::workshop::{Prepared, SessionFolder, cargo};
 
 /// First argument of our own binary that makes it an analyser, and what it says when it is ready.
 const ANALYSER: &str = "__analyser";
+/// Environment of that process: the machine's own platform.
+const PLATFORM: &str = "REBIT_PLATFORM";
 /// An answer takes a moment; one that does not come within this is not waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -99,6 +101,7 @@ impl Analyser {
             // Behind rustup's proxies each of their answers takes longer.
             .env("CARGO", &tools.cargo)
             .env("RUSTC", &tools.rustc)
+            .env(PLATFORM, tools.host())
             .env_remove("RUST_SRC_PATH")
             // What it leaves there goes with the folder.
             .env("TMPDIR", &folder.path)

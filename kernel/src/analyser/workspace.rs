@@ -210,6 +210,8 @@ fn packages(manifest: &ManifestPath) -> anyhow::Result<CargoWorkspace> {
             "--manifest-path",
         ])
         .arg(manifest.as_str())
+        // Without crates for other systems, which may never have come here.
+        .args(std::env::var(super::PLATFORM).map(|own| format!("--filter-platform={own}")))
         .stdin(Stdio::null())
         .output()?;
     if !output.status.success() {

@@ -46,7 +46,10 @@ pub fn failure(errors: &[CompilationError], sources: &Sources<'_>) -> Failure {
     let mut real: Vec<&CompilationError> =
         errors.iter().filter(|e| e.level() != "warning").collect();
     if real.is_empty() {
-        real = errors.iter().collect();
+        return plain(
+            "error",
+            "the cell does not compile, and the compiler gives no reason",
+        );
     }
     // rustc may have several reasons why one variable cannot be kept.
     let mut kept = Vec::new();
@@ -187,6 +190,7 @@ pub fn of_variable(variable: &NotKept, cell: &Cell) -> Failure {
 fn speaks_of_us(text: &str) -> bool {
     let ours = [
         "evcxr",
+        "Evcxr",
         "ByDebug",
         "VariableStore",
         "src/lib.rs",
@@ -194,6 +198,14 @@ fn speaks_of_us(text: &str) -> bool {
         "REBIT_BLOCK",
     ];
     ours.iter().any(|word| text.contains(word))
+}
+
+/// What stands at a marked place; nothing where it is about what the user has not written.
+fn label_of(text: &str) -> String {
+    match speaks_of_us(&without_places(text)) {
+        true => String::new(),
+        false => without_places(text),
+    }
 }
 
 /// The type that a message says cannot be shown.
@@ -291,7 +303,7 @@ fn labels(error: &CompilationError, user: &str, text: &Text) -> Vec<Label> {
         let end = place(span.end_line, span.end_column);
         Some(Label {
             span: start..end.max(start),
-            text: without_places(&message.label),
+            text: label_of(&message.label),
             primary: message.is_primary,
         })
     });
@@ -333,7 +345,7 @@ fn earlier(error: &CompilationError, sources: &Sources<'_>) -> Vec<Piece> {
             .map_or(from, |end| byte_of(&end.user, end.line, end.column));
         let label = Label {
             span: from..to.max(from),
-            text: without_places(span["label"].as_str().unwrap_or("")),
+            text: label_of(span["label"].as_str().unwrap_or("")),
             primary: span["is_primary"] == true,
         };
         match found.iter_mut().find(|(number, _)| *number == start.number) {
@@ -353,7 +365,7 @@ fn earlier(error: &CompilationError, sources: &Sources<'_>) -> Vec<Piece> {
 }
 
 /// A span in the generated source: itself, or where the macro was called that it is in.
-fn local(span: &serde_json::Value) -> Option<&serde_json::Value> {
+pub fn local(span: &serde_json::Value) -> Option<&serde_json::Value> {
     if span["file_name"] == "src/lib.rs" {
         return Some(span);
     }

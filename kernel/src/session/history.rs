@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::constants::Constants;
+use super::made;
 use super::rewrite::{Cell, Part};
 use super::text::{byte_of, place_of};
 use super::types::CRATES;
@@ -35,8 +36,7 @@ pub struct History {
     cells: Vec<Past>,
     moved: HashMap<String, usize>,
     constants: Constants,
-    /// Macros, and whether their calls make items.
-    macros: HashMap<String, bool>,
+    macros: HashMap<String, made::Kind>,
 }
 
 impl History {
@@ -90,9 +90,9 @@ impl History {
         self.macros.contains_key(name)
     }
 
-    /// Whether it has, and calls of the macro make items.
-    pub fn makes_items(&self, name: &str) -> bool {
-        self.macros.get(name).copied().unwrap_or(false)
+    /// What is known of a macro of this name.
+    pub fn macro_kind(&self, name: &str) -> Option<made::Kind> {
+        self.macros.get(name).copied()
     }
 
     /// Whether a cell has defined a type of this name.

@@ -4,9 +4,8 @@
 //! becomes the body of a macro of ours with a name, which evcxr keeps and replaces like any item, and which our `cargo`
 //! calls beside the other items.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-use evcxr::CompilationError;
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use sha2::{Digest, Sha256};
@@ -28,34 +27,58 @@ const VALUES: [&str; 6] = [
     "concat",
 ];
 
-/// Our macros of earlier cells whose items a cell, which has these of its own, defines again.
-pub fn in_the_way(errors: &[CompilationError], own: &[String]) -> BTreeSet<String> {
-    const TWICE: [&str; 4] = ["E0428", "E0119", "E0592", "E0255"];
-    let twice = errors
-        .iter()
-        .filter(|e| e.code().is_some_and(|code| TWICE.contains(&code)));
-    let mut found = BTreeSet::new();
-    for error in twice {
-        let spans = error.json["spans"].as_array().into_iter().flatten();
-        for span in spans {
-            let mut expansion = &span["expansion"];
-            while expansion.is_object() {
-                let name = expansion["macro_decl_name"]
-                    .as_str()
-                    .unwrap_or("")
-                    .trim_end_matches('!');
-                if name.starts_with(MADE) && !own.iter().any(|own| own == name) {
-                    found.insert(name.to_string());
-                }
-                expansion = &expansion["span"]["expansion"];
-            }
+/// What is known of a macro of the user's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kind {
+    /// Its calls make items.
+    pub makes_items: bool,
+    /// It speaks of statics.
+    pub has_statics: bool,
+}
+
+impl Kind {
+    /// Of a macro with this definition (`macro_rules!`).
+    pub fn of(definition: &TokenStream) -> Kind {
+        Kind {
+            makes_items: makes_items(definition),
+            has_statics: has_statics(definition.clone()),
         }
     }
-    found
+}
+
+/// What a reader must know of a call whose items have statics.
+///
+/// Each cell is compiled with all items. Statics that are written out are exported by the cell that defines them, and
+/// those that a macro makes have no place where that could be said.
+pub fn note(call: &syn::Macro) -> String {
+    let name = call.path.segments.last();
+    let name = name.map_or(String::new(), |last| last.ident.to_string());
+    format!(
+        "note: `{name}!` makes a static. What a macro makes is there once for each cell: a later cell finds the first \
+         value in it, whatever this one has done. A static that is written out is one for all cells, for instance \
+         `static A: LazyLock<..> = LazyLock::new(|| ..);`\n"
+    )
+}
+
+/// Whether tokens define statics, at any depth.
+pub fn has_statics(tokens: TokenStream) -> bool {
+    let mut is_lifetime = false;
+    tokens.into_iter().any(|token| {
+        let was_lifetime = std::mem::take(&mut is_lifetime);
+        match token {
+            TokenTree::Ident(word) => word == "static" && !was_lifetime,
+            TokenTree::Punct(mark) => {
+                is_lifetime = mark.as_char() == '\'';
+                false
+            }
+            TokenTree::Group(group) => has_statics(group.stream()),
+            TokenTree::Literal(_) => false,
+        }
+    })
 }
 
 /// Whether a macro of this definition (`macro_rules!`) makes items, and nothing else, by each of its rules.
-pub fn makes_items(definition: &TokenStream) -> bool {
+fn makes_items(definition: &TokenStream) -> bool {
     let mut rules = 0;
     let mut tokens = definition.clone().into_iter().peekable();
     while let Some(pattern) = tokens.next() {
@@ -86,11 +109,10 @@ pub fn makes_items(definition: &TokenStream) -> bool {
 }
 
 /// Whether a call makes items: its macro is known to, or what it is given begins with one.
-pub fn is_made(call: &syn::Macro, known: &dyn Fn(&str) -> bool) -> bool {
-    let Some(name) = call.path.segments.last().map(|last| last.ident.to_string()) else {
-        return false;
-    };
-    known(&name) || (!VALUES.contains(&name.as_str()) && begins_item(call.tokens.clone()))
+pub fn is_made(call: &syn::Macro, kind: Kind) -> bool {
+    let name = call.path.segments.last().map(|last| &last.ident);
+    let is_value = name.is_none_or(|name| VALUES.iter().any(|value| name == value));
+    kind.makes_items || (!is_value && begins_item(call.tokens.clone()))
 }
 
 fn begins_item(tokens: TokenStream) -> bool {
@@ -116,20 +138,11 @@ fn begins_item(tokens: TokenStream) -> bool {
     false
 }
 
-/// The name of our macro for a call: the same for a call that defines the same, as far as its text tells.
+/// The name of our macro for a call: the same for one whose text defines the same names, or that is the same.
+///
+/// Where another call makes what this one makes, rustc finds both, and the older one goes ([`super::in_the_way`]).
 pub fn name(call: &syn::Macro) -> String {
     let mut names = defined(call.tokens.clone());
-    if names.is_empty() {
-        let first = call
-            .tokens
-            .clone()
-            .into_iter()
-            .find_map(|token| match token {
-                TokenTree::Ident(name) => Some(name.to_string()),
-                _ => None,
-            });
-        names.extend(first);
-    }
     if names.is_empty() {
         names.push(call.tokens.to_string());
     }
@@ -266,7 +279,6 @@ mod tests {
 
     #[test]
     fn calls_that_make_items_are_told_from_others() {
-        let known = |name: &str| name == "make";
         for (call, wanted) in [
             ("make!(Foo)", true),
             (
@@ -281,15 +293,32 @@ mod tests {
             ("f!()", false),
         ] {
             let call: syn::Macro = syn::parse_str(call).unwrap();
-            assert_eq!(is_made(&call, &known), wanted, "{}", call.tokens);
+            let kind = Kind {
+                makes_items: call.path.is_ident("make"),
+                ..Kind::default()
+            };
+            assert_eq!(is_made(&call, kind), wanted, "{}", call.tokens);
+        }
+    }
+
+    #[test]
+    fn statics_are_told_from_lifetimes() {
+        for (tokens, wanted) in [
+            ("($n:ident) => { static $n: u8 = 1; }", true),
+            ("($n:ident) => { fn $n() { static N: u8 = 1; } }", true),
+            ("($n:ident) => { fn $n(a: &'static str) {} }", false),
+        ] {
+            assert_eq!(has_statics(tokens.parse().unwrap()), wanted, "{tokens}");
         }
     }
 
     #[test]
     fn a_call_that_defines_the_same_has_the_same_name() {
         let of = |call: &str| name(&syn::parse_str(call).unwrap());
-        assert_eq!(of("make!(Foo)"), of("make!(Foo, 2)"));
+        assert_eq!(of("make!(Foo)"), of("make!( Foo )"));
         assert_ne!(of("make!(Foo)"), of("make!(Bar)"));
+        assert_ne!(of("of!(Tr, u8)"), of("of!(Tr, u16)"));
+        assert_ne!(of("m! { impl A for B {} }"), of("m! { impl A for C {} }"));
         assert_ne!(of("make!(Foo)"), of("other!(Foo)"));
         assert_eq!(of("m! { pub struct A(u8); }"), of("m! { struct A(u16); }"));
         assert!(of("m!()").starts_with(MADE));

@@ -12,6 +12,7 @@ mod constants;
 mod errors;
 mod history;
 mod imports;
+mod in_the_way;
 mod kept;
 mod made;
 mod places;

@@ -10,7 +10,7 @@ use crate::workshop::session_files::GENERATED;
 use crate::workshop::shim;
 
 /// The name of a cell's source when it is compiled.
-const SOURCE: &str = "src/lib.rs";
+pub const SOURCE: &str = "src/lib.rs";
 
 /// A place in a cell.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use evcxr::CompilationError;
 use syn::parse::Parser;
 use syn::spanned::Spanned;
 use syn::visit::Visit;
@@ -13,11 +14,13 @@ use syn::{Item, Stmt};
 
 use super::constants::Constants;
 use super::history::History;
+use super::in_the_way::{self, InTheWay};
 use super::statement::{Binder, Variable, is_value};
 use super::text::{Edit, Text, byte_of, inside, place_of};
 use super::unnamed::{Block, Blocks};
 use super::{commands, made, sources};
 use crate::language::commands::{Kind, code_start, head};
+use crate::workshop::session_files::GONE;
 
 /// What stands at the end of a cell that runs something.
 const END: &str = "\n::rebit::cell::end();";
@@ -45,8 +48,10 @@ pub struct Cell {
     pub as_code: Option<Box<Cell>>,
     /// What patterns of later cells mean by the names that it defines.
     pub constants: Constants,
-    /// Macros that it defines, and whether their calls make items.
-    pub macros: Vec<(String, bool)>,
+    /// Macros that it defines.
+    pub macros: Vec<(String, made::Kind)>,
+    /// What its reader must know once it has run.
+    pub notes: Vec<String>,
     /// What evcxr must be told beside the cell.
     told: String,
     /// What is changed in any case.
@@ -55,7 +60,11 @@ pub struct Cell {
     run: Vec<Edit>,
     ask: Vec<Edit>,
     blocks: Vec<Block>,
+    /// The blocks of all cells after it.
+    known_blocks: Blocks,
     names: Vec<String>,
+    /// Macros and imports that it brings.
+    brings: Vec<String>,
     /// Macros of ours that make its items.
     pub made: Vec<String>,
     start: usize,
@@ -239,25 +248,27 @@ impl Cell {
             Stmt::Expr(syn::Expr::Macro(expr), semicolon) => (&expr.mac, semicolon.is_some()),
             _ => return false,
         };
-        if sources::is_thread_local(call) {
-            let names = sources::locals(&part.text);
+        if sources::is_shared(call) {
+            let names = sources::shared_names(&part.text);
             let has_names = !names.is_empty();
             if has_names {
                 self.names.extend(names);
                 self.items.push(part.clone());
+                return true;
             }
-            return has_names;
         }
-        let earlier = |name: &str| {
-            with.history
-                .is_some_and(|history| history.makes_items(name))
-        };
-        let known = |name: &str| {
-            let own = self.macros.iter().rev().find(|(own, _)| own == name);
-            own.map_or_else(|| earlier(name), |(_, makes)| *makes)
-        };
-        if !made::is_made(call, &known) || part.text.contains('$') {
+        let name = call.path.segments.last().map(|last| last.ident.to_string());
+        let kind = name.and_then(|name| {
+            let own = self.macros.iter().rev().find(|(own, _)| *own == name);
+            let own = own.map(|(_, kind)| *kind);
+            own.or_else(|| with.history?.macro_kind(&name))
+        });
+        let kind = kind.unwrap_or_default();
+        if !made::is_made(call, kind) || part.text.contains('$') {
             return false;
+        }
+        if kind.has_statics || made::has_statics(call.tokens.clone()) {
+            self.notes.push(made::note(call));
         }
         let name = made::name(call);
         let is_brace = matches!(call.delimiter, syn::MacroDelimiter::Brace(_));
@@ -369,28 +380,17 @@ impl Cell {
         if let Item::Macro(item) = item
             && let Some(name) = &item.ident
         {
-            let makes = made::makes_items(&item.mac.tokens);
-            self.macros.push((name.to_string(), makes));
+            let kind = made::Kind::of(&item.mac.tokens);
+            self.macros.push((name.to_string(), kind));
         }
         if let Some(block) = Block::of(item, code) {
             self.edits.push(Edit::insert(part.at, block.marker()));
             self.blocks.push(block);
         }
-        let name = match item {
-            Item::Struct(item) => item.ident.to_string(),
-            Item::Enum(item) => item.ident.to_string(),
-            Item::Union(item) => item.ident.to_string(),
-            Item::Trait(item) => item.ident.to_string(),
-            Item::Type(item) => item.ident.to_string(),
-            Item::Fn(item) => item.sig.ident.to_string(),
-            Item::Mod(item) => item.ident.to_string(),
-            Item::Static(item) => item.ident.to_string(),
-            Item::Const(item) if item.ident != "_" => item.ident.to_string(),
-            Item::Impl(item) => super::unnamed::header(item),
-            _ => String::new(),
-        };
-        if !name.is_empty() {
-            self.names.push(name);
+        match item {
+            Item::Impl(item) => self.names.push(super::unnamed::header(item)),
+            Item::Macro(_) | Item::Use(_) => self.brings.extend(in_the_way::names(item)),
+            item => self.names.extend(in_the_way::names(item)),
         }
         self.items.push(part);
     }
@@ -440,11 +440,40 @@ impl Cell {
         resets.any(|(_, reset)| *reset == Reset::Everything)
     }
 
-    /// Takes into account what earlier cells have defined; returns what is defined after this one.
-    pub fn after(&mut self, blocks: &Blocks) -> Blocks {
-        let (blocks, told) = blocks.after(&self.blocks, &self.names);
-        self.told = told;
-        blocks
+    /// Takes into account what earlier cells have defined.
+    pub fn after(&mut self, blocks: &Blocks) {
+        (self.known_blocks, self.told) = blocks.after(&self.blocks, &self.names);
+    }
+
+    /// The blocks of all cells after this one.
+    pub fn known_blocks(&self) -> &Blocks {
+        &self.known_blocks
+    }
+
+    /// What of earlier cells these errors say to be in its way, when they were about this source.
+    pub fn in_the_way(&self, errors: &[CompilationError], source: &str) -> InTheWay {
+        let blocks = || self.blocks.iter().map(Block::name);
+        let is_own = |name: &str| {
+            let mut names = self.names.iter().chain(&self.brings);
+            names.any(|own| own == name) || blocks().any(|own| own == name)
+        };
+        InTheWay::of(errors, &self.made, &is_own, source)
+    }
+
+    /// Takes out of evcxr's memory what is in the way of the cell; whether there was anything.
+    pub fn make_way(&mut self, found: &InTheWay) -> bool {
+        let mut told = String::new();
+        for name in &found.calls {
+            told += &format!("\nmacro_rules! {name} {{ () => {{}} }}");
+        }
+        for name in &found.items {
+            told += &format!("\nmacro_rules! {name} {{ () => {{ {GONE} }} }}");
+        }
+        for (name, member) in &found.blocks {
+            told += &self.known_blocks.take(name, member.as_deref());
+        }
+        self.told += &told;
+        !told.is_empty()
     }
 
     /// Where a place of the generated source (line and column from 1) stands in the cell.
@@ -621,6 +650,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_the_way_is_taken_out() {
+        let mut cell = Cell::new("let v = make(); make!(Foo, struct)");
+        assert!(!cell.make_way(&InTheWay::default()));
+        let found = InTheWay {
+            calls: ["rebit_made_1".to_string()].into(),
+            items: ["Foo".to_string()].into(),
+            ..InTheWay::default()
+        };
+        assert!(cell.make_way(&found));
+        for text in [cell.source(), cell.type_question(), cell.with_types(&[])] {
+            let text = text.source;
+            assert!(
+                text.contains("\nmacro_rules! rebit_made_1 { () => {} }\nmacro_rules! Foo {"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn statics_that_are_not_shared_are_told() {
+        for (code, told) in [
+            (
+                "macro_rules! m { ($n:ident) => { static $n: u8 = 1; } } m!(A);",
+                true,
+            ),
+            (
+                "macro_rules! m { ($n:ident) => { struct $n; } } m!(A);",
+                false,
+            ),
+            ("m! { static A: u8 = 1; }", true),
+            ("lazy_static! { static ref A: Vec<u8> = vec![]; }", false),
+            ("thread_local! { static A: u8 = 1; }", false),
+            ("static A: u8 = 1;", false),
+        ] {
+            assert_eq!(!Cell::new(code).notes.is_empty(), told, "{code}");
+        }
+    }
+
+    #[test]
     fn a_line_for_a_shell_may_be_rust() {
         let cell = Cell::new(":opt 0\n!flag");
         assert_eq!(cell.source().source, ":opt 0\n!flag");
@@ -667,8 +735,9 @@ mod tests {
             "{text}"
         );
         let mut cell = Cell::new("impl F { fn g() {} fn f() {} }");
-        let known = Cell::new("impl F { fn f() {} }").after(&Blocks::default());
-        cell.after(&known);
+        let mut before = Cell::new("impl F { fn f() {} }");
+        before.after(&Blocks::default());
+        cell.after(before.known_blocks());
         assert_eq!(
             cell.source().source.matches("const REBIT_BLOCK_").count(),
             2

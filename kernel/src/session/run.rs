@@ -57,9 +57,11 @@ impl Session {
             self.history = Arc::default();
             self.dependencies.clear();
         }
-        let mut blocks = cell.after(&self.blocks);
+        cell.after(&self.blocks);
         let mut as_code = cell.as_code.take();
-        let mut blocks_as_code = as_code.as_mut().map(|code| code.after(&self.blocks));
+        if let Some(code) = &mut as_code {
+            code.after(&self.blocks);
+        }
         times.mark("read");
         let (events, inbox) = sync_channel(64);
         let (idle_sink, kept) = self.shared.begin_cell(events.clone());
@@ -139,8 +141,8 @@ impl Session {
                     let _ = answer.send(line);
                 }
                 Ok(Event::IsCode) => {
-                    if let (Some(code), Some(after)) = (as_code.take(), blocks_as_code.take()) {
-                        (cell, blocks) = (*code, after);
+                    if let Some(code) = as_code.take() {
+                        cell = *code;
                         places.cell = cell.clone();
                         translator.set_places(places.clone());
                     }
@@ -172,7 +174,10 @@ impl Session {
                 ending.failure = self.ended(&ending, &places, &mut translator);
                 if outcome.result.is_ok() {
                     // Items stay also where what stands beside them panicked.
-                    self.blocks = blocks;
+                    self.blocks = std::mem::take(&mut outcome.blocks);
+                    for note in &cell.notes {
+                        sink(Output::stderr(note.clone()));
+                    }
                     self.shown = cell.shown.clone();
                     self.remember(&cell);
                     self.recall(&cell, &mut outcome);

@@ -1,8 +1,8 @@
 //! What in a cell means something else than in a file of its own: files beside the notebook, and state of threads.
 //!
 //! Cells are compiled in the session's folder, so the paths of `include_str!` and its like are completed. Each cell is
-//! compiled with all items of the session and would have its own `thread_local!` variables; here they become statics,
-//! of which a session has one each.
+//! compiled with all items of the session and would have its own `thread_local!` and `lazy_static!` variables; here they
+//! become statics that are written out, of which a session has one each.
 
 use std::ops::Range;
 use std::path::Path;
@@ -16,6 +16,7 @@ use crate::language::lexer::{LiteralKind, Token, TokenKind, tokens};
 /// Macros that read a file.
 const READING: [&str; 3] = ["include_str", "include_bytes", "include"];
 const LOCAL: &str = "thread_local";
+const LAZY: &str = "lazy_static";
 
 /// A call of a macro: its name, where it stands, and what stands between its brackets.
 struct Call<'a> {
@@ -27,16 +28,22 @@ struct Call<'a> {
 /// The changes of a text that is code from byte `start` on; `folder` is where the cells run.
 pub fn edits(text: &str, start: usize, folder: Option<&Path>) -> Vec<Edit> {
     let code = &text[start..];
-    if !code.contains("include") && !code.contains(LOCAL) {
+    if ![LOCAL, LAZY, "include"]
+        .iter()
+        .any(|word| code.contains(word))
+    {
         return Vec::new();
     }
     let mut edits = Vec::new();
     for call in calls(code) {
-        if call.name == LOCAL {
+        if is_state(call.name) {
             edits.extend(shared(code, &call).unwrap_or_default());
         } else if let Some(folder) = folder {
             edits.extend(completed(code, &call, folder));
         }
+    }
+    if code.contains(LAZY) {
+        edits.extend(forced(code));
     }
     for edit in &mut edits {
         edit.at = edit.at.start + start..edit.at.end + start;
@@ -68,20 +75,23 @@ pub fn dependency_path(line: &str, folder: &Path) -> Option<Edit> {
     })
 }
 
-/// Whether a call is one of `thread_local!`.
-pub fn is_thread_local(call: &syn::Macro) -> bool {
-    call.path
-        .segments
-        .last()
-        .is_some_and(|last| last.ident == LOCAL)
+/// Whether a macro defines state that cells share.
+fn is_state(name: &str) -> bool {
+    name == LOCAL || name == LAZY
 }
 
-/// The names of the variables that a call of `thread_local!` defines.
-pub fn locals(code: &str) -> Vec<String> {
-    let calls = calls(code).into_iter().filter(|call| call.name == LOCAL);
-    let locals = calls.filter_map(|call| syn::parse_str::<Locals>(&code[call.inner]).ok());
-    let names = locals.flat_map(|locals| locals.0);
-    names.map(|local| local.name.to_string()).collect()
+/// Whether a call defines state that cells share.
+pub fn is_shared(call: &syn::Macro) -> bool {
+    let last = call.path.segments.last();
+    last.is_some_and(|last| is_state(&last.ident.to_string()))
+}
+
+/// The names of the variables that such a call defines.
+pub fn shared_names(code: &str) -> Vec<String> {
+    let calls = calls(code).into_iter().filter(|call| is_state(call.name));
+    let found = calls.filter_map(|call| Variable::all(call.name, &code[call.inner]));
+    let names = found.flatten().map(|variable| variable.name.to_string());
+    names.collect()
 }
 
 /// The calls of those macros, none inside of another.
@@ -90,7 +100,7 @@ fn calls(code: &str) -> Vec<Call<'_>> {
     let mut found: Vec<Call<'_>> = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
         let name = &code[token.range()];
-        let is_one = token.is_word() && (READING.contains(&name) || name == LOCAL);
+        let is_one = token.is_word() && (READING.contains(&name) || is_state(name));
         let [bang, open, ..] = &tokens[at + 1..] else {
             break;
         };
@@ -124,7 +134,7 @@ fn calls(code: &str) -> Vec<Call<'_>> {
         };
         let semicolon = tokens.iter().find(|t| t.start >= close.end);
         let end = match semicolon {
-            Some(t) if t.kind == TokenKind::Semi && name == LOCAL => t.end,
+            Some(t) if t.kind == TokenKind::Semi && is_state(name) => t.end,
             _ => close.end,
         };
         found.push(Call {
@@ -172,67 +182,120 @@ fn completed(code: &str, call: &Call<'_>, folder: &Path) -> Option<Edit> {
     Some(Edit::insert(call.inner.start + token.start + open, folder))
 }
 
-/// The declarations of a `thread_local!`.
-struct Locals(Vec<Local>);
+/// The variables that a call defines, each as `static NAME: TYPE = VALUE;` (of `lazy_static!`: `static ref`).
+struct Variables(Vec<Variable>);
 
-struct Local {
+struct Variable {
     /// Its bytes, with its semicolon.
     bytes: Range<usize>,
     seen: syn::Visibility,
+    /// The word `ref`.
+    by_ref: Option<Range<usize>>,
     name: syn::Ident,
     of: Range<usize>,
+    value: Range<usize>,
 }
 
-impl Parse for Locals {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Locals> {
-        let mut locals = Vec::new();
+impl Parse for Variables {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Variables> {
+        let mut variables = Vec::new();
         while !input.is_empty() {
             let begin = input.span().byte_range().start;
             input.call(syn::Attribute::parse_outer)?;
             let seen = input.parse()?;
             input.parse::<syn::Token![static]>()?;
+            let by_ref = input.parse::<Option<syn::Token![ref]>>()?;
             let name = input.parse()?;
             input.parse::<syn::Token![:]>()?;
             let of: syn::Type = input.parse()?;
             input.parse::<syn::Token![=]>()?;
             let value: syn::Expr = input.parse()?;
-            let mut end = value.span().byte_range().end;
+            let value = value.span().byte_range();
+            let mut end = value.end;
             if let Some(semicolon) = input.parse::<Option<syn::Token![;]>>()? {
                 end = semicolon.span().byte_range().end;
             }
-            locals.push(Local {
+            variables.push(Variable {
                 bytes: begin..end,
                 seen,
+                by_ref: by_ref.map(|word| word.span().byte_range()),
                 name,
                 of: of.span().byte_range(),
+                value,
             });
         }
-        Ok(Locals(locals))
+        Ok(Variables(variables))
     }
 }
 
-/// Variables of threads as statics that hold their keys.
-fn shared(code: &str, call: &Call<'_>) -> Option<Vec<Edit>> {
-    let inner = &code[call.inner.clone()];
-    let Locals(locals) = syn::parse_str(inner).ok()?;
-    let offset = call.inner.start;
-    let (first, last) = (locals.first()?, locals.last()?);
-    let removed = |at| Edit::blank(code, at);
-    let mut edits = vec![removed(call.whole.start..first.bytes.start + offset)];
-    for local in &locals {
-        let seen = match &local.seen {
+impl Variable {
+    /// Those of a call with these words inside; none where it is no call of this macro.
+    fn all(name: &str, inner: &str) -> Option<Vec<Variable>> {
+        let Variables(all) = syn::parse_str(inner).ok()?;
+        let mut refs = all.iter().map(|variable| variable.by_ref.is_some());
+        refs.all(|by_ref| by_ref == (name == LAZY)).then_some(all)
+    }
+
+    /// A variable of threads as a static that holds its key.
+    fn local(&self, inner: &str) -> Vec<Edit> {
+        let seen = match &self.seen {
             syn::Visibility::Inherited => "",
             seen => &inner[seen.span().byte_range()],
         };
-        let (name, of) = (&local.name, inner[local.of.clone()].replace('\n', " "));
+        let (name, of) = (&self.name, inner[self.of.clone()].replace('\n', " "));
         let key = format!(
             "{seen} static {name}: ::std::thread::LocalKey<{of}> = {{ ::std::thread_local! {{ "
         );
-        edits.push(Edit::insert(local.bytes.start + offset, key.trim_start()));
-        edits.push(Edit::insert(
-            local.bytes.end + offset,
-            format!(" }} {name} }};"),
-        ));
+        vec![
+            Edit::insert(self.bytes.start, key.trim_start()),
+            Edit::insert(self.bytes.end, format!(" }} {name} }};")),
+        ]
+    }
+
+    /// What `lazy_static!` makes, as std has it.
+    fn lazy(&self, inner: &str) -> Vec<Edit> {
+        let word = self.by_ref.clone().unwrap_or_default();
+        vec![
+            Edit::blank(inner, word),
+            Edit::insert(self.of.start, "::std::sync::LazyLock<"),
+            Edit::insert(self.of.end, ">"),
+            Edit::insert(self.value.start, "::std::sync::LazyLock::new(|| "),
+            Edit::insert(self.value.end, ")"),
+        ]
+    }
+}
+
+/// `lazy_static::initialize` is std's `force`.
+fn forced(code: &str) -> Vec<Edit> {
+    let tokens: Vec<Token> = tokens(code).filter(|token| !token.is_trivia()).collect();
+    let paths = tokens.windows(4).filter(|path| {
+        let words = path.iter().map(|token| &code[token.range()]);
+        words.eq([LAZY, ":", ":", "initialize"])
+    });
+    let edits = paths.map(|path| Edit {
+        at: path[0].start..path[3].end,
+        text: "std::sync::LazyLock::force".to_string(),
+    });
+    edits.collect()
+}
+
+/// Variables that cells would have for themselves as statics.
+fn shared(code: &str, call: &Call<'_>) -> Option<Vec<Edit>> {
+    let inner = &code[call.inner.clone()];
+    let variables = Variable::all(call.name, inner)?;
+    let offset = call.inner.start;
+    let (first, last) = (variables.first()?, variables.last()?);
+    let removed = |at| Edit::blank(code, at);
+    let mut edits = vec![removed(call.whole.start..first.bytes.start + offset)];
+    for variable in &variables {
+        let of = match call.name {
+            LAZY => variable.lazy(inner),
+            _ => variable.local(inner),
+        };
+        edits.extend(of.into_iter().map(|edit| Edit {
+            at: edit.at.start + offset..edit.at.end + offset,
+            ..edit
+        }));
     }
     edits.push(removed(last.bytes.end + offset..call.whole.end));
     Some(edits)
@@ -316,7 +379,7 @@ mod tests {
             text.contains("pub static A: ::std::thread::LocalKey<Cell<u32>> = {"),
             "{text}"
         );
-        assert_eq!(locals(code), ["A", "B"]);
+        assert_eq!(shared_names(code), ["A", "B"]);
         // Two in one cell, one inside of a function.
         let two = "thread_local!(static A: u8 = 1); fn f() { thread_local! { static B: u8 = 2; } }";
         assert_eq!(changed(two).matches("LocalKey<u8>").count(), 2);
@@ -325,5 +388,33 @@ mod tests {
             changed("thread_local! { broken }"),
             "thread_local! { broken }"
         );
+    }
+
+    #[test]
+    fn lazy_variables_become_statics() {
+        let code = "lazy_static::lazy_static! {\n  /// One.\n  pub static ref A: Mutex<u8> = Mutex::new(1);\n\
+                    static ref B: Vec<u8> = {\n vec![1] };\n}\nfn f() {}";
+        let text = changed(code);
+        assert_eq!(text.lines().count(), code.lines().count());
+        assert!(syn::parse_str::<syn::File>(&text).is_ok(), "{text}");
+        for words in [
+            "/// One.\n  pub static  A: ::std::sync::LazyLock<Mutex<u8>> = ",
+            "= ::std::sync::LazyLock::new(|| Mutex::new(1));\n",
+            "static  B: ::std::sync::LazyLock<Vec<u8>> = ::std::sync::LazyLock::new(|| {\n vec![1] });\n",
+        ] {
+            assert!(text.contains(words), "{text}");
+        }
+        assert_eq!(shared_names(code), ["A", "B"]);
+        let code = "::lazy_static::initialize(&A); x.initialize()";
+        assert_eq!(
+            changed(code),
+            "::std::sync::LazyLock::force(&A); x.initialize()"
+        );
+        for other in [
+            "lazy_static! { static A: u8 = 1; }",
+            "thread_local! { static ref A: u8 = 1; }",
+        ] {
+            assert_eq!(changed(other), other);
+        }
     }
 }

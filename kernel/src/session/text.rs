@@ -60,13 +60,6 @@ impl Text {
         this
     }
 
-    /// The same with a text of ours behind it.
-    pub fn with_behind(&self, text: &str) -> Text {
-        let mut this = self.clone();
-        this.source += text;
-        this
-    }
-
     fn keep(&mut self, bytes: Range<usize>) {
         if bytes.is_empty() {
             return;

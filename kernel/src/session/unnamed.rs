@@ -9,6 +9,9 @@ use sha2::{Digest, Sha256};
 use syn::Item;
 use syn::spanned::Spanned;
 
+/// What the names begin with that blocks are given.
+pub const BLOCK: &str = "REBIT_BLOCK_";
+
 /// A block without a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -78,12 +81,17 @@ impl Block {
         let digits = hash.finalize();
         let digits: String = digits[..8].iter().map(|b| format!("{b:02X}")).collect();
         Some(Block {
-            name: format!("REBIT_BLOCK_{digits}"),
+            name: format!("{BLOCK}{digits}"),
             header: of,
             head,
             members,
             owners,
         })
+    }
+
+    /// The name that it is given.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// What gives the block its name.
@@ -112,7 +120,7 @@ impl Block {
 }
 
 /// The blocks of the cells so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Blocks {
     blocks: Vec<Block>,
 }
@@ -144,6 +152,23 @@ impl Blocks {
             blocks.push(new);
         }
         (Blocks { blocks }, told)
+    }
+
+    /// Takes a block out, or one of its members alone; returns what evcxr must be told.
+    pub fn take(&mut self, name: &str, member: Option<&str>) -> String {
+        let Some(at) = self.blocks.iter().position(|block| block.name == name) else {
+            return String::new();
+        };
+        let block = &mut self.blocks[at];
+        block
+            .members
+            .retain(|(own, _)| member.is_some_and(|member| own != member));
+        let told = format!("\n{}", block.marker());
+        if block.members.is_empty() {
+            self.blocks.remove(at);
+            return told;
+        }
+        told + &block.text()
     }
 }
 
@@ -234,5 +259,26 @@ mod tests {
         for (cells, wanted) in table {
             assert_eq!(told(cells), *wanted, "{cells:?}");
         }
+    }
+
+    #[test]
+    fn a_block_is_taken_out_whole_or_in_part() {
+        let (blocks, names) = cell("impl F { fn a() {} fn b() {} } impl D for F {}");
+        let (mut known, _) = Blocks::default().after(&blocks, &names);
+        let (own, of_trait) = (blocks[0].name(), blocks[1].name());
+        assert_eq!(
+            known.take(own, Some("a")),
+            format!("\n{}impl F {{\nfn b() {{}}\n}}", blocks[0].marker())
+        );
+        assert_eq!(
+            known.take(own, Some("b")),
+            format!("\n{}", blocks[0].marker())
+        );
+        assert_eq!(known.take(own, Some("b")), "");
+        assert_eq!(
+            known.take(of_trait, None),
+            format!("\n{}", blocks[1].marker())
+        );
+        assert_eq!(known, Blocks::default());
     }
 }

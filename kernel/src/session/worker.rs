@@ -15,7 +15,8 @@ use super::history::History;
 use super::kept::NotKept;
 use super::rewrite::{Cell, Reset};
 use super::text::Text;
-use super::{InputRequest, errors, imports, made, types};
+use super::unnamed::Blocks;
+use super::{InputRequest, errors, imports, in_the_way, types};
 use crate::error::{Error, Result};
 use crate::output::{Bundle, Failure};
 use crate::supervisor::COLON;
@@ -44,6 +45,8 @@ pub struct Outcome {
     pub took: Option<Duration>,
     /// Variables that exist now.
     pub variables: Vec<(String, String)>,
+    /// The blocks without names of all cells, if this one ran.
+    pub blocks: Blocks,
 }
 
 /// Why evcxr did not run a cell to its end.
@@ -137,7 +140,7 @@ impl Worker {
             let result = run.unwrap_or_else(|_| {
                 Err(Ended::Refused(errors::plain(
                     "error",
-                    "evcxr itself panicked on this cell; its report is on the kernel's standard error",
+                    "the kernel could not read this cell; what it stumbled over is on its standard error",
                 )))
             });
             let (result, took) = match result {
@@ -148,6 +151,7 @@ impl Worker {
                 result,
                 took,
                 variables: self.variables(),
+                blocks: job.cell.known_blocks().clone(),
             };
             let _ = job.events.send(Event::Done(outcome));
         }
@@ -173,7 +177,6 @@ impl Worker {
             job.cell = *code;
             let _ = job.events.send(Event::IsCode);
         }
-        let job = &*job;
         if let Some(why) = &job.cell.refusal {
             return Err(Ended::Refused(errors::plain("error", why)));
         }
@@ -191,12 +194,22 @@ impl Worker {
         }
         let mut result = self.execute_with_best_types(job, &mut text);
         for _ in 0..MENDINGS {
-            match &result {
-                Err(evcxr::Error::CompilationErrors(list)) if self.mend(list, job, &mut text) => {
-                    result = self.execute_with_best_types(job, &mut text);
-                }
-                _ => break,
+            let Err(evcxr::Error::CompilationErrors(list)) = &result else {
+                break;
+            };
+            let before = (job.cell.clone(), text.clone());
+            if !self.mend(list, &mut job.cell, &mut text) {
+                break;
             }
+            let next = self.execute_with_best_types(job, &mut text);
+            if let Err(evcxr::Error::CompilationErrors(next)) = &next
+                && in_the_way::took_names(list, next)
+            {
+                // Of what was taken out the cell needs another part.
+                (job.cell, text) = before;
+                break;
+            }
+            result = next;
         }
         match result {
             Ok(outputs) => {
@@ -224,18 +237,17 @@ impl Worker {
     }
 
     /// Puts right what the session itself is to blame for; whether there was such a thing.
-    fn mend(&self, list: &[CompilationError], job: &Job, text: &mut Text) -> bool {
-        let folder = &self.folder;
-        if imports::prefer(list, folder) {
+    fn mend(&self, list: &[CompilationError], cell: &mut Cell, text: &mut Text) -> bool {
+        if imports::prefer(list, &self.folder) {
             return true;
         }
-        // What an earlier call of a macro made stands in the way of what this cell defines.
-        let mut told = String::new();
-        for name in made::in_the_way(list, &job.cell.made) {
-            told += &format!("\nmacro_rules! {name} {{ () => {{}} }}");
+        let source = std::fs::read_to_string(self.folder.join("src/lib.rs"));
+        let found = cell.in_the_way(list, &source.unwrap_or_default());
+        let is_mended = cell.make_way(&found);
+        if is_mended {
+            *text = cell.source();
         }
-        *text = text.with_behind(&told);
-        !told.is_empty()
+        is_mended
     }
 
     /// Runs the commands before a reset, then the reset itself: evcxr's own forget the library, or remember variables

@@ -268,6 +268,8 @@ impl Recipe {
         if opt_level != "0" {
             args.extend(["-C".to_string(), format!("opt-level={opt_level}")]);
         }
+        // Nobody is shown a warning; to evcxr it is a reason not to say what failed.
+        args.extend(["-A", "warnings"].map(str::to_string));
         if !check {
             let linker = self.linker().iter();
             args.extend(linker.flat_map(|setting| ["-C".to_string(), setting.clone()]));
@@ -405,6 +407,8 @@ mod tests {
                 "overflow-checks=on",
                 "-C",
                 "opt-level=2",
+                "-A",
+                "warnings",
             ]
         );
     }
@@ -414,7 +418,7 @@ mod tests {
         let args = recipe().arguments(Path::new("/n"), Path::new("/s/deps"), "0", true);
         assert!(args.contains(&"--emit=metadata".to_string()));
         assert_eq!(
-            args[args.len() - 4..],
+            args[args.len() - 6..args.len() - 2],
             ["-C", "opt-level=0", "-C", "codegen-units=1"]
         );
     }

@@ -26,6 +26,8 @@ pub const BUILD_LOG: &str = "build.log";
 
 /// What the names of macros begin with whose bodies are calls that make items: our `cargo` calls them.
 pub const MADE: &str = "rebit_made_";
+/// The body of a macro that only takes the place of an item: our `cargo` leaves it alone.
+pub const GONE: &str = "rebit_gone";
 
 /// What the tools of a session know.
 #[derive(serde::Serialize, serde::Deserialize)]

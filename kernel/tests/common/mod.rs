@@ -114,13 +114,18 @@ pub enum Then {
 }
 
 /// Words that are ours or evcxr's, and in no message to a reader.
-pub const OURS: [&str; 6] = [
-    "evcxr_display",
+pub const OURS: [&str; 11] = [
+    "evcxr",
+    "Evcxr",
     "ByDebug",
     "VariableStore",
     "src/lib.rs",
-    "evcxr_variable_store",
     "rebit_value",
+    "rebit_made_",
+    "rebit_static_",
+    "REBIT_BLOCK_",
+    "run_user_code_",
+    "libctx",
 ];
 
 impl Bench {

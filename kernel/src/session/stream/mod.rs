@@ -9,9 +9,12 @@ use message::Decoded;
 pub use panic::{ErrorReport, PanicReport, Place};
 use text::take_whole;
 
-use super::places::Places;
+use super::places::{Places, SOURCE};
 use crate::output::{Bundle, Output, StreamName};
 use crate::supervisor::frame::Frame;
+
+/// How a line begins that `dbg!` writes.
+const DEBUGGED: &str = "[src/lib.rs:";
 
 /// Turns frames into outputs; one for a session's whole life.
 #[derive(Default)]
@@ -131,10 +134,38 @@ impl Translator {
             StreamName::Stderr => &mut self.stderr,
         };
         held.extend_from_slice(bytes);
-        let text = take_whole(held);
+        let mut text = take_whole(held);
+        if name == StreamName::Stderr && text.contains(DEBUGGED) {
+            text = self.in_readers_words(&text);
+        }
         if !text.is_empty() {
             sink(Output::Stream { name, text });
         }
+    }
+
+    /// What `dbg!` writes, with the place as the reader knows it.
+    fn in_readers_words(&self, text: &str) -> String {
+        let mut pieces = text.split(DEBUGGED);
+        let mut out = pieces.next().unwrap_or_default().to_string();
+        for piece in pieces {
+            let place = piece.split_once("] ").and_then(|(place, rest)| {
+                let (line, column) = place.split_once(':')?;
+                let place = Place {
+                    file: SOURCE.to_string(),
+                    line: line.parse().ok()?,
+                    column: column.parse().ok()?,
+                    ..Place::default()
+                };
+                Some((self.places.spot(&place)?, rest))
+            });
+            out += &match place {
+                Some((spot, rest)) => {
+                    format!("[{}:{}:{}] {rest}", spot.name, spot.line, spot.column)
+                }
+                None => format!("{DEBUGGED}{piece}"),
+            };
+        }
+        out
     }
 
     fn finish_text(&mut self, sink: &mut dyn FnMut(Output)) {

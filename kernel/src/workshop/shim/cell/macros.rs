@@ -4,7 +4,7 @@
 
 use syn::Item;
 
-use crate::workshop::session_files::MADE;
+use crate::workshop::session_files::{GONE, MADE};
 
 /// Imports and calls that stand at the end of a cell.
 pub fn beside(cell: &str) -> String {
@@ -28,6 +28,9 @@ pub fn beside(cell: &str) -> String {
             .attrs
             .iter()
             .any(|attr| attr.path().is_ident("macro_export"));
+        if item.mac.tokens.to_string().contains(GONE) {
+            continue;
+        }
         if name.to_string().starts_with(MADE) {
             text += &format!("{name}! {{}}\n");
         } else if !is_exported {
@@ -47,7 +50,8 @@ mod tests {
     #[test]
     fn macros_are_imported_or_called() {
         let cell = "macro_rules! a { () => { 1 } }\n#[macro_export] macro_rules! b { () => {} }\n\
-                    macro_rules! rebit_made_1 { () => { make!(A); } }\nfn f() { macro_rules! c { () => {} } }\n";
+                    macro_rules! rebit_made_1 { () => { make!(A); } }\nfn f() { macro_rules! c { () => {} } }\n\
+                    macro_rules! Gone { () => { rebit_gone } }\n";
         let wanted = "#[allow(unused_imports)] use a;\nrebit_made_1! {}\n";
         assert_eq!(beside(cell), wanted);
         assert_eq!(beside("fn f() {}"), "");

@@ -64,7 +64,10 @@ pub fn shared(
                 shared.providers.insert(provider.clone());
             }
             None => {
-                shared.cell += &format!("#[unsafe(export_name = {symbol:?})] {text}");
+                let attribute = format!("#[unsafe(export_name = {symbol:?})] ");
+                let at = before_line(&shared.cell).unwrap_or(shared.cell.len());
+                shared.cell.insert_str(at, &attribute);
+                shared.cell += text;
                 shared.defines.insert(symbol);
             }
         }
@@ -72,6 +75,14 @@ pub fn shared(
     }
     shared.cell += &cell[done..];
     (done > 0).then_some(shared)
+}
+
+/// Where an attribute of what begins behind a text moves no column: at the end of the line before it.
+fn before_line(text: &str) -> Option<usize> {
+    let at = text.trim_end_matches([' ', '\t']).strip_suffix('\n')?.len();
+    let line = text[..at].lines().last().unwrap_or_default();
+    // It would be a part of a comment.
+    (!line.contains("//") && !line.contains('"')).then_some(at)
 }
 
 /// A static of an earlier cell, on as many lines.
@@ -209,6 +220,13 @@ mod tests {
                 .count(),
             3
         );
+        // No column moves of one that begins a line.
+        let later = shared(
+            "fn f() {}\n  static A: u8 = 1;",
+            &BTreeMap::new(),
+            &HashSet::new(),
+        );
+        assert!(later.unwrap().cell.ends_with(")] \n  static A: u8 = 1;"));
         let known = first
             .defines
             .iter()
