@@ -27,8 +27,7 @@ OWN = "our training step"
 FULL_PRECISION = 1e-5, 1e-3
 # On eight levels an activation that lies on the edge between two of them, to the last bit of a sum, moves by a seventh of
 # its range, and the distillation loss has a factor of 8,000. Both losses were equal to six digits, but a batch with such an
-# activation would show it in the third or fourth. A quantiser of another form (one level more, a range by tensor, halves
-# rounded up) moves the loss by more than a percent.
+# activation on a machine that sums in another order would show it in the third or fourth.
 THREE_BITS = 1e-3, 1e-3
 
 
@@ -83,11 +82,15 @@ class Sides:
         return runs
 
 
-def add(table, work, runs, bar, tolerances, further=()):
-    """A row for each of PyTorch's formats, the bar on the quicker one, and for `further` works of ours with bars."""
+def quickest(runs):
+    """PyTorch's memory formats, the quicker one first."""
+    return sorted(TORCH, key=lambda name: median(runs[name]))
+
+
+def add(table, work, runs, bars, tolerances):
+    """A row for each side of `bars`, whose bar may be none."""
     ours = runs["rebit"]
-    forms = sorted(TORCH, key=lambda name: median(runs[name]))
-    for name, limit in [(forms[0], bar), (forms[1], None), *further]:
+    for name, limit in bars:
         theirs = runs[name]
         more = {"processor_ratio": median(ours, "processor_seconds") / median(theirs, "processor_seconds")}
         try:
@@ -102,7 +105,8 @@ def add(table, work, runs, bar, tolerances, further=()):
 def synthesis(sides, table):
     o = sides.options
     runs = sides.rounds(o.rounds, o.steps, "synthesis", TIMED, "whole", own=[(OWN, "training")])
-    add(table, f"synthesis step, {TIMED} images", runs, 0.8, FULL_PRECISION, [(OWN, 0.85)])
+    bars = [*zip(quickest(runs), (0.8, None)), (OWN, 0.85)]
+    add(table, f"synthesis step, {TIMED} images", runs, bars, FULL_PRECISION)
     # Maps are what the network's pool hands out; the other buffers are tensors at its edge: pixels and their gradient.
     run = runs["rebit"][0]
     first, *later = run["new_maps"]
@@ -113,7 +117,7 @@ def synthesis(sides, table):
 def parts(sides, table):
     o = sides.options
     runs = sides.rounds(o.rounds, o.steps, "synthesis", TIMED, "parts")
-    add(table, "the same on parts of the images", runs, None, FULL_PRECISION)
+    add(table, "the same on parts of the images", runs, zip(TORCH, (None, None)), FULL_PRECISION)
 
 
 def memory(sides, table):
@@ -122,8 +126,7 @@ def memory(sides, table):
     def peak(name):
         return runs[name][0]["peak_kilobytes"] / 1024
     work = f"peak memory of a synthesis, {LARGE} images"
-    forms = sorted(TORCH, key=peak)
-    for name, bar in zip(forms, (0.5, None)):
+    for name, bar in zip(TORCH, (0.5, None)):
         more = same(name, runs["rebit"][0], runs[name][0], FULL_PRECISION)
         table.add(work, name, "MB", peak("rebit"), peak(name), bar, **more)
 
@@ -131,13 +134,13 @@ def memory(sides, table):
 def student(sides, table):
     o = sides.options
     runs = sides.rounds(o.rounds, o.steps, "student")
-    add(table, "W3A3 student step, batch 64, with teacher", runs, 0.5, THREE_BITS)
+    add(table, "W3A3 student step, batch 64, with teacher", runs, zip(TORCH, (0.5, None)), THREE_BITS)
 
 
 def generator(sides, table):
     o = sides.options
     runs = sides.rounds(o.rounds, o.steps, "generator")
-    add(table, "FDDA generator step, 2 x 16 images", runs, 0.8, FULL_PRECISION)
+    add(table, "FDDA generator step, 2 x 16 images", runs, zip(TORCH, (0.8, None)), FULL_PRECISION)
 
 
 def main():
