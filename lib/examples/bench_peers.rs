@@ -12,12 +12,10 @@
 //! bench_peers peak                                  GFLOP/s of multiply-adds in registers on all threads
 //! ```
 
-use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use ::safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use rand::Rng as _;
 use rebit::dev;
 use rebit::dfdx::tensor::AsArray as _;
@@ -26,12 +24,16 @@ use rebit::ops::conv2d::{Conv2dKernel, ConvInput, ConvShape, GradTo};
 use rebit::prelude::*;
 use serde_json::{Value, json};
 
+#[path = "support/exchange.rs"]
+mod exchange;
 #[path = "support/masked.rs"]
 mod masked;
 #[path = "support/peak.rs"]
 mod peak;
 #[path = "support/scaling.rs"]
 mod scaling;
+#[path = "support/training.rs"]
+mod training;
 
 /// Batches tried in search of a steady one.
 const SEEDS: u64 = 20;
@@ -89,17 +91,12 @@ fn prepare(folder: &Path) -> Result<Value> {
         .expect("about every second batch is steady")?;
     quantised.save(folder.join("quantised.safetensors"), &[])?;
     network("plain")?.save(folder.join("plain.safetensors"), &[])?;
-    let pixels = bytes(&pixels);
-    let labels = bytes(&labels.iter().map(|&l| l as f32).collect::<Vec<_>>());
-    let view = |shape: &[usize], data| {
-        TensorView::new(Dtype::F32, shape.to_vec(), data).expect("as many bytes as the shape has")
-    };
+    let labels: Vec<f32> = labels.into_iter().map(|l| l as f32).collect();
     let tensors = [
-        ("images", view(&[BATCH, 3, 32, 32], &pixels)),
-        ("labels", view(&[BATCH], &labels)),
+        ("images".into(), vec![BATCH, 3, 32, 32], pixels),
+        ("labels".into(), vec![BATCH], labels),
     ];
-    serialize_to_file(tensors, &None, &folder.join("batch.safetensors"))
-        .expect("a file to exchange");
+    exchange::write(&folder.join("batch.safetensors"), &tensors);
     Ok(json!({ "threads": rayon::current_num_threads() }))
 }
 
@@ -137,88 +134,17 @@ fn steady(seed: u64, labels: &[usize]) -> Result<Option<(Vec<f32>, Net)>> {
     Ok(Some((pixels, net)))
 }
 
-fn bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
-}
-
-/// When a step began, and what came of the steps so far.
-#[derive(Default)]
-struct Record {
-    start: Option<Instant>,
-    seconds: Vec<f64>,
-    losses: Vec<f32>,
-}
-
-impl Observer for Record {
-    fn before_step(&mut self, _: Step, _: &Net) -> Result<()> {
-        self.start = Some(Instant::now());
-        Ok(())
-    }
-
-    fn after_step(&mut self, _: Step, _: &Net, loss: f32) -> Result<()> {
-        let start = self.start.take().expect("a step began");
-        self.seconds.push(start.elapsed().as_secs_f64());
-        self.losses.push(loss);
-        Ok(())
-    }
-}
-
-/// The batch again and again, each time as an epoch of its own.
+/// The batch again and again.
 fn step(folder: &Path, kind: &str, steps: usize) -> Result<Value> {
     let net = network(kind)?;
     net.load(folder.join(format!("{kind}.safetensors")))?;
-    let file = std::fs::read(folder.join("batch.safetensors")).expect("the exchanged batch");
-    let tensors = SafeTensors::deserialize(&file).expect("safetensors");
-    let values: HashMap<String, Vec<f32>> = tensors
-        .tensors()
-        .into_iter()
-        .map(|(name, view)| {
-            let chunks = view.data().as_chunks::<4>().0;
-            (
-                name,
-                chunks.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-            )
-        })
-        .collect();
-    let data = Dataset {
-        name: "exchanged batch".into(),
-        images: values["images"]
-            .iter()
-            .map(|v| (v * 255.0).round() as u8)
-            .collect(),
-        labels: values["labels"].iter().map(|&l| l as u8).collect(),
-        classes: (0..10).map(|k| k.to_string()).collect(),
-        channels: 3,
-        height: 32,
-        width: 32,
-    };
-    let config = TrainConfig {
-        epochs: steps,
-        batch_size: BATCH,
-        augment: None,
-        normalize: data::Normalize {
-            mean: [0.0; 3],
-            std: [1.0; 3],
-        },
-        schedule: Schedule::Constant,
-        show: false,
-        ..TrainConfig::default()
-    };
-    let mut record = Record::default();
-    train_with(&net, &data, &data.subset(0..0), &config, &mut record)?;
-    Ok(json!({
-        "losses": record.losses,
-        "seconds": record.seconds,
-        "peak_kilobytes": peak_kilobytes(),
-        "activation_bytes": net.peak_activation_bytes(),
-    }))
-}
-
-/// Peak of the resident memory of this process, where the system tells it.
-fn peak_kilobytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|l| l.starts_with("VmHWM"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
+    let batch = exchange::read(&folder.join("batch.safetensors"));
+    let pixels = batch["images"].iter();
+    let pixels = pixels.map(|v| (v * 255.0).round() as u8).collect();
+    let labels = batch["labels"].iter().map(|&l| l as u8).collect();
+    let mut told = training::repeat(&net, pixels, labels, steps)?.describe();
+    told["activation_bytes"] = net.peak_activation_bytes().into();
+    Ok(told)
 }
 
 /// One convolution of the table.

@@ -1,0 +1,161 @@
+"""Steps of IntraQ's synthesis, of a low-bit student and of FDDA's generator, beside PyTorch and our own training step.
+
+Both sides start from the same networks, the same batch and the same noise, with two threads each. What is compared is the
+median of all steps of all rounds; rounds alternate between the sides, so that a slow moment of the machine meets both.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+
+here = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(here, "..", "training"))
+from table import THREADS, Failed, Table, call  # noqa: E402
+
+# The first steps fault in memory, and PyTorch chooses its kernels.
+WARM_UP = 3
+# Images of a synthesis: for time, for memory.
+TIMED, LARGE = 128, 256
+TORCH = "PyTorch", "PyTorch, channels last"
+OWN = "our training step"
+# By how much of the first loss two sides may differ, and of the second, which tells of the gradients and the optimiser.
+#
+# In full precision the sides differ by sums in another order, which left first losses equal to six digits. Adam's first
+# step is the learning rate times the sign of a gradient, whatever its size: where a gradient is nothing but rounding, the
+# two sides move apart by twice the rate, and the second losses were equal to four or five digits.
+FULL_PRECISION = 1e-5, 1e-3
+# On eight levels an activation that lies on the edge between two of them, to the last bit of a sum, moves by a seventh of
+# its range, and the distillation loss has a factor of 8,000. Both losses were equal to six digits, but a batch with such an
+# activation on a machine that sums in another order would show it in the third or fourth.
+THREE_BITS = 1e-3, 1e-3
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", help="where the rows go")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=15, help="steps of a round, the first three not counted")
+    parser.add_argument("--only", default="", help="comma-separated: synthesis, parts, memory, student, generator")
+    parser.add_argument("--torch", required=True, help="a Python interpreter that has PyTorch")
+    parser.add_argument("--rebit", required=True, help="the program bench_zeroshot")
+    parser.add_argument("--exchange", required=True, help="a folder for networks and batches")
+    return parser.parse_args()
+
+
+def median(runs, of="seconds"):
+    return 1e3 * statistics.median(s for run in runs for s in run[of][WARM_UP:])
+
+
+def same(name, ours, theirs, tolerances):
+    """The first two losses of both; they must agree."""
+    pairs = list(zip(ours["losses"], theirs["losses"]))[:2]
+    for which, pair, tolerance in zip(("first", "second"), pairs, tolerances):
+        if not abs(pair[0] - pair[1]) <= tolerance * abs(pair[0]):
+            raise Failed(f"{name} does not compute the same: {which} loss {pair[1]}, rebit's {pair[0]}")
+    return {"first_losses": pairs[0], "second_losses": pairs[1]}
+
+
+class Sides:
+    """Rounds of our side and of both of PyTorch's memory formats in turn."""
+
+    def __init__(self, options):
+        self.options = options
+
+    def rebit(self, what, *more):
+        o = self.options
+        return call(o.rebit, what, o.exchange, *more)
+
+    def torch(self, what, *more):
+        o = self.options
+        return call(o.torch, os.path.join(here, "torch_peer.py"), THREADS, what, o.exchange, *more)
+
+    def rounds(self, rounds, steps, what, *more, own=()):
+        """`own`: names of further works of our side alone, and these works."""
+        runs = {}
+        for _ in range(rounds):
+            for name, work in own:
+                runs.setdefault(name, []).append(self.rebit(work, steps))
+            runs.setdefault("rebit", []).append(self.rebit(what, *more, steps))
+            for name, form in zip(TORCH, ([], ["--channels-last"])):
+                runs.setdefault(name, []).append(self.torch(what, *more, steps, *form))
+        return runs
+
+
+def quickest(runs):
+    """PyTorch's memory formats, the quicker one first."""
+    return sorted(TORCH, key=lambda name: median(runs[name]))
+
+
+def add(table, work, runs, bars, tolerances):
+    """A row for each side of `bars`, whose bar may be none."""
+    ours = runs["rebit"]
+    for name, limit in bars:
+        theirs = runs[name]
+        more = {"processor_ratio": median(ours, "processor_seconds") / median(theirs, "processor_seconds")}
+        try:
+            if name in TORCH:
+                more |= same(name, ours[0], theirs[0], tolerances)
+        except Failed as why:
+            table.fail(work, name, limit, why)
+            continue
+        table.add(work, name, "ms", median(ours), median(theirs), limit, **more)
+
+
+def synthesis(sides, table):
+    o = sides.options
+    runs = sides.rounds(o.rounds, o.steps, "synthesis", TIMED, "whole", own=[(OWN, "training")])
+    bars = [*zip(quickest(runs), (0.8, None)), (OWN, 0.85)]
+    add(table, f"synthesis step, {TIMED} images", runs, bars, FULL_PRECISION)
+    # Maps are what the network's pool hands out; the other buffers are tensors at its edge: pixels and their gradient.
+    run = runs["rebit"][0]
+    first, *later = run["new_maps"]
+    edge = {"buffers": max(run["new_buffers"][1:]), "megabytes": max(run["new_buffers_bytes"][1:]) / 2**20}
+    table.add("new maps of a later synthesis step", "its first step", "", max(later), first, 0.0, **edge)
+
+
+def parts(sides, table):
+    o = sides.options
+    runs = sides.rounds(o.rounds, o.steps, "synthesis", TIMED, "parts")
+    add(table, "the same on parts of the images", runs, zip(TORCH, (None, None)), FULL_PRECISION)
+
+
+def memory(sides, table):
+    runs = sides.rounds(1, WARM_UP, "synthesis", LARGE, "whole")
+
+    def peak(name):
+        return runs[name][0]["peak_kilobytes"] / 1024
+    work = f"peak memory of a synthesis, {LARGE} images"
+    for name, bar in zip(TORCH, (0.5, None)):
+        more = same(name, runs["rebit"][0], runs[name][0], FULL_PRECISION)
+        table.add(work, name, "MB", peak("rebit"), peak(name), bar, **more)
+
+
+def student(sides, table):
+    o = sides.options
+    runs = sides.rounds(o.rounds, o.steps, "student")
+    add(table, "W3A3 student step, batch 64, with teacher", runs, zip(TORCH, (0.5, None)), THREE_BITS)
+
+
+def generator(sides, table):
+    o = sides.options
+    runs = sides.rounds(o.rounds, o.steps, "generator")
+    add(table, "FDDA generator step, 2 x 16 images", runs, zip(TORCH, (0.8, None)), FULL_PRECISION)
+
+
+def main():
+    options = arguments()
+    sides, table = Sides(options), Table(options.json)
+    sides.rebit("prepare")
+    works = {"synthesis": synthesis, "parts": parts, "memory": memory, "student": student, "generator": generator}
+    wanted = set(options.only.split(",")) - {""} or set(works)
+    for name, work in works.items():
+        if name in wanted:
+            try:
+                work(sides, table)
+            except Failed as why:
+                table.fail(name, "PyTorch", None, why)
+
+
+if __name__ == "__main__":
+    main()
