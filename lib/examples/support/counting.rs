@@ -11,14 +11,16 @@ struct Counter {
 }
 
 impl Counter {
-    const NEW: Counter = Counter {
-        from: AtomicUsize::new(usize::MAX),
-        count: AtomicUsize::new(0),
-        bytes: AtomicUsize::new(0),
-    };
+    const fn new() -> Counter {
+        Counter {
+            from: AtomicUsize::new(usize::MAX),
+            count: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+        }
+    }
 }
 
-static COUNTERS: [Counter; 2] = [Counter::NEW; 2];
+static COUNTERS: [Counter; 2] = [const { Counter::new() }; 2];
 
 struct Counting;
 
