@@ -80,6 +80,29 @@ fn a_type_that_is_defined_again_is_another_type() {
             ("const N: usize = 9;", Shows("")),
             ("few.0[8]", Fails(&["cannot find value `few`"])),
         ],
+        // In the cell that binds the variable anew: the value is of the new one, whatever the old one was.
+        &[
+            (
+                "#[derive(Debug)] struct H(u8); let h = H(1); let kept = 5;",
+                Shows(""),
+            ),
+            (
+                "#[derive(Debug)] struct H(String); let mut h = H(\"a\".into());",
+                Shows(""),
+            ),
+            ("(&h, kept)", Shows("(H(\"a\"), 5)")),
+            (
+                "let h = H(\"b\".into()); panic!(\"before it is kept\");",
+                Fails(&["before it is kept"]),
+            ),
+            ("h", Shows("H(\"a\")")),
+            (
+                "#[derive(Debug)] struct H(Vec<u64>); let h = H(vec![1]); panic!(\"of neither\");",
+                Fails(&["of neither"]),
+            ),
+            ("h", Fails(&["cannot find value `h`"])),
+            ("let h = H(vec![2]); (h, kept)", Shows("(H([2]), 5)")),
+        ],
     ]);
 }
 
@@ -1031,6 +1054,9 @@ const FAILING: &[&str] = &[
     // Syntax.
     "let x = 5 let y = 6;",
     "let s = \"unclosed",
+    "let s = r#\"unclosed\";",
+    "/* unclosed",
+    "let n = 1; /* unclosed\nn",
     "fn f( {",
     "1 +",
     "let = 3;",

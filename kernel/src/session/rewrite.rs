@@ -18,8 +18,9 @@ use super::in_the_way::{self, InTheWay};
 use super::statement::{Binder, Variable, is_value};
 use super::text::{Edit, Text, byte_of, inside, place_of};
 use super::unnamed::{Block, Blocks};
-use super::{commands, made, sources};
+use super::{commands, made, sources, types};
 use crate::language::commands::{Kind, code_start, head};
+use crate::language::lexer;
 use crate::workshop::session_files::GONE;
 
 /// What stands at the end of a cell that runs something.
@@ -172,8 +173,11 @@ impl Cell {
         this.read_commands(with.folder);
         this.edits.extend(sources::edits(cell, start, with.folder));
         let Ok(statements) = syn::Block::parse_within.parse_str(code) else {
-            // Without its brackets in order nothing can be put around it.
-            this.is_broken = code.parse::<proc_macro2::TokenStream>().is_ok();
+            // Without its brackets in order nothing can be put around it; what is open at the end takes in all that is.
+            let is_open = lexer::tokens(code)
+                .last()
+                .is_some_and(|token| token.is_open());
+            this.is_broken = is_open || code.parse::<proc_macro2::TokenStream>().is_ok();
             return this;
         };
         for statement in &statements {
@@ -515,11 +519,14 @@ impl Cell {
         self.text(&edits)
     }
 
-    /// The cell followed by one deliberate type error for each variable: rustc answers with its type.
-    pub fn type_question(&self) -> Text {
-        let questions = self.bound.iter().map(|variable| {
-            let question = format!("\nlet () = {};", variable.name);
-            Edit::insert(self.user.len(), question)
+    /// The cell followed by one deliberate error for each of some variables: rustc answers with its type.
+    pub fn type_question(&self, how: types::Question, is_asked: impl Fn(&str) -> bool) -> Text {
+        let asked = self
+            .bound
+            .iter()
+            .filter(|variable| is_asked(&variable.name));
+        let questions = asked.map(|variable| {
+            Edit::insert(self.user.len(), format!("\n{}", how.about(&variable.name)))
         });
         let edits: Vec<Edit> = self.ask.iter().cloned().chain(questions).collect();
         self.text(&edits)
@@ -564,7 +571,9 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("::rebit::cell::end(); // next\n"), "{text}");
-        let question = cell.type_question().source;
+        let question = cell
+            .type_question(types::Question::Pattern, |_| true)
+            .source;
         assert_eq!(
             question,
             "let a = 1;\nlet _ = a + 1; // next\n\nlet () = a;"
@@ -659,7 +668,8 @@ mod tests {
             ..InTheWay::default()
         };
         assert!(cell.make_way(&found));
-        for text in [cell.source(), cell.type_question(), cell.with_types(&[])] {
+        let question = cell.type_question(types::Question::Pattern, |_| true);
+        for text in [cell.source(), question, cell.with_types(&[])] {
             let text = text.source;
             assert!(
                 text.contains("\nmacro_rules! rebit_made_1 { () => {} }\nmacro_rules! Foo {"),

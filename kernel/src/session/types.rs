@@ -1,9 +1,41 @@
 //! Asks rustc for the types of variables that the analyser could not infer.
 //!
 //! The analyser of a session knows nothing of the standard library (that makes it quick), so it cannot
-//! say what `vec![1, 2]` is. rustc can: `let () = v;` is an error that names the type of `v`.
+//! say what `vec![1, 2]` is. rustc can: `let () = v;` is an error that names the type of `v`. Where a type is that of
+//! another type's trait rustc does not know it yet as it reads this line; a trait that nothing has is looked for at the end.
 
 use evcxr::CompilationError;
+
+/// How rustc is asked for the type of a variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// By a pattern that it does not fit: answered at once, for closures too.
+    Pattern,
+    /// By a trait that it does not have: answered when all types of the cell are known.
+    Bound,
+}
+
+impl Question {
+    /// Before and behind the name of a variable.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Question::Pattern => ("let () = ", ";"),
+            Question::Bound => ("::rebit::cell::type_of(&", ");"),
+        }
+    }
+
+    /// The code that asks for this variable.
+    pub fn about(self, name: &str) -> String {
+        let (before, behind) = self.words();
+        format!("{before}{name}{behind}")
+    }
+
+    /// The variable that a line asks for.
+    fn variable(self, line: &str) -> Option<&str> {
+        let (before, behind) = self.words();
+        line.trim().strip_prefix(before)?.strip_suffix(behind)
+    }
+}
 
 /// Whether evcxr did not know a type, guessed a wrong one, or named it by a path that cells cannot use.
 pub fn are_unknown(error: &evcxr::Error) -> bool {
@@ -38,8 +70,11 @@ pub fn without_name(errors: &[CompilationError]) -> Vec<(String, String)> {
 }
 
 fn answers(errors: &[CompilationError]) -> impl Iterator<Item = (String, String)> {
-    let answers = errors.iter().filter(|error| error.code() == Some("E0308"));
-    answers.filter_map(|error| from_json(&error.json))
+    errors.iter().filter_map(|error| match error.code() {
+        Some("E0308") => from_pattern(&error.json),
+        Some("E0277") => from_bound(&error.json),
+        _ => None,
+    })
 }
 
 /// Crates whose types rustc names by a path that begins with the crate.
@@ -72,7 +107,12 @@ pub fn is_answer(error: &CompilationError) -> bool {
 }
 
 fn is_question(json: &serde_json::Value) -> bool {
-    spans(json).any(|span| line_of(span).starts_with("let () = "))
+    let asks = |line: &str| {
+        [Question::Pattern, Question::Bound]
+            .iter()
+            .any(|how| how.variable(line).is_some())
+    };
+    spans(json).map(line_of).any(asks)
 }
 
 fn spans(json: &serde_json::Value) -> impl Iterator<Item = &serde_json::Value> {
@@ -83,11 +123,21 @@ fn line_of(span: &serde_json::Value) -> &str {
     span["text"][0]["text"].as_str().unwrap_or("").trim_start()
 }
 
-fn from_json(json: &serde_json::Value) -> Option<(String, String)> {
-    let line = spans(json)
+fn from_bound(json: &serde_json::Value) -> Option<(String, String)> {
+    let name = spans(json)
         .map(line_of)
-        .find(|l| l.starts_with("let () = "))?;
-    let name = line.strip_prefix("let () = ")?.strip_suffix(';')?;
+        .find_map(|line| Question::Bound.variable(line))?;
+    let message = json["message"].as_str()?;
+    let of = message
+        .strip_prefix("the trait bound `")?
+        .strip_suffix(": rebit::cell::TypeOf` is not satisfied")?;
+    Some((name.to_string(), of.to_string()))
+}
+
+fn from_pattern(json: &serde_json::Value) -> Option<(String, String)> {
+    let name = spans(json)
+        .map(line_of)
+        .find_map(|line| Question::Pattern.variable(line))?;
     let of = spans(json)
         .filter_map(|span| span["label"].as_str())
         .find_map(|label| {
@@ -133,7 +183,7 @@ mod tests {
     fn the_type_is_read_from_the_answer() {
         let json = answer("let () = v;", "std::vec::Vec<{integer}>");
         assert_eq!(
-            from_json(&json),
+            from_pattern(&json),
             Some(("v".to_string(), "std::vec::Vec<{integer}>".to_string()))
         );
         assert_eq!(
@@ -146,6 +196,17 @@ mod tests {
             nameable("std::str::Chars<'_>").unwrap(),
             "std::str::Chars<'static>"
         );
+    }
+
+    #[test]
+    fn the_type_is_read_from_the_bound() {
+        let json = serde_json::json!({
+            "message": "the trait bound `ndarray::Dim<[usize; 1]>: rebit::cell::TypeOf` is not satisfied",
+            "spans": [{"text": [{"text": Question::Bound.about("row")}]}],
+        });
+        let wanted = ("row".to_string(), "ndarray::Dim<[usize; 1]>".to_string());
+        assert_eq!(from_bound(&json), Some(wanted));
+        assert!(is_question(&json));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::history::History;
 use super::kept::NotKept;
 use super::rewrite::{Cell, Reset};
 use super::text::Text;
+use super::types::Question;
 use super::unnamed::Blocks;
 use super::{InputRequest, errors, imports, in_the_way, types};
 use crate::error::{Error, Result};
@@ -299,9 +300,9 @@ impl Worker {
     /// What rustc says to a cell that does not parse.
     fn syntax_error(&mut self, job: &Job) -> Option<Failure> {
         let question = job.cell.syntax_question()?;
-        // Errors of syntax have no code, and where there is one rustc reports no other kind.
+        // Where there is an error of syntax rustc reports no other kind.
         let mut errors = self.context.check(&question.source).ok()?;
-        errors.retain(|error| error.level() == "error" && error.code().is_none());
+        errors.retain(|error| error.level() == "error" && is_of_syntax(error));
         (!errors.is_empty()).then(|| errors::failure(&errors, &self.sources(job, &question)))
     }
 
@@ -359,15 +360,22 @@ impl Worker {
         job: &Job,
         text: &mut Text,
     ) -> Result<evcxr::EvalOutputs, evcxr::Error> {
-        let mark = self.folder.join(session_files::FULL_TYPES);
-        std::fs::write(&mark, b"")?;
-        let answers = self.context.check(&job.cell.type_question().source);
-        let _ = std::fs::remove_file(&mark);
-        let answers = answers?;
+        let mut answers = self.ask_types(job, Question::Pattern, |_| true)?;
         let own_errors = answers
             .iter()
             .any(|e| e.level() == "error" && !types::is_answer(e));
         if !own_errors {
+            let known = types::found(&answers);
+            let unnamed = types::without_name(&answers);
+            let is_open = |name: &str| known.iter().chain(&unnamed).all(|(told, _)| told != name);
+            if job
+                .cell
+                .bound
+                .iter()
+                .any(|variable| is_open(&variable.name))
+            {
+                answers.extend(self.ask_types(job, Question::Bound, is_open)?);
+            }
             let mut found = types::found(&answers);
             if let Some((name, of)) = types::without_name(&answers).into_iter().next() {
                 // As evcxr would say it, which has no other way to fail.
@@ -382,6 +390,28 @@ impl Worker {
         }
         self.execute(&text.source, job)
     }
+
+    /// What rustc says to a question for the types of some variables.
+    fn ask_types(
+        &mut self,
+        job: &Job,
+        how: Question,
+        is_asked: impl Fn(&str) -> bool,
+    ) -> Result<Vec<CompilationError>, evcxr::Error> {
+        let mark = self.folder.join(session_files::FULL_TYPES);
+        std::fs::write(&mark, b"")?;
+        let answers = self
+            .context
+            .check(&job.cell.type_question(how, is_asked).source);
+        let _ = std::fs::remove_file(&mark);
+        answers
+    }
+}
+
+/// Whether it is the parser's, whose errors have no code, or the lexer's, where something has no end.
+fn is_of_syntax(error: &CompilationError) -> bool {
+    const WITHOUT_END: [&str; 6] = ["E0748", "E0758", "E0762", "E0763", "E0765", "E0766"];
+    error.code().is_none_or(|code| WITHOUT_END.contains(&code))
 }
 
 fn ask(events: &SyncSender<Event>, request: InputRequest) -> String {

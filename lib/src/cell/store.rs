@@ -42,6 +42,23 @@ impl VariableStore {
         self.check(name, TypeId::of::<T>(), definition)
     }
 
+    /// Leaves a variable where it is that the cell binds anew and does not look at; one whose type `T` has become another
+    /// one ends here. True: nothing is lost that anybody could have read.
+    pub fn keep_variable<T: 'static>(&mut self, name: &str) -> bool {
+        self.keep_variable_defined::<T>(0, name)
+    }
+
+    /// The same for a type of the user's, as in [`VariableStore::check_variable_defined`].
+    pub fn keep_variable_defined<T: 'static>(&mut self, definition: u64, name: &str) -> bool {
+        let fits = |stored: &Stored| {
+            stored.definition == definition && (*stored.value).type_id() == TypeId::of::<T>()
+        };
+        if self.variables.get(name).is_some_and(|stored| !fits(stored)) {
+            self.variables.remove(name);
+        }
+        true
+    }
+
     /// Takes the variable out.
     ///
     /// # Panics
@@ -74,6 +91,9 @@ impl VariableStore {
             self.put(name, Box::new(value), definition);
         }
     }
+
+    /// Says to the kernel, in the cell's source, that an old value is where it was unless the cell has a new one.
+    pub fn put_back_unread(&mut self, _name: &str) {}
 
     /// The shared value of this name and type, made at its first use (the runtime of asynchronous cells; one of another
     /// copy of its crate is another type).
@@ -154,6 +174,18 @@ mod tests {
         store.put_variable_defined(1, "f", F);
         assert!(store.check_variable_defined::<F>(1, "f"));
         assert!(!store.check_variable_defined::<F>(2, "f"));
+    }
+
+    #[test]
+    fn what_is_bound_anew_stays_while_its_type_does() {
+        struct F;
+        let mut store = VariableStore::default();
+        store.put_variable("v", 1u8);
+        store.put_variable_defined(1, "f", F);
+        assert!(store.keep_variable::<u8>("v") && store.keep_variable_defined::<F>(1, "f"));
+        assert_eq!(store.take_variable::<u8>("v"), 1);
+        assert!(store.keep_variable_defined::<F>(2, "f"));
+        assert!(!store.variables.contains_key("f"));
     }
 
     #[test]

@@ -112,6 +112,9 @@ pub fn with_lines(session: &Path, folder: &Path) -> std::io::Result<(PathBuf, Pa
 /// Statics that cells of a session have defined, in its folder.
 const STATICS: &str = "statics.json";
 
+/// rustc's code for a name that means nothing.
+const NOT_FOUND: &str = "E0425";
+
 /// One cell to compile.
 struct Task<'a> {
     session: &'a Path,
@@ -130,15 +133,15 @@ impl Task<'_> {
         let mut surroundings = self.surroundings();
         let mut cell = cell::finished(&generated, &surroundings);
         fs::write(&path, &cell.cell)?;
-        if !self.check
-            && let Some(plain) = cell::not_kept(&cell.cell)
-        {
+        if !self.check && cell::keeps_old(&cell.cell) {
             // It may use an old value after all, and then there is nothing to keep.
             let output = self.run_rustc(&cell)?;
-            if output.status.success() || !says(&output, "put_back") {
+            let uses = says(&output, "put_back") || says(&output, NOT_FOUND);
+            if output.status.success() || !uses {
                 return self.done(&output, &cell);
             }
-            cell.cell = plain;
+            surroundings.loses_old = true;
+            cell = cell::finished(&generated, &surroundings);
             fs::write(&path, &cell.cell)?;
         }
         if cell.defines.is_empty() && cell.providers.is_empty() {
@@ -162,6 +165,7 @@ impl Task<'_> {
         let fresh = read(FRESH);
         Surroundings {
             bundle: bundle.map(|(name, _)| name.clone()),
+            loses_old: false,
             statics: serde_json::from_slice(&read(STATICS)).unwrap_or_default(),
             preferred: serde_json::from_slice(&read(PREFERRED)).unwrap_or_default(),
             fresh: String::from_utf8_lossy(&fresh)

@@ -11,8 +11,9 @@ use super::items::{Definition, Items};
 /// How evcxr writes a call of the store.
 const CALL: &str = "evcxr_variable_store.";
 /// What it calls, and whether the value's definition matters.
-const FUNCTIONS: [(&str, bool); 4] = [
+const FUNCTIONS: [(&str, bool); 5] = [
     ("check_variable", true),
+    ("keep_variable", true),
     ("put_variable", true),
     ("put_back", true),
     ("take_variable", false),

@@ -10,7 +10,6 @@ mod store;
 
 use std::collections::{BTreeMap, HashSet};
 
-pub use rebound::not_kept;
 pub use statics::{SYMBOL, Shared};
 
 /// How cells begin.
@@ -30,12 +29,20 @@ pub struct Surroundings {
     pub fresh: HashSet<String>,
     /// Names that are imported by themselves, with the module that they come from; none where that does not help.
     pub preferred: BTreeMap<String, String>,
+    /// Old values of what a cell binds anew are taken out and end with the cell, whether it comes to its end or not.
+    pub loses_old: bool,
+}
+
+/// Whether a finished cell keeps an old value of what it binds anew.
+pub fn keeps_old(cell: &str) -> bool {
+    cell.contains("evcxr_variable_store.put_back")
 }
 
 /// The cell that rustc gets, with what it shares with others.
 pub fn finished(generated: &str, surroundings: &Surroundings) -> Shared {
     let cell = store::with_library(generated);
-    let cell = rebound::kept(&cell).unwrap_or(cell);
+    let kept = rebound::kept(&cell).filter(|_| !surroundings.loses_old);
+    let cell = kept.unwrap_or(cell);
     let cell = fingerprint::with_fingerprints(&cell);
     let cell = names::absolute(&cell);
     let shared = statics::shared(&cell, &surroundings.statics, &surroundings.fresh);
