@@ -11,6 +11,7 @@ mod activations;
 mod builder;
 mod check;
 mod checkpoint;
+mod cosine;
 mod display;
 mod edsr;
 mod exec;
@@ -39,11 +40,13 @@ mod slots;
 mod srresnet;
 #[cfg(test)]
 mod tests;
+mod unet;
 mod wants;
 
 pub use builder::NetBuilder;
 pub use check::{Worst, check_gradients, check_gradients_many};
 pub use checkpoint::StateTensor;
+pub use cosine::CosineDistance;
 pub use extent::Extent;
 pub use graph::{LayerInfo, NodeId, NodeInfo, Place};
 pub use info::{NormInfo, SiteInfo};
@@ -74,4 +77,5 @@ pub use resnet::{
     resnet56,
 };
 pub use srresnet::{SrresnetConfig, srresnet};
+pub use unet::{UNetConfig, unet};
 pub use wants::Wants;

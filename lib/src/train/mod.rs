@@ -9,6 +9,7 @@ mod evaluate;
 mod history;
 mod leaf;
 mod losses;
+mod masked;
 mod observer;
 mod optimiser;
 mod resume;
@@ -30,6 +31,7 @@ pub use losses::{
     distillation, moments_loss, squared_error, total, try_distillation, try_moments_loss,
     try_squared_error, try_total,
 };
+pub use masked::{Deviation, masked_error, try_masked_error};
 pub use observer::{Observer, Step, StepLosses, from_bytes, to_bytes};
 pub use optimiser::{Groups, Optimiser, Owned, Picks, Select};
 pub use resume::{check_same_run, norms_fingerprint, read_state, state_file, write_state};
