@@ -12,6 +12,7 @@ mod builder;
 mod check;
 mod checkpoint;
 mod cosine;
+pub mod detector;
 mod display;
 mod edsr;
 mod exec;
@@ -34,6 +35,7 @@ mod quantise;
 mod quantiser;
 mod ranges;
 mod rdn;
+pub mod reid;
 mod resnet;
 mod run;
 mod slots;
@@ -56,6 +58,7 @@ pub use layers::{Conv, Init, Norm};
 pub use crate::ops::batch_norm2d::Mode;
 pub use activation_loss::{ActivationLoss, BatchExtent, CrossEntropy, MeanAbsoluteError};
 pub use activations::{Activations, Moments};
+pub use detector::{DetectorConfig, detector};
 pub use edsr::{EdsrConfig, FEATURES, edsr};
 pub use imagenet::{ImagenetResnetConfig, imagenet_resnet, imagenet_resnet_with};
 pub use mobilenet::{
@@ -72,6 +75,7 @@ pub use quantiser::{
 };
 pub use ranges::QuantiserInfo;
 pub use rdn::{RdnConfig, rdn};
+pub use reid::{ReidNetConfig, reid};
 pub use resnet::{
     CifarResnetConfig, Shortcut, cifar_resnet, cifar_resnet_with, resnet8, resnet20, resnet32,
     resnet56,

@@ -4,5 +4,6 @@ pub mod ddtb;
 pub mod fdda;
 pub mod intraq;
 pub mod lts;
+pub mod person_search;
 #[cfg(test)]
 mod small_net;
