@@ -5,5 +5,6 @@ pub mod fdda;
 pub mod intraq;
 pub mod lts;
 pub mod person_search;
+pub mod reid_texture;
 #[cfg(test)]
 mod small_net;
