@@ -68,7 +68,10 @@ pub use net::Net;
 pub use param::{Param, ParamId, Role};
 pub use params::Params;
 pub use pass::StepTimes;
-pub use pretrained::{pretrained_resnet8, pretrained_resnet20};
+pub use pretrained::{
+    pretrained_detector, pretrained_reid_a, pretrained_reid_b, pretrained_resnet8,
+    pretrained_resnet20,
+};
 pub use quantiser::{
     Affine, BoundGrid, FixedGrid, Fused, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind,
     Scaled, Slot, Slots, Uniform,

@@ -185,10 +185,8 @@ mod tests {
         let batch = photo_batch([&photo]).unwrap();
         let whole = [0.0, 0.0, 160.0, 96.0];
         let cut = cut_out(&photo, &[whole], (96, 160)).unwrap();
-        let apart = read(&batch)
-            .iter()
-            .zip(read(&cut))
-            .map(|(a, b)| (a - b).abs());
+        let pairs = read(&batch).into_iter().zip(read(&cut));
+        let apart = pairs.map(|(a, b)| (a - b).abs());
         assert!(apart.fold(0.0, f32::max) < 1e-5);
         let black = Photo {
             rgb: vec![0; photo.rgb.len()],

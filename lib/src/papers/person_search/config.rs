@@ -134,7 +134,7 @@ impl Default for PersonSearchConfig {
             turns: Turns::default(),
             lr: 2e-4,
             reid_lr: 2e-4,
-            clip: 10.0,
+            clip: 3.0,
             least: 4.0,
             unusable: Unusable::default(),
             focal: Focal {
