@@ -6,12 +6,13 @@
 //!
 //! The recipe of both: 8 pictures of each of the 200 first people that the re-ID networks know, with poses as an estimator
 //! would see them, batches of 4 people with 4 pictures each, the small U-Net, Adam with a learning rate of 1e-3 that falls
-//! to a fifth at three quarters. `reid` learns from four layers of re-ID network A, `pixels` from pixels within the
+//! to a fifth at three quarters, 2000 steps. `reid` learns from four layers of re-ID network A, `pixels` from pixels within the
 //! silhouette; faces and hands of both from textures of 200 other people. Measured on 50 people that no network has seen,
 //! in five unseen views each; re-ID network B has no part in the training.
 
 use std::path::PathBuf;
 
+use rebit::nn::{pretrained_reid_a, pretrained_reid_b};
 use rebit::papers::reid_texture::{
     Reid, Scores, Supervision, TextureConfig, Workbench, WorkbenchConfig,
 };
@@ -41,49 +42,27 @@ fn main() -> Result<()> {
     let which = args.next().unwrap_or("reid".into());
     let steps = args
         .next()
-        .map_or(Ok(700), |s| s.parse())
+        .map_or(Ok(2000), |s| s.parse())
         .expect("STEPS is a number");
     let out = PathBuf::from(args.next().unwrap_or("target/texture.safetensors".into()));
     let supervision = match which.as_str() {
         "reid" => Supervision::Layers,
         "pixels" => Supervision::Pixels,
-        "both" => Supervision::LayersAndPixels,
-        "pooled" => Supervision::Pooled,
-        "allcat" => Supervision::LayersAndPooled,
-        "softmax" => Supervision::Softmax,
-        "triplet" => Supervision::Triplet { margin: 0.3 },
-        "uv" => Supervision::Texture,
         other => panic!("{other}: textures learn from reid or pixels"),
     };
-    let net = |file: &str, config: &rebit::nn::ReidNetConfig| -> Result<Net> {
-        let net = rebit::nn::reid(config, rng(0))?;
-        net.load(file)?;
-        Ok(net)
-    };
-    let a = net(
-        "/work/logs/reid_a.safetensors",
-        &rebit::nn::ReidNetConfig::light(300),
-    )?;
-    let b = net(
-        "/work/logs/reid_b.safetensors",
-        &rebit::nn::ReidNetConfig::wide(300),
-    )?;
-    let start = std::time::Instant::now();
-    let bench = Workbench::new(
-        &WorkbenchConfig::default(),
-        Reid::part_based(&a)?,
-        Reid::part_based(&b)?,
-    )?;
-    println!("pictures after {:.1} s", start.elapsed().as_secs_f32());
-    let start = std::time::Instant::now();
+    let (a, b) = (pretrained_reid_a()?, pretrained_reid_b()?);
+    let config = WorkbenchConfig::default();
+    let bench = Workbench::new(&config, Reid::part_based(&a)?, Reid::part_based(&b)?)?;
     println!("{}", said("truth", &bench.score(&bench.truth())?));
-    println!("one score takes {:.1} s", start.elapsed().as_secs_f32());
-    println!("{}", said("mean", &bench.score(&bench.mean())?));
+    println!("{}", said("mean texture", &bench.score(&bench.mean())?));
     println!(
         "{}",
-        said("back-projection", &bench.score(&bench.back_projections()?)?)
+        said("laid back", &bench.score(&bench.back_projections()?)?)
     );
-    println!("{}", said("PCA", &bench.score(&bench.priors(40)?)?));
+    println!(
+        "{}",
+        said("PCA of true textures", &bench.score(&bench.priors(40)?)?)
+    );
     let config = TextureConfig {
         supervision,
         steps,

@@ -18,7 +18,10 @@ use crate::{Error, Images, Result, Rng, Scalar, Taped, from_vec, read};
 /// Textures of other people, to which faces and hands are drawn.
 #[derive(Clone, Debug)]
 pub struct RealTextures {
-    textures: Images,
+    /// Numbers of all textures, one after the other.
+    values: Vec<f32>,
+    count: usize,
+    side: usize,
     mask: Images,
 }
 
@@ -32,15 +35,17 @@ impl RealTextures {
             let why = "holds none; the loss on faces and hands needs at least one";
             return Err(Error::invalid("a set of real textures", why));
         }
-        let textures = Texture::batch(textures, UNIT)?;
-        let (_, _, side, _) = *textures.shape();
+        let values = read(&Texture::batch(textures, UNIT)?);
+        let (count, side) = (textures.len(), textures[0].side);
         if structure.len() != side * side {
             let expected = format!("a mask of {side}x{side} texels");
             return Err(Error::shape("real textures", expected, structure.len()));
         }
         let mask = structure.iter().map(|m| f32::from(*m)).collect();
         Ok(RealTextures {
-            textures,
+            values,
+            count,
+            side,
             mask: from_vec(mask, (1, 1, side, side))?,
         })
     }
@@ -55,22 +60,19 @@ impl RealTextures {
     /// # Errors
     /// When memory cannot be had.
     pub fn mean(&self) -> Result<Images> {
-        let (n, c, h, w) = *self.textures.shape();
-        let (values, len) = (read(&self.textures), c * h * w);
-        let sum = |k: usize| (0..n).map(|i| f64::from(values[i * len + k])).sum::<f64>();
-        from_vec(
-            (0..len).map(|k| (sum(k) / n as f64) as f32).collect(),
-            (1, c, h, w),
-        )
+        let len = self.values.len() / self.count;
+        let each = |k: usize| self.values.iter().skip(k).step_by(len);
+        let sum = |k: usize| each(k).map(|v| f64::from(*v)).sum::<f64>();
+        let mean = (0..len).map(|k| (sum(k) / self.count as f64) as f32);
+        from_vec(mean.collect(), (1, 3, self.side, self.side))
     }
 
     /// `count` of them, drawn at random.
     fn draw(&self, count: usize, rng: &mut Rng) -> Result<Images> {
-        let (n, c, h, w) = *self.textures.shape();
-        let (values, len) = (read(&self.textures), c * h * w);
-        let chosen = (0..count).map(|_| rng.random_range(0..n));
-        let drawn = chosen.flat_map(|i| values[i * len..][..len].iter().copied());
-        from_vec(drawn.collect(), (count, c, h, w))
+        let len = self.values.len() / self.count;
+        let chosen = (0..count).map(|_| rng.random_range(0..self.count));
+        let drawn = chosen.flat_map(|i| self.values[i * len..][..len].iter().copied());
+        from_vec(drawn.collect(), (count, 3, self.side, self.side))
     }
 
     /// `mean over all numbers of ((T - T_real) m)^2`, each with a real texture of its own.
