@@ -6,6 +6,9 @@ use rebit::data::people::{CutConfig, cut_people};
 use rebit::metrics::{DetectionConfig, detection};
 use rebit::nn::detector::{DetectConfig, found_in};
 use rebit::nn::{pretrained_detector, pretrained_reid_a, pretrained_reid_b};
+use rebit::papers::reid_texture::{
+    Reid, Workbench, WorkbenchConfig, pretrained_by_pixels, pretrained_by_reid, textures,
+};
 use rebit::prelude::*;
 use rebit::train::crop_map;
 
@@ -80,5 +83,25 @@ fn reid_networks_tell_people_apart_as_stated() {
         let map = crop_map(&net.unwrap(), &people).unwrap();
         let stated = stated_share(file);
         assert!((map - stated).abs() < 0.004, "{map}, stated {stated}");
+    }
+}
+
+#[test]
+fn generators_make_textures_as_like_as_stated() {
+    let reid = |net: Result<Net>| Reid::part_based(&net.unwrap()).unwrap();
+    let (a, b) = (reid(pretrained_reid_a()), reid(pretrained_reid_b()));
+    let bench = Workbench::new(&WorkbenchConfig::default(), a, b).unwrap();
+    for (net, file) in [
+        (pretrained_by_reid(), "texture_reid_capsules"),
+        (pretrained_by_pixels(), "texture_pixels_capsules"),
+    ] {
+        let made = textures(&net.unwrap(), bench.test(), &bench.inputs()).unwrap();
+        let scores = bench.score(&made).unwrap().top1_b;
+        let found = scores.iter().map(|s| f64::from(*s)).sum::<f64>() / scores.len() as f64;
+        let stated = stated_share(file);
+        assert!(
+            (found - stated).abs() < 0.01,
+            "{file}: {found}, {stated} stated"
+        );
     }
 }
