@@ -21,6 +21,7 @@ pub use crate::ops::bound_quant::{
     BoundQuant, bound_quant, symmetric_quant, try_bound_quant, try_symmetric_quant,
 };
 pub use crate::ops::box_decode::{BoxBase, box_decode, try_box_decode};
+pub use crate::ops::composite::{composite, try_composite};
 pub use crate::ops::conv2d::{Conv2dOptions, conv2d, try_conv2d};
 pub use crate::ops::cross_entropy::{cross_entropy, try_cross_entropy};
 pub use crate::ops::elementwise::{
@@ -43,6 +44,7 @@ pub use crate::ops::pool::{global_avg_pool, max_pool2d, try_global_avg_pool, try
 pub use crate::ops::relu::{Activation, relu, relu6, try_relu, try_relu6};
 pub use crate::ops::roi_transform::{RoiTransform, roi_transform, try_roi_transform};
 pub use crate::ops::sample::{Border, Sampling, sample, try_sample};
+pub use crate::ops::texture_render::{TexelMap, texture_render, try_texture_render};
 pub use crate::ops::triplet::{ProxyTable, proxy_triplet, triplet, try_proxy_triplet, try_triplet};
 pub use crate::ops::upsample::{Upsample, try_upsample, upsample};
 pub use crate::papers;

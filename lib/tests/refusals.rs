@@ -16,11 +16,12 @@ use rebit::ops::host::try_host_op;
 use rebit::ops::l1_loss::try_l1_loss;
 use rebit::ops::moments::try_moments;
 use rebit::ops::prelu::try_prelu;
-use rebit::ops::resize::try_resize;
+use rebit::ops::resize::{Filter, try_resize, try_resize_by};
 use rebit::ops::sample::{Border, Sampling, try_sample};
 use rebit::ops::upsample::{Upsample, try_upsample};
 use rebit::papers::ddtb::try_attention_loss;
 use rebit::prelude::*;
+use rebit::train::{Deviation, try_masked_error};
 
 /// What a call came to.
 enum Outcome {
@@ -146,6 +147,11 @@ fn boxes(x: Images, count: usize, four: usize, images: Vec<u32>, out: (usize, us
         border: Border::Zero,
     };
     tensor(try_sample(x, boxes, how))
+}
+
+/// A pixel that shows the first texel of a 2x2 texture.
+fn texels() -> TexelMap {
+    TexelMap::new((1, 1), 2, &[vec![(0, 1.0)]]).unwrap()
 }
 
 fn roi(count: usize, four: usize, of: Vec<u32>, out: (usize, usize)) -> Outcome {
@@ -341,6 +347,12 @@ fn cases() -> Vec<Case> {
             "no batch" => tensor(try_pixel_shuffle(images((0, 4, 1, 1)), 2)) => Empty,
             "NaN" => tensor(try_pixel_shuffle(nan_images(), 1)) => Nan,
         }
+        "ops/resize/mod.rs: try_resize_by": {
+            "no pixels" => tensor(try_resize_by(images((1, 1, 0, 2)), (2, 2), Filter::Area)) => error!("(0, 2)"),
+            "a size of 0" => tensor(try_resize_by(images((1, 1, 2, 2)), (2, 0), Filter::Bilinear)) => error!("(2, 0)"),
+            "no batch" => tensor(try_resize_by(images((0, 1, 2, 2)), (3, 3), Filter::BilinearAligned)) => Empty,
+            "NaN" => tensor(try_resize_by(nan_images(), (1, 1), Filter::Area)) => Nan,
+        }
         "ops/resize/mod.rs: try_resize": {
             "no pixels" => tensor(try_resize(images((1, 1, 0, 2)), 2, 2)) => error!("(0, 2)", "(2, 2)"),
             "no size" => tensor(try_resize(images((1, 1, 2, 2)), 0, 2)) => error!("(2, 2)", "(0, 2)"),
@@ -393,6 +405,27 @@ fn cases() -> Vec<Case> {
             "labels of others" => tensor(try_proxy_triplet(matrix(2, 3), &[0], &ProxyTable::new(2, 3, 0.5).unwrap(), 0.3)) => error!("2 rows", "1"),
             "other features" => tensor(try_proxy_triplet(matrix(1, 2), &[0], &ProxyTable::new(2, 3, 0.5).unwrap(), 0.3)) => error!("3 numbers", "2"),
             "a person that is not there" => tensor(try_proxy_triplet(matrix(1, 3), &[2], &ProxyTable::new(2, 3, 0.5).unwrap(), 0.3)) => error!("label 2", "0..2"),
+        }
+        "ops/texture_render/mod.rs: try_texture_render": {
+            "a texture of another size" => tensor(try_texture_render(images((1, 3, 3, 3)), &[texels()])) => error!("2x2", "3x3"),
+            "a texture that is not square" => tensor(try_texture_render(images((1, 3, 2, 3)), &[texels()])) => error!("2x2", "2x3"),
+            "textures without maps" => tensor(try_texture_render(images((2, 3, 2, 2)), &[texels()])) => error!("1 textures", "2 of"),
+            "nothing" => tensor(try_texture_render(images((0, 3, 2, 2)), &[])) => Empty,
+            "NaN" => tensor(try_texture_render(nan_images(), &[texels()])) => Nan,
+        }
+        "ops/composite/mod.rs: try_composite": {
+            "a mask of another size" => tensor(try_composite(images((1, 3, 2, 2)), &images((1, 1, 2, 3)), &images((1, 3, 2, 2)))) => error!("mask of (1, 1, 2, 2)", "(1, 1, 2, 3)"),
+            "a mask of three channels" => tensor(try_composite(images((1, 3, 2, 2)), &images((1, 3, 2, 2)), &images((1, 3, 2, 2)))) => error!("mask", "(1, 3, 2, 2)"),
+            "a background of another size" => tensor(try_composite(images((1, 3, 2, 2)), &images((1, 1, 2, 2)), &images((2, 3, 2, 2)))) => error!("background of (1, 3, 2, 2)", "(2, 3, 2, 2)"),
+            "nothing" => tensor(try_composite(images((0, 3, 2, 2)), &images((0, 1, 2, 2)), &images((0, 3, 2, 2)))) => Empty,
+            "NaN" => tensor(try_composite(nan_images(), &from_vec(vec![1.0; 4], (1, 1, 2, 2)).unwrap(), &images((1, 1, 2, 2)))) => Nan,
+        }
+        "train/masked.rs: try_masked_error": {
+            "a target of another shape" => nothing(try_masked_error(images((1, 3, 2, 2)), &images((1, 3, 2, 3)), &images((1, 1, 2, 2)), Deviation::Square)) => error!("target of (1, 3, 2, 2)", "(1, 3, 2, 3)"),
+            "masks of other images" => nothing(try_masked_error(images((3, 1, 2, 2)), &images((3, 1, 2, 2)), &images((2, 1, 2, 2)), Deviation::Absolute)) => error!("(3, 1, 2, 2)", "(2, 1, 2, 2)"),
+            "a mask of three channels" => nothing(try_masked_error(images((1, 3, 2, 2)), &images((1, 3, 2, 2)), &images((1, 3, 2, 2)), Deviation::Absolute)) => error!("(1, 1, 2, 2)", "(1, 3, 2, 2)"),
+            "nothing" => nothing(try_masked_error(images((0, 1, 2, 2)), &images((0, 1, 2, 2)), &images((1, 1, 2, 2)), Deviation::Square)) => error!("no number"),
+            "NaN" => outcome(try_masked_error(nan_images(), &images((1, 1, 2, 2)), &images((1, 1, 2, 2)), Deviation::Square), |l| read(&l)) => Nan,
         }
         "ops/sample/mod.rs: try_sample": {
             "three corners" => boxes(images((1, 1, 2, 2)), 1, 3, vec![0], (1, 1)) => error!("(1, 4)", "(1, 3)"),

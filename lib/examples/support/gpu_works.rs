@@ -16,7 +16,7 @@ use rebit::ops::pixel_shuffle::{PixelShuffleKernel, ShuffleShape};
 use rebit::ops::pool::{PoolKernel, PoolShape};
 use rebit::ops::prelu::PreluKernel;
 use rebit::ops::relu::{Activation, ActivationKernel};
-use rebit::ops::resize::{ResizeKernel, ResizeShape};
+use rebit::ops::resize::{Filter, ResizeKernel, ResizeShape};
 use rebit::ops::update::UpdateKernel;
 use rebit::{Buffer, Result, dev};
 
@@ -157,6 +157,7 @@ fn maps(works: &mut Works, batch: usize, side: usize, c: usize) -> Result<()> {
         channels: c,
         from: (side, side),
         to: (2 * side, 2 * side),
+        filter: Filter::Bicubic,
     };
     // Four weights along each axis.
     let (x, mut y) = (new()?, filled(4 * n)?);

@@ -38,8 +38,8 @@ pub use photos::{Photo, SrPair, photos, sr_benchmark};
 pub use photos_debian::{DebianPhotos, debian_photos};
 pub use source::ImageSource;
 pub use world::{
-    Body, Capsules, Crop, Identity, Pose, Scene, Sighting, Texels, Texture, Viewpoint, World,
-    WorldConfig,
+    Body, Capsules, Crop, Exported, Identity, Lookup, Portrait, Pose, Scene, Sighting, Texels,
+    Texture, Viewpoint, World, WorldConfig,
 };
 
 use rand::seq::SliceRandom;

@@ -3,7 +3,8 @@
 //! How features lie: [`cosine_distance`] and [`within_class_distance`], [`silhouette`], and maps of them on a plane,
 //! [`pca`] and [`tsne`].
 //!
-//! How well an image was restored: PSNR and SSIM on the luminance, as super-resolution papers measure them.
+//! How well an image was restored: PSNR and SSIM on the luminance, as super-resolution papers measure them; how much a
+//! generated one resembles another: [`ssim_rgb`], of colours.
 //!
 //! The luminance of ITU-R BT.601 in 8 bits, not rounded, with `r`, `g`, `b` from 0 to 255:
 //!
@@ -19,6 +20,7 @@ mod psnr;
 pub mod search;
 mod silhouette;
 mod ssim;
+mod ssim_rgb;
 mod tsne;
 
 pub use distance::{cosine_distance, within_class_distance};
@@ -30,6 +32,7 @@ pub use search::{
 };
 pub use silhouette::silhouette;
 pub use ssim::{ssim, ssim_y};
+pub use ssim_rgb::{Picture, ssim_rgb};
 pub use tsne::{TsneConfig, tsne};
 
 use dfdx::prelude::HasShape;

@@ -16,7 +16,7 @@ use super::Plane;
 use crate::data::Photo;
 use crate::error::{Error, Result};
 
-const SIDE: usize = 11;
+pub(super) const SIDE: usize = 11;
 const SIGMA: f64 = 1.5;
 
 /// Mean structural similarity of two planes, at most 1.
@@ -66,7 +66,7 @@ pub fn ssim_y(a: &Photo, b: &Photo, border: usize) -> Result<f32> {
     ssim(&Plane::luma(a, border)?, &Plane::luma(b, border)?)
 }
 
-fn window() -> [f64; SIDE] {
+pub(super) fn window() -> [f64; SIDE] {
     let mut window = [0.0; SIDE];
     for (i, w) in window.iter_mut().enumerate() {
         let t = i as f64 - (SIDE / 2) as f64;

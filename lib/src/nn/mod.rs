@@ -11,6 +11,8 @@ mod activations;
 mod builder;
 mod check;
 mod checkpoint;
+mod cosine;
+pub mod detector;
 mod display;
 mod edsr;
 mod exec;
@@ -33,17 +35,20 @@ mod quantise;
 mod quantiser;
 mod ranges;
 mod rdn;
+pub mod reid;
 mod resnet;
 mod run;
 mod slots;
 mod srresnet;
 #[cfg(test)]
 mod tests;
+mod unet;
 mod wants;
 
 pub use builder::NetBuilder;
 pub use check::{Worst, check_gradients, check_gradients_many};
 pub use checkpoint::StateTensor;
+pub use cosine::CosineDistance;
 pub use extent::Extent;
 pub use graph::{LayerInfo, NodeId, NodeInfo, Place};
 pub use info::{NormInfo, SiteInfo};
@@ -53,6 +58,7 @@ pub use layers::{Conv, Init, Norm};
 pub use crate::ops::batch_norm2d::Mode;
 pub use activation_loss::{ActivationLoss, BatchExtent, CrossEntropy, MeanAbsoluteError};
 pub use activations::{Activations, Moments};
+pub use detector::{DetectorConfig, detector};
 pub use edsr::{EdsrConfig, FEATURES, edsr};
 pub use imagenet::{ImagenetResnetConfig, imagenet_resnet, imagenet_resnet_with};
 pub use mobilenet::{
@@ -62,16 +68,21 @@ pub use net::Net;
 pub use param::{Param, ParamId, Role};
 pub use params::Params;
 pub use pass::StepTimes;
-pub use pretrained::{pretrained_resnet8, pretrained_resnet20};
+pub use pretrained::{
+    pretrained_detector, pretrained_reid_a, pretrained_reid_b, pretrained_resnet8,
+    pretrained_resnet20,
+};
 pub use quantiser::{
     Affine, BoundGrid, FixedGrid, Fused, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind,
     Scaled, Slot, Slots, Uniform,
 };
 pub use ranges::QuantiserInfo;
 pub use rdn::{RdnConfig, rdn};
+pub use reid::{ReidNetConfig, reid};
 pub use resnet::{
     CifarResnetConfig, Shortcut, cifar_resnet, cifar_resnet_with, resnet8, resnet20, resnet32,
     resnet56,
 };
 pub use srresnet::{SrresnetConfig, srresnet};
+pub use unet::{UNetConfig, unet};
 pub use wants::Wants;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::{Net, resnet8, resnet20};
-use crate::{Result, rng};
+use super::{DetectorConfig, Net, ReidNetConfig, detector, reid, resnet8, resnet20};
+use crate::{Error, Result, rng};
 
 /// The full-precision [`resnet20`] for CIFAR-10 that quantisation starts from.
 ///
@@ -38,5 +38,68 @@ pub fn pretrained_resnet8() -> Result<Net> {
     let net = resnet8(10, rng(0));
     let bytes = include_bytes!("../../weights/resnet8_cifar10_16.safetensors");
     net.load_bytes(Path::new("weights/resnet8_cifar10_16.safetensors"), bytes)?;
+    Ok(net)
+}
+
+/// A [`detector()`] of people for scenes of [`WorldConfig::training`](crate::data::WorldConfig::training), which learned boxes
+/// that are off by `annotation`: 0.06 or 0.12.
+///
+/// Trained by `cargo run --release -p rebit --example train_detector`; log and accuracy lie beside the weights in
+/// `lib/weights`.
+///
+/// ```
+/// let net = rebit::nn::pretrained_detector(0.12)?;
+/// assert_eq!(net.output_extent().channels, 5);
+/// assert!(rebit::nn::pretrained_detector(0.5).is_err());
+/// # Ok::<(), rebit::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Invalid`] for another annotation; when the file of this build is damaged.
+pub fn pretrained_detector(annotation: f32) -> Result<Net> {
+    let bytes: &[u8] = match annotation {
+        0.06 => include_bytes!("../../weights/detector_capsules_06.safetensors"),
+        0.12 => include_bytes!("../../weights/detector_capsules_12.safetensors"),
+        _ => {
+            let what = format!("a trained detector for annotation {annotation}");
+            return Err(Error::invalid(what, "there are those for 0.06 and 0.12"));
+        }
+    };
+    let net = detector(&DetectorConfig::default(), rng(0))?;
+    net.load_bytes(Path::new("weights/detector_capsules"), bytes)?;
+    Ok(net)
+}
+
+/// Re-ID network A of person search: the light [`reid()`] of 300 people of the made world, through which losses run.
+///
+/// Trained by `cargo run --release -p rebit --example train_reid -- A`; log and accuracy lie beside the weights in
+/// `lib/weights`.
+///
+/// ```
+/// let net = rebit::nn::pretrained_reid_a()?;
+/// assert_eq!(rebit::nn::reid::identities(&net)?, 300);
+/// # Ok::<(), rebit::Error>(())
+/// ```
+///
+/// # Errors
+/// When the file of this build is damaged.
+pub fn pretrained_reid_a() -> Result<Net> {
+    let net = reid(&ReidNetConfig::light(300), rng(0))?;
+    let bytes = include_bytes!("../../weights/reid_a_capsules.safetensors");
+    net.load_bytes(Path::new("weights/reid_a_capsules.safetensors"), bytes)?;
+    Ok(net)
+}
+
+/// Re-ID network B of person search, which only measures: wider than [A](pretrained_reid_a), trained on other scenes and
+/// from another seed, with a triplet loss.
+///
+/// Trained by `cargo run --release -p rebit --example train_reid -- B`.
+///
+/// # Errors
+/// When the file of this build is damaged.
+pub fn pretrained_reid_b() -> Result<Net> {
+    let net = reid(&ReidNetConfig::wide(300), rng(0))?;
+    let bytes = include_bytes!("../../weights/reid_b_capsules.safetensors");
+    net.load_bytes(Path::new("weights/reid_b_capsules.safetensors"), bytes)?;
     Ok(net)
 }

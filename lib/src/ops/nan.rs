@@ -9,6 +9,7 @@ use super::batch_norm2d::{BatchNormState, Mode, batch_norm2d};
 use super::bound_quant::{bound_quant, symmetric_quant};
 use super::box_decode::{BoxBase, box_decode};
 use super::channels::slice;
+use super::composite::composite;
 use super::conv2d::{ActQuant, Conv2dKernel, Conv2dOptions, ConvInput, ConvShape, GradTo, conv2d};
 use super::cross_entropy::cross_entropy;
 use super::elementwise::{leaky_relu, product, sigmoid, tanh};
@@ -27,9 +28,10 @@ use super::pixel_shuffle::pixel_shuffle;
 use super::pool::{global_avg_pool, max_pool2d};
 use super::prelu::prelu;
 use super::relu::{relu, relu6};
-use super::resize::resize;
+use super::resize::{Filter, resize, resize_by};
 use super::roi_transform::{RoiTransform, roi_transform};
 use super::sample::{Border, Sampling, sample};
+use super::texture_render::{TexelMap, texture_render};
 use super::triplet::{ProxyTable, proxy_triplet, triplet};
 use super::update::UpdateKernel;
 use super::upsample::{Upsample, upsample};
@@ -303,6 +305,12 @@ fn cases() -> Vec<Case> {
             read(&pixel_shuffle(images(x, MAP), 2))
         }),
         ("resize", 72, |x| read(&resize(images(x, MAP), 5, 2))),
+        ("resize: bilinear", 72, |x| {
+            read(&resize_by(images(x, MAP), (4, 5), Filter::Bilinear))
+        }),
+        ("resize: area", 72, |x| {
+            read(&resize_by(images(x, MAP), (2, 2), Filter::Area))
+        }),
         ("upsample: nearest", 72, |x| {
             read(&upsample(images(x, MAP), Upsample::Nearest(2)))
         }),
@@ -311,6 +319,21 @@ fn cases() -> Vec<Case> {
         }),
         ("upsample: aligned", 72, |x| {
             read(&upsample(images(x, MAP), Upsample::BilinearAligned))
+        }),
+        ("texture_render", 12, |t| {
+            let reads = [vec![(0, 1.0)], vec![(1, 0.5), (2, 0.5)], vec![(3, 1.0)]];
+            let map = TexelMap::new((1, 3), 2, &reads).unwrap();
+            read(&texture_render(images(t, (1, 3, 2, 2)), &[map]))
+        }),
+        ("composite", 4, |x| {
+            let mask = images(&[1.0, 0.5, 1.0, 0.25], (1, 1, 2, 2));
+            let behind = images(&[0.0; 4], (1, 1, 2, 2));
+            read(&composite(images(x, (1, 1, 2, 2)), &mask, &behind))
+        }),
+        ("composite: background", 4, |b| {
+            let mask = images(&[0.0, 0.5, 0.0, 0.25], (1, 1, 2, 2));
+            let person = images(&[0.0; 4], (1, 1, 2, 2));
+            read(&composite(person, &mask, &images(b, (1, 1, 2, 2))))
         }),
         ("sample", 72, |x| {
             let boxes = matrix(&[0.0, 0.0, 3.0, 3.0, 0.0, 0.0, 3.0, 3.0], (2, 4));

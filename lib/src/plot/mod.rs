@@ -1,4 +1,4 @@
-//! Figures for notebooks: lines, histograms, bars, scatter, heat maps, grids of images, live curves.
+//! Figures for notebooks: lines, histograms, bars, scatter, heat maps, grids of images, live curves, bodies.
 //!
 //! Every kind is a builder that ends in `figure()`; a [`Figure`] is SVG, so it needs no font on this
 //! machine and stays sharp. Colours are those of Okabe and Ito, which colour-blind people tell apart.
@@ -27,10 +27,12 @@ mod heatmap;
 mod histogram;
 mod images;
 mod lines;
+mod mesh;
 mod people;
 mod png;
 mod scatter;
 mod tensor;
+mod turntable;
 
 pub use bars::{Bars, bars};
 pub use curve::LiveFigure;
@@ -39,9 +41,11 @@ pub use heatmap::{Heatmap, heatmap};
 pub use histogram::{Histogram, histogram};
 pub use images::{ImageGrid, images};
 pub use lines::{Lines, lines};
+pub use mesh::{MeshPlot, mesh};
 pub use people::{ScenePlot, crops, scene};
 pub use scatter::{Scatter, scatter};
 pub use tensor::ShownElement;
+pub use turntable::{Animation, turntable};
 
 use crate::error::{Error, Result};
 

@@ -22,6 +22,7 @@ pub struct ScenePlot {
     tight: Vec<BoxXyxy>,
     annotated: Vec<BoxXyxy>,
     names: Vec<(BoxXyxy, String)>,
+    arrows: Vec<[f32; 4]>,
     scale: Option<f64>,
 }
 
@@ -44,6 +45,7 @@ pub fn scene(title: impl Into<String>, scene: &Scene) -> ScenePlot {
         tight: scene.boxes.clone(),
         annotated: scene.annotated.clone(),
         names: names.map(|(b, id)| (*b, name(id))).collect(),
+        arrows: Vec::new(),
         scale: None,
     }
 }
@@ -65,6 +67,18 @@ impl ScenePlot {
     pub fn annotated(self) -> Self {
         let boxes = self.annotated.clone();
         self.boxes("annotated", &boxes)
+    }
+
+    /// Arrows `[x, y, to x, to y]`, in pixels of the scene: where the edges of a box are drawn to, say.
+    pub fn arrows(mut self, arrows: &[[f32; 4]]) -> Self {
+        self.arrows.extend_from_slice(arrows);
+        self
+    }
+
+    /// Without the numbers of the people.
+    pub fn unnamed(mut self) -> Self {
+        self.names.clear();
+        self
     }
 
     /// Pixels of the figure for each pixel of the scene; as many as fit a notebook if not set.
@@ -139,6 +153,17 @@ impl ScenePlot {
                         canvas.line(&line, colour(k), 2.0)?;
                     }
                 }
+                let finite = self
+                    .arrows
+                    .iter()
+                    .filter(|a| a.iter().all(|v| v.is_finite()));
+                for [x, y, to_x, to_y] in finite {
+                    let (from, to) = (at(*x, *y), at(*to_x, *to_y));
+                    for (ink, width) in [(WHITE, 4.5), (colour(3), 2.5)] {
+                        canvas.line(&[from, to], ink, width)?;
+                        canvas.line(&head(from, to), ink, width)?;
+                    }
+                }
                 for (b, name) in &self.names {
                     let (x, y) = at(b[0], b[1]);
                     let wide = text_width(name, 12.0) + 6.0;
@@ -171,6 +196,16 @@ impl ScenePlot {
     pub fn figure(self) -> Figure {
         self.try_figure().unwrap_or_else(|e| panic!("{e}"))
     }
+}
+
+/// The two short lines at the end of an arrow.
+fn head(from: (f64, f64), to: (f64, f64)) -> [(f64, f64); 3] {
+    let back = (from.1 - to.1).atan2(from.0 - to.0);
+    let end = |turn: f64| {
+        let (sin, cos) = (back + turn).sin_cos();
+        (to.0 + 7.0 * cos, to.1 + 7.0 * sin)
+    };
+    [end(0.5), to, end(-0.5)]
 }
 
 /// Pictures of single persons, captioned with person and camera.
@@ -314,6 +349,17 @@ mod tests {
             assert!(figure.svg().contains(&format!("\n{}\n", id.unwrap())));
         }
         assert_eq!(figure.size().0, 656);
+    }
+
+    #[test]
+    fn arrows_are_drawn_where_they_are_finite() {
+        let one = world().scene(1);
+        let arrows = [[10.0, 10.0, 30.0, 10.0], [f32::NAN, 0.0, 1.0, 1.0]];
+        let plain = scene("x", &one).unnamed().figure();
+        let svg = scene("x", &one).unnamed().arrows(&arrows).figure();
+        let lines = |f: &Figure| f.svg().matches("<polyline").count();
+        assert_eq!(lines(&svg), lines(&plain) + 4);
+        assert!(plain.svg().matches("<text").count() == 1);
     }
 
     #[test]

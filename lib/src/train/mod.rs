@@ -5,12 +5,15 @@
 
 mod classify;
 mod config;
+mod detector;
 mod evaluate;
 mod history;
 mod leaf;
 mod losses;
+mod masked;
 mod observer;
 mod optimiser;
+mod reid;
 mod resume;
 mod rules;
 mod schedule;
@@ -23,6 +26,9 @@ mod view;
 
 pub use classify::{optimiser, train, train_with, try_train};
 pub use config::{BoundRule, TrainConfig};
+pub use detector::{
+    CellTargets, TrainDetectorConfig, detection_loss, mean_overlap, scene_batch, train_detector,
+};
 pub use evaluate::{accuracy, top1, try_accuracy};
 pub use history::{EpochRecord, History};
 pub use leaf::Leaf;
@@ -30,8 +36,10 @@ pub use losses::{
     distillation, moments_loss, squared_error, total, try_distillation, try_moments_loss,
     try_squared_error, try_total,
 };
+pub use masked::{Deviation, masked_error, try_masked_error};
 pub use observer::{Observer, Step, StepLosses, from_bytes, to_bytes};
 pub use optimiser::{Groups, Optimiser, Owned, Picks, Select};
+pub use reid::{TrainReidConfig, crop_map, train_reid};
 pub use resume::{check_same_run, norms_fingerprint, read_state, state_file, write_state};
 pub use rules::{Adam, Rule, RuleStep, Sgd};
 pub use schedule::Schedule;

@@ -11,7 +11,7 @@ use rebit::ops::layout::{LayoutKernel, nchw_to_nhwc, nhwc_to_nchw};
 use rebit::ops::masked_grad::{FreezeMask, MaskedGradKernel};
 use rebit::ops::pool::{PoolKernel, PoolShape};
 use rebit::ops::relu::{Activation, ActivationKernel};
-use rebit::ops::resize::{ResizeKernel, ResizeShape};
+use rebit::ops::resize::{Filter, ResizeKernel, ResizeShape};
 
 use crate::support::{Agree, Host, check, gpu, random};
 
@@ -105,6 +105,7 @@ fn launches_of_maps_fit_a_grid() {
                 channels: c,
                 from: (1, p),
                 to: (2, p),
+                filter: Filter::Bicubic,
             };
             let mut large = d.blank(s.out_len());
             d.resize_forward(s, &x, &mut large).unwrap();

@@ -3,7 +3,7 @@
 use rebit::ops::layout::{LayoutKernel, add_nhwc_to_nchw, nchw_to_nhwc, nhwc_to_nchw};
 use rebit::ops::pixel_shuffle::{PixelShuffleKernel, ShuffleShape};
 use rebit::ops::pool::{PoolKernel, PoolShape};
-use rebit::ops::resize::{ResizeKernel, ResizeShape};
+use rebit::ops::resize::{Filter, ResizeKernel, ResizeShape};
 
 use crate::compare;
 use crate::support::{Agree, Host, awkward, check, gpu, in_every_order, random};
@@ -118,12 +118,19 @@ fn resizes() {
         ((9, 16), (13, 5)),
         ((2, 2), (1, 9)),
     ] {
-        for (batch, channels) in [(2, 3), (1, 1)] {
+        for (batch, channels, filter) in [
+            (2, 3, Filter::Bicubic),
+            (1, 1, Filter::Bicubic),
+            (2, 1, Filter::Bilinear),
+            (1, 3, Filter::BilinearAligned),
+            (2, 2, Filter::Area),
+        ] {
             let s = ResizeShape {
                 batch,
                 channels,
                 from,
                 to,
+                filter,
             };
             let (x, dy) = (random(s.in_len(), 38), random(s.out_len(), 39));
             compare!(Agree::Bits, format!("{s:?}"), |d| {

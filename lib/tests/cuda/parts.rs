@@ -1,15 +1,17 @@
 //! Parts of networks: functions of elements, moments, sampling, affine quantisation, average pooling, enlarging, rows of
-//! a table.
+//! a table, rendered textures.
 
 use rebit::ops::affine_quant::{AffineGrid, AffineQuantKernel};
 use rebit::ops::avg_pool::{AvgPoolKernel, AvgPoolShape};
 use rebit::ops::batch_norm2d::NormShape;
 use rebit::ops::channels::{ChannelsKernel, Part};
+use rebit::ops::composite::CompositeKernel;
 use rebit::ops::elementwise::{ElementwiseKernel, Function};
 use rebit::ops::embedding::{EmbeddingKernel, EmbeddingShape};
 use rebit::ops::fake_quant::Bounds;
 use rebit::ops::moments::{MomentGrads, MomentsKernel};
 use rebit::ops::sample::{Border, Boxes, SampleKernel, SampleShape};
+use rebit::ops::texture_render::{TexelMap, TextureRenderKernel};
 use rebit::ops::upsample::{Upsample, UpsampleKernel, UpsampleShape};
 
 use crate::compare;
@@ -175,6 +177,69 @@ fn average_pools() {
             let once = d.get(&dx);
             d.avg_pool_grad(s, &dy, &mut dx, true).unwrap();
             vec![d.get(&y), once, d.get(&dx)]
+        });
+    }
+}
+
+#[test]
+fn rendered_textures() {
+    let map = |image: (usize, usize), side: usize, seed: u64| {
+        let numbers = random(image.0 * image.1 * 9, seed);
+        let reads: Vec<Vec<(u16, f32)>> = numbers
+            .chunks(9)
+            .map(|n| {
+                let count = ((n[0] + 1.0) * 2.5) as usize;
+                let texel = |v: f32| ((v + 1.0) * 0.5 * (side * side - 1) as f32) as u16;
+                (0..count.min(4))
+                    .map(|k| (texel(n[k + 1]), n[k + 5]))
+                    .collect()
+            })
+            .collect();
+        TexelMap::new(image, side, &reads).unwrap()
+    };
+    for (count, image, side, channels) in [
+        (1, (1, 1), 1, 1),
+        (3, (9, 5), 4, 3),
+        (0, (9, 5), 4, 3),
+        (2, (40, 33), 17, 5),
+    ] {
+        let maps: Vec<TexelMap> = (0..count).map(|k| map(image, side, 80 + k)).collect();
+        let (n, m) = (
+            maps.len() * side * side * channels,
+            maps.len() * image.0 * image.1 * channels,
+        );
+        let (x, dy) = (awkward(n, 74), random(m, 75));
+        compare!(
+            Agree::Bits,
+            format!("{count} of {image:?} from {side}"),
+            |d| {
+                let (dy, mut y, mut dx) = (d.put(&dy), d.blank(m), d.blank(n));
+                d.texture_render(&maps, channels, &d.put(&x), &mut y)
+                    .unwrap();
+                d.texture_render_grad(&maps, channels, &dy, &mut dx, false)
+                    .unwrap();
+                let once = d.get(&dx);
+                d.texture_render_grad(&maps, channels, &dy, &mut dx, true)
+                    .unwrap();
+                vec![d.get(&y), once, d.get(&dx)]
+            }
+        );
+    }
+}
+
+#[test]
+fn composites() {
+    for (pixels, channels) in [(0, 3), (1, 1), (700, 3), (33, 7)] {
+        let n = pixels * channels;
+        let (x, b, dy) = (awkward(n, 76), awkward(n, 77), random(n, 78));
+        let mask: Vec<f32> = (0..pixels).map(|p| [1.0, 0.0, 0.3][p % 3]).collect();
+        compare!(Agree::Bits, format!("{pixels} x {channels}"), |d| {
+            let (mask, mut y, mut dx) = (d.put(&mask), d.blank(n), d.blank(n));
+            d.composite(channels, &mask, &d.put(&x), &d.put(&b), &mut y)
+                .unwrap();
+            d.composite_grad(channels, &mask, &d.put(&dy), &mut dx)
+                .unwrap();
+            vec![d.get(&y), d.get(&dx)]
         });
     }
 }

@@ -2,20 +2,25 @@
 //! [made world](super::world), so that everything runs on them unchanged.
 //!
 //! [`motchallenge`], [`cuhk_sysu`] and [`prw`] give scenes, [`market1501`] pictures of single persons. Nothing is fetched:
-//! the data sets have terms of their own, and come as a folder.
+//! the data sets have terms of their own, and come as a folder. [`photo_batch`], [`cut_people`] and [`PersonSampler`] make of
+//! scenes, made or real, what networks read.
 
 mod cuhk_sysu;
+mod cut;
 mod market1501;
 mod mat;
 mod motchallenge;
 mod prw;
+mod sampler;
 
 use std::path::{Path, PathBuf};
 
 pub use cuhk_sysu::{CuhkSysu, cuhk_sysu};
+pub use cut::{CutConfig, PIXELS, cut_out, cut_people, jittered, photo_batch};
 pub use market1501::{Market1501, MarketName, market1501};
 pub use motchallenge::motchallenge;
 pub use prw::{Prw, prw};
+pub use sampler::PersonSampler;
 
 use super::Photo;
 use super::world::Scene;

@@ -27,4 +27,11 @@ pub trait Body: Send + Sync + std::fmt::Debug {
 
     /// Where faces, hair and hands are in the texture, `side * side` texels row by row.
     fn structure(&self) -> Vec<bool>;
+
+    /// For each texel the one that lies at the same place on the other side of the body; without a symmetry that is known,
+    /// itself.
+    fn mirror(&self) -> Vec<u16> {
+        let texels = self.side() * self.side();
+        (0..texels).map(|texel| texel as u16).collect()
+    }
 }

@@ -280,6 +280,24 @@ impl Body for Capsules {
         }
         out
     }
+
+    fn mirror(&self) -> Vec<u16> {
+        let mut out: Vec<u16> = (0..(SIDE * SIDE) as u16).collect();
+        for (part, (_, [top, left, height, width])) in ATLAS.into_iter().enumerate() {
+            // Head and trunk are their own other sides; limbs come in pairs, the left one first.
+            let [_, other, ..] = match part {
+                0 | 1 => ATLAS[part].1,
+                _ => ATLAS[part ^ 1].1,
+            };
+            for row in top..top + height {
+                for column in 0..width {
+                    let to = row * SIDE + other + width - 1 - column;
+                    out[row * SIDE + left + column] = to as u16;
+                }
+            }
+        }
+        out
+    }
 }
 
 #[cfg(test)]

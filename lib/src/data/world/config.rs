@@ -51,6 +51,35 @@ impl Default for WorldConfig {
 }
 
 impl WorldConfig {
+    /// The number of the first scene for tests: scenes of one number have background and camera in common, so those that
+    /// something was trained on have smaller ones.
+    pub const TEST_SCENES: u64 = 1_000_000;
+
+    /// The world with the 300 people that the committed detectors and re-ID networks were trained on.
+    pub fn training(annotation: f32) -> Self {
+        WorldConfig {
+            identities: 0..300,
+            annotation,
+            ..WorldConfig::default()
+        }
+    }
+
+    /// The same world with 100 other people.
+    ///
+    /// ```
+    /// use rebit::data::{World, WorldConfig};
+    /// let world = World::new(WorldConfig::testing(0.12))?;
+    /// let scene = world.scene(WorldConfig::TEST_SCENES);
+    /// assert!(scene.identities.iter().flatten().all(|id| *id >= 300));
+    /// # Ok::<(), rebit::Error>(())
+    /// ```
+    pub fn testing(annotation: f32) -> Self {
+        WorldConfig {
+            identities: 300..400,
+            ..WorldConfig::training(annotation)
+        }
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let refuse = |setting: &str, value: String, why: &str| {
             Err(Error::invalid(

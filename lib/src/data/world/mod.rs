@@ -14,7 +14,9 @@ mod camera;
 mod capsules;
 mod config;
 mod crop;
+mod export;
 mod outfit;
+mod portrait;
 mod pose;
 pub mod raster;
 mod scene;
@@ -34,12 +36,14 @@ pub use body::Body;
 pub use capsules::Capsules;
 pub use config::WorldConfig;
 pub use crop::{Crop, Sighting};
+pub use export::Exported;
 /// Points and directions, as `glam` has them.
 pub use glam::Vec3;
+pub use portrait::Portrait;
 pub use pose::{Pose, Viewpoint};
 pub use scene::Scene;
 pub use surface::{Face, Surface};
-pub use texture::{Texels, Texture};
+pub use texture::{Lookup, Texels, Texture};
 
 use crate::data::Photo;
 use crate::error::{Error, Result};

@@ -1,7 +1,14 @@
 //! Textures, and which texel is seen in which pixel.
 
+use std::path::Path;
+
+use dfdx::prelude::HasShape;
+
 use super::raster::Raster;
 use crate::data::Photo;
+use crate::error::{Error, Result};
+use crate::ops::texture_render::TexelMap;
+use crate::tensors::{Images, from_vec, read};
 
 /// What covers a body: a square of colours.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -18,6 +25,96 @@ impl Texture {
         [0, 1, 2].map(|c| f32::from(self.rgb[3 * texel + c]) / 255.0)
     }
 
+    /// That of a picture, which must be square.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a picture that is not, or has no pixels or more than 255 along a side.
+    pub fn from_photo(photo: &Photo) -> Result<Texture> {
+        let (height, width) = (photo.height, photo.width);
+        if height != width || !(1..=255).contains(&width) || photo.rgb.len() != 3 * height * width {
+            let expected = "a square picture of at most 255x255 pixels";
+            let found = format!("{:?} of {height}x{width}", photo.name);
+            return Err(Error::shape("texture", expected, found));
+        }
+        Ok(Texture {
+            side: width,
+            rgb: photo.rgb.clone(),
+        })
+    }
+
+    /// Those of images `(N, 3, S, S)`, dark at `low` and bright at `high`; rounded and clamped to bytes, NaN to dark.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there are square images of three channels, of at most 255 pixels along a side.
+    pub fn from_images(images: &Images, (low, high): (f32, f32)) -> Result<Vec<Texture>> {
+        let (n, c, side, width) = *images.shape();
+        if c != 3 || side != width || !(1..=255).contains(&side) {
+            let found = format!("({n}, {c}, {side}, {width})");
+            return Err(Error::shape(
+                "textures",
+                "square images (N, 3, S, S)",
+                found,
+            ));
+        }
+        let (values, plane) = (read(images), side * side);
+        let byte = |v: f32| ((v - low) / (high - low) * 255.0).round() as u8;
+        let of = |planes: &[f32]| Texture {
+            side,
+            rgb: (0..3 * plane)
+                .map(|k| byte(planes[k % 3 * plane + k / 3]))
+                .collect(),
+        };
+        Ok(values.chunks_exact(3 * plane).map(of).collect())
+    }
+
+    /// Textures of one size as a batch `(N, 3, S, S)`, dark at `low` and bright at `high`.
+    ///
+    /// ```
+    /// use rebit::data::Texture;
+    /// let red = Texture { side: 1, rgb: vec![255, 0, 0] };
+    /// let batch = Texture::batch([&red], (-1.0, 1.0))?;
+    /// assert_eq!(rebit::read(&batch), [1.0, -1.0, -1.0]);
+    /// assert_eq!(Texture::from_images(&batch, (-1.0, 1.0))?, [red]);
+    /// # Ok::<(), rebit::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] without a texture, [`Error::Shape`] for textures of different sizes.
+    pub fn batch<'a>(
+        textures: impl IntoIterator<Item = &'a Texture>,
+        (low, high): (f32, f32),
+    ) -> Result<Images> {
+        let textures: Vec<&Texture> = textures.into_iter().collect();
+        let Some(side) = textures.first().map(|t| t.side) else {
+            return Err(Error::invalid("a batch of textures", "holds none"));
+        };
+        let plane = side * side;
+        let mut values = vec![0.0; textures.len() * 3 * plane];
+        for (k, (texture, out)) in textures
+            .iter()
+            .zip(values.chunks_exact_mut(3 * plane))
+            .enumerate()
+        {
+            if texture.side != side || texture.rgb.len() != 3 * plane {
+                let expected = format!("textures of {side}x{side}, as the first is");
+                let found = format!("texture {k} of {0}x{0}", texture.side);
+                return Err(Error::shape("textures", expected, found));
+            }
+            for (i, byte) in texture.rgb.iter().enumerate() {
+                out[i % 3 * plane + i / 3] = low + (high - low) * f32::from(*byte) / 255.0;
+            }
+        }
+        from_vec(values, (textures.len(), 3, side, side))
+    }
+
+    /// Writes a PNG file, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.photo().save(path)
+    }
+
     /// As a picture.
     pub fn photo(&self) -> Photo {
         Photo {
@@ -27,6 +124,16 @@ impl Texture {
             rgb: self.rgb.clone(),
         }
     }
+}
+
+/// Which texels a pixel shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Lookup {
+    /// The one nearest to what is seen: as pictures of the world are made.
+    #[default]
+    Nearest,
+    /// The four around it, by their distances.
+    Bilinear,
 }
 
 /// For each pixel the texel that is seen in it, and how bright the light is there.
@@ -108,6 +215,43 @@ impl Texels {
         let seen = self.nearest.iter().enumerate();
         seen.map(|(p, &t)| (t != Self::NONE).then(|| around(p)))
             .collect()
+    }
+
+    /// The matrix from a texture to the picture of it under the light, for
+    /// [`texture_render`](crate::ops::texture_render::texture_render).
+    ///
+    /// ```
+    /// use rebit::data::{Lookup, Texture};
+    /// use rebit::prelude::*;
+    /// let crop = World::new(WorldConfig::default())?.crop(3, 0);
+    /// let texture = Texture::batch([&crop.texture], (0.0, 1.0))?;
+    /// let picture = texture_render(texture, &[crop.texels.map(Lookup::Nearest)]);
+    /// assert_eq!(picture.shape(), &(1, 3, 64, 32));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn map(&self, lookup: Lookup) -> TexelMap {
+        let lit = |pixel: usize, weight: f32| weight * self.shade[pixel];
+        let reads: Vec<Vec<(u16, f32)>> = match lookup {
+            Lookup::Nearest => {
+                let pixels = self.nearest.iter().enumerate();
+                let read = |(pixel, &texel): (usize, &u16)| {
+                    let seen = (texel != Self::NONE).then(|| (texel, lit(pixel, 1.0)));
+                    seen.into_iter().collect()
+                };
+                pixels.map(read).collect()
+            }
+            Lookup::Bilinear => {
+                let pixels = self.bilinear().into_iter().enumerate();
+                let read = |(pixel, four): (usize, Option<[(u16, f32); 4]>)| {
+                    let four = four.into_iter().flatten();
+                    four.map(|(texel, weight)| (texel, lit(pixel, weight)))
+                        .collect()
+                };
+                pixels.map(read).collect()
+            }
+        };
+        let map = TexelMap::new((self.height, self.width), self.side, &reads);
+        map.unwrap_or_else(|e| panic!("texels of a body: {e}"))
     }
 
     /// The body under this texture as it would be photographed without noise: `texture[nearest] * shade` for each pixel,

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::nn::extent::Extent;
 use crate::nn::graph::NodeId;
 use crate::nn::layers::{
-    AvgPool, Concat, Flatten, GlobalAvgPool, MaxPool, PixelShuffle, Reshape, Slice, Upsample,
+    AvgPool, Concat, Flatten, GlobalAvgPool, MaxPool, PixelShuffle, Reshape, Slice, Stack, Upsample,
 };
 use crate::ops::upsample;
 
@@ -100,6 +100,16 @@ impl NetBuilder {
     pub fn flatten(&mut self, from: NodeId) -> Result<NodeId> {
         let name = self.free_name("flatten");
         self.layer(&name, &[from], Flatten)
+    }
+
+    /// A vector of all numbers of a sample, pixel by pixel: the channels of one pixel are neighbours, and can be a group of
+    /// a convolution.
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    pub fn stack(&mut self, from: NodeId) -> Result<NodeId> {
+        let name = self.free_name("stack");
+        self.layer(&name, &[from], Stack)
     }
 
     /// The same numbers, in PyTorch's order, as a map of another extent: what a generator makes of its noise.

@@ -19,6 +19,7 @@ mod prelu;
 mod product;
 mod reshape;
 mod slice;
+mod stack;
 #[cfg(test)]
 pub(crate) mod testing;
 mod upsample;
@@ -42,6 +43,7 @@ pub use prelu::Prelu;
 pub use product::Product;
 pub use reshape::{Flatten, Reshape};
 pub use slice::Slice;
+pub use stack::Stack;
 pub use upsample::Upsample;
 
 use super::extent::Extent;

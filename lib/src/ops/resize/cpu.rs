@@ -69,7 +69,7 @@ impl ResizeKernel for Cpu {
         if s.batch * s.channels == 0 {
             return Ok(());
         }
-        let (by_row, by_column) = (Taps::new(s.from.0, s.to.0), Taps::new(s.from.1, s.to.1));
+        let (by_row, by_column) = s.taps();
         let row = s.from.1 * s.channels;
         let mut middle = vec![0.0; s.to.0 * row];
         for n in 0..s.batch {
@@ -95,7 +95,7 @@ impl ResizeKernel for Cpu {
         if s.batch * s.channels == 0 {
             return Ok(());
         }
-        let (by_row, by_column) = (Taps::new(s.from.0, s.to.0), Taps::new(s.from.1, s.to.1));
+        let (by_row, by_column) = s.taps();
         let row = s.from.1 * s.channels;
         let mut middle = vec![0.0; s.to.0 * row];
         for n in 0..s.batch {

@@ -38,14 +38,12 @@ impl Lists {
         }
     }
 
-    fn forward(from: usize, to: usize) -> Self {
-        let taps = Taps::new(from, to);
+    fn forward(taps: &Taps, to: usize) -> Self {
         Lists::new((0..to).map(|i| taps.of(i).collect()))
     }
 
     /// The same pairs sorted by input, for the gradient; within one in the order in which the CPU adds them.
-    fn backward(from: usize, to: usize) -> Self {
-        let taps = Taps::new(from, to);
+    fn backward(taps: &Taps, (from, to): (usize, usize)) -> Self {
         let mut turned = vec![Vec::new(); from];
         for output in 0..to {
             for (input, weight) in taps.of(output) {
@@ -86,8 +84,9 @@ impl ResizeKernel for Cuda {
         let (device, [h, w]) = (x.device(), [(s.from.0, s.to.0), (s.from.1, s.to.1)]);
         let middle = room::<f32>(&device, s.batch * h.1 * w.0 * s.channels)?;
         let rows = (s.batch, h.0, w.0 * s.channels);
-        Lists::forward(h.0, h.1).apply(&device, rows, x, &middle)?;
-        Lists::forward(w.0, w.1).apply(&device, (s.batch * h.1, w.0, s.channels), &middle, y)
+        let (by_row, by_column) = s.taps();
+        Lists::forward(&by_row, h.1).apply(&device, rows, x, &middle)?;
+        Lists::forward(&by_column, w.1).apply(&device, (s.batch * h.1, w.0, s.channels), &middle, y)
     }
 
     fn resize_grad(&self, s: ResizeShape, dy: &CudaBuffer, dx: &mut CudaBuffer) -> Result<()> {
@@ -100,8 +99,9 @@ impl ResizeKernel for Cuda {
         let (device, [h, w]) = (dy.device(), [(s.from.0, s.to.0), (s.from.1, s.to.1)]);
         let middle = room::<f32>(&device, s.batch * h.1 * w.0 * s.channels)?;
         let columns = (s.batch * h.1, w.1, s.channels);
-        Lists::backward(w.0, w.1).apply(&device, columns, dy, &middle)?;
+        let (by_row, by_column) = s.taps();
+        Lists::backward(&by_column, w).apply(&device, columns, dy, &middle)?;
         let rows = (s.batch, h.1, w.0 * s.channels);
-        Lists::backward(h.0, h.1).apply(&device, rows, &middle, dx)
+        Lists::backward(&by_row, h).apply(&device, rows, &middle, dx)
     }
 }

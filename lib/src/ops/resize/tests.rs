@@ -41,19 +41,47 @@ fn the_same_size_is_the_same_image_and_borders_are_repeated() {
 
 #[test]
 fn gradient_is_that_of_finite_differences() {
-    for (h, w) in [(3, 2), (7, 11)] {
-        let shape = (2, 2, 5, 4);
-        let values = wave(80);
-        let loss = |v: &[f32]| {
-            let y: Images = resize(from_vec(v.to_vec(), shape).unwrap(), h, w);
-            read(&y).iter().map(|y| y * y).sum::<f32>() / 10.0
-        };
-        let x: Images = from_vec(values.clone(), shape).unwrap();
-        let y = resize(x.leaky_trace(), h, w);
-        let grads = (y.square().sum::<(), _>() / 10.0).backward();
-        let numeric = numeric_gradient(&values, 1e-2, loss);
-        assert_close(&read(&grads.get(&x)), &numeric, 2e-3);
+    use Filter::{Area, Bicubic, Bilinear, BilinearAligned};
+    for filter in [Bicubic, Bilinear, BilinearAligned, Area] {
+        for (h, w) in [(3, 2), (7, 11)] {
+            let shape = (2, 2, 5, 4);
+            let values = wave(80);
+            let loss = |v: &[f32]| {
+                let y: Images = resize_by(from_vec(v.to_vec(), shape).unwrap(), (h, w), filter);
+                read(&y).iter().map(|y| y * y).sum::<f32>() / 10.0
+            };
+            let x: Images = from_vec(values.clone(), shape).unwrap();
+            let y = resize_by(x.leaky_trace(), (h, w), filter);
+            let grads = (y.square().sum::<(), _>() / 10.0).backward();
+            let numeric = numeric_gradient(&values, 1e-2, loss);
+            assert_close(&read(&grads.get(&x)), &numeric, 2e-3);
+        }
     }
+}
+
+#[test]
+fn bilinear_and_areas_have_the_values_of_their_formulas() {
+    let by = |values: &[f32], width: usize, filter: Filter| {
+        let x: Images = from_vec(values.to_vec(), (1, 1, 1, values.len())).unwrap();
+        read(&resize_by(x, (1, width), filter))
+    };
+    // Places 0 (clamped), 1/4, 3/4, 1 1/4, 1 3/4 and 2 (clamped) of three pixels.
+    let x = [0.0, 8.0, 4.0];
+    let y = by(&x, 6, Filter::Bilinear);
+    assert_close(&y, &[0.0, 2.0, 6.0, 7.0, 5.0, 4.0], 1e-6);
+    let y = by(&x, 5, Filter::BilinearAligned);
+    assert_close(&y, &[0.0, 4.0, 8.0, 6.0, 4.0], 1e-6);
+    assert_close(&by(&x, 1, Filter::BilinearAligned), &[0.0], 1e-6);
+    // Halving means pairs, one and a half pixels count by their parts, and enlarging repeats.
+    assert_close(&by(&[1., 3., 5., 9.], 2, Filter::Area), &[2.0, 7.0], 1e-6);
+    assert_close(&by(&x, 2, Filter::Area), &[8.0 / 3.0, 16.0 / 3.0], 1e-6);
+    assert_close(&by(&[1.0, 2.0], 4, Filter::Area), &[1., 1., 2., 2.], 1e-6);
+    // The row pairs of a generator's output: no antialiasing, but exactly the mean.
+    assert_close(
+        &by(&[1., 3., 5., 9.], 2, Filter::Bilinear),
+        &[2.0, 7.0],
+        1e-6,
+    );
 }
 
 #[test]
