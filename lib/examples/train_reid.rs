@@ -7,8 +7,8 @@
 //! Network A is the light one, which losses run through. Network B only measures: it is wider, and was trained on other
 //! scenes, from another seed, with a triplet loss. The recipe of both: the tight boxes of 1000 scenes of 300 people, each
 //! once exactly and once with edges off by 5 %, batches of 12 people with 4 pictures each, crops with padding 2 and flips,
-//! 4000 steps for A and 1500 for B, Adam with a learning rate that falls from 1e-3 to 5e-5 along half a cosine. Measured on the tight boxes of 150 scenes
-//! of 100 other people.
+//! 4000 steps for A and 1500 for B, Adam with a learning rate that falls from 1e-3 to 5e-5 along half a cosine. Measured
+//! on the tight boxes of 150 scenes of 100 other people.
 
 use std::path::PathBuf;
 
