@@ -150,6 +150,37 @@ mod tests {
         }
     }
 
+    /// Numbers of `fixture.py`, computed in double precision.
+    #[test]
+    fn pytorch_gives_the_same_values_and_gradients() {
+        let b = boxes(&[
+            3.3, 2.6, 21.1, 20.7, 12.2, 5.3, 37.4, 19.2, -4.4, 10.1, 9.7, 27.9,
+        ]);
+        let y = roi_transform(
+            image().leaky_trace(),
+            b.leaky_trace(),
+            how(3, (8, 4), false),
+        );
+        let values: Vec<f32> = read(&y).into_iter().step_by(17).collect();
+        let expected = [
+            1.8229881, 0.8654634, 0.2824337, -0.5943895, 0.8592818, -1.1592836, 0.4967326,
+            1.444532, -0.1397072, -0.8509971, 1.9720229, 0.8276655, 0.0, 0.0, 0.0421055, 0.0, 0.0,
+        ];
+        for (found, expected) in values.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5, "{found}, {expected}");
+        }
+        let w = (0..288).map(|k| ((k % 13) as f32 - 6.0) / 10.0).collect();
+        let w: Images = from_vec(w, (3, 3, 8, 4)).unwrap();
+        let slopes = read(&(y * w).sum::<(), _>().backward().get(&b));
+        let expected = [
+            -0.0188621, -0.0467555, -0.1103904, -0.0093893, 0.1410271, 0.0342411, 0.1787889,
+            0.0179265, 0.1447987, -0.1682853, 0.1369065, -0.0182503,
+        ];
+        for (found, expected) in slopes.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5, "{found}, {expected}");
+        }
+    }
+
     #[test]
     fn supersampling_is_the_mean_of_four_finer_readings() {
         let b = [3.3, 2.6, 30.1, 20.7];

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::ops::focal::Focal;
+use crate::train::Schedule;
 use crate::{Error, Result};
 
 /// Which loss reaches what. The score of a box never gets a gradient of the re-ID losses: it is in no crop.
@@ -101,6 +102,8 @@ pub struct PersonSearchConfig {
     pub lr: f32,
     /// Learning rate of the re-ID network's Adam.
     pub reid_lr: f32,
+    /// How both fall over the run.
+    pub schedule: Schedule,
     /// The largest gradient of a box's own re-ID loss, before its weight: the length of the vector of its four
     /// coordinates, each in units of the box's width or height.
     pub clip: f32,
@@ -134,6 +137,7 @@ impl Default for PersonSearchConfig {
             turns: Turns::default(),
             lr: 2e-4,
             reid_lr: 2e-4,
+            schedule: Schedule::cosine(0.1),
             clip: 3.0,
             least: 4.0,
             unusable: Unusable::default(),

@@ -221,7 +221,10 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let mut grads = try_total(losses.terms)?.backward();
+        let factor = config.schedule.factor(step as f32 / config.steps as f32);
         let [of_detector, of_reid] = &mut self.optimisers;
+        of_detector.set_factor(factor);
+        of_reid.set_factor(factor);
         if detector_moves {
             of_detector.step(&mut grads)?;
         }

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::{UNIT, score};
-use crate::data::{Body, Lookup, Photo, Pose, Texture, Viewpoint, World};
+use crate::data::{Lookup, Photo, Pose, Texture, Viewpoint, World};
 use crate::nn::Net;
+use crate::ops::texture_render::TexelMap;
 use crate::{Error, Result, from_vec};
 
 /// What was made of a photograph.
@@ -24,9 +25,9 @@ pub struct FromPhoto {
 
 /// Makes a texture of the person in a photograph, a PNG or JPEG file, with a trained network.
 ///
-/// The mask is a file too, of the size of the photograph, bright where the person is: the picture is cut out around it as
-/// the pictures of a [`World`] are, and resized to what the network reads. What is outside the mask stays, as in training.
-/// The pose is for looking at the result: the network needs none. `world` says which bodies there are.
+/// The mask is a file too, of the size of the photograph, bright where the person is. The picture is cut out so that the
+/// person lies where the body in the given pose lies in pictures of a [`World`], and resized to what the network reads. What
+/// is outside the mask stays, as in training. `world` says which bodies there are.
 ///
 /// # Errors
 /// [`Error::Io`] and [`Error::Data`] for files that cannot be read; [`Error::Shape`] for a mask of another size;
@@ -66,7 +67,12 @@ fn made_of(
         let what = format!("the mask {:?}", mask.name);
         return Err(Error::invalid(what, "is bright nowhere: there is nobody"));
     };
-    let frame = Frame::around(bounds, (height, width));
+    let map = shown_in(world, pose, (height, width))?;
+    let Some(body) = self::bounds(&map.mask(), width) else {
+        let why = "puts the body out of the picture";
+        return Err(Error::invalid(format!("{pose:?}"), why));
+    };
+    let frame = Frame::that_puts(bounds, body, (height, width));
     let cut = frame.cut(photo);
     let seen = frame.cut(mask);
     if (photo.height, photo.width) != (height, width) || !frame.is_whole(photo) {
@@ -87,9 +93,8 @@ fn made_of(
         .collect();
     let made = net.predict_images(&from_vec(scaled, (1, 3, height, width))?)?;
     let texture = Texture::from_images(&made, UNIT)?.remove(0);
-    let body: &dyn Body = world.body();
     let seen = resized(&seen, (height, width))?;
-    let (rendered, overlap) = overlaid((world, body), &input, &seen, (&texture, pose))?;
+    let (rendered, overlap) = overlaid(&input, &seen, (&texture, &map))?;
     Ok(FromPhoto {
         texture,
         input,
@@ -133,22 +138,18 @@ struct Frame {
     width: f32,
 }
 
-/// Share of a picture's height that people of the world fill, on average: 1.74 m at 33 of 64 pixels a metre.
-const FILLED: f32 = 0.9;
-
 impl Frame {
-    /// With the person in the middle, as high as in pictures of the world.
-    fn around([top, bottom, left, right]: [usize; 4], (height, width): (usize, usize)) -> Frame {
-        let tall = (bottom - top) as f32 / FILLED;
-        // Somebody with spread arms needs more width.
-        let wide = (right - left) as f32 * 1.05;
-        let tall = tall.max(wide * height as f32 / width as f32);
-        let size = (tall, tall * width as f32 / height as f32);
+    /// The one in which `person` of the photograph lies where `body` lies in a picture of this size: as high, in the middle
+    /// of the same columns.
+    fn that_puts(person: [usize; 4], body: [usize; 4], (height, width): (usize, usize)) -> Frame {
+        let [top, bottom, left, right] = person.map(|v| v as f32);
+        let [body_top, body_bottom, body_left, body_right] = body.map(|v| v as f32);
+        let scale = (bottom - top) / (body_bottom - body_top);
         Frame {
-            top: (top + bottom) as f32 / 2.0 - size.0 / 2.0,
-            left: (left + right) as f32 / 2.0 - size.1 / 2.0,
-            height: size.0,
-            width: size.1,
+            top: top - scale * body_top,
+            left: (left + right) / 2.0 - scale * (body_left + body_right) / 2.0,
+            height: scale * height as f32,
+            width: scale * width as f32,
         }
     }
 
@@ -178,39 +179,37 @@ impl Frame {
     }
 }
 
+/// Share of a picture's height that people of the world fill, on average: 1.74 m at 33 of 64 pixels a metre.
+const FILLED: f32 = 0.9;
+
+/// The texels that a body shows in a picture of the world.
+fn shown_in(world: &World, pose: &Pose, size: (usize, usize)) -> Result<TexelMap> {
+    if world.body().posed(pose).iter().any(|p| !p.is_finite()) {
+        return Err(Error::invalid(format!("{pose:?}"), "is not finite"));
+    }
+    let per_metre = FILLED * size.0 as f32 / pose.stature.max(0.1);
+    let view = Viewpoint::of_person(pose.stature, 6.0, 0.1, per_metre, size);
+    Ok(world.texels(pose, &view, size).map(Lookup::Nearest))
+}
+
 /// The body before the picture, and how far it and the mask agree.
 fn overlaid(
-    (world, body): (&World, &dyn Body),
     input: &Photo,
     mask: &Photo,
-    (texture, pose): (&Texture, &Pose),
+    (texture, map): (&Texture, &TexelMap),
 ) -> Result<(Photo, f32)> {
-    let size = (input.height, input.width);
-    if body.side() != texture.side {
-        let expected = format!("a network for textures of {0}x{0}", body.side());
+    if map.side() != texture.side {
+        let expected = format!("a network for textures of {0}x{0}", map.side());
         return Err(Error::shape(
             "from_photo",
             expected,
             format!("{0}x{0}", texture.side),
         ));
     }
-    if body.posed(pose).iter().any(|p| !p.is_finite()) {
-        return Err(Error::invalid(format!("{pose:?}"), "is not finite"));
-    }
-    let per_metre = FILLED * size.0 as f32 / pose.stature.max(0.1);
-    let view = Viewpoint::of_person(pose.stature, 6.0, 0.1, per_metre, size);
-    let map = world.texels(pose, &view, size).map(Lookup::Nearest);
-    let shown = map.mask();
-    if shown.iter().all(|s| !s) {
-        return Err(Error::invalid(
-            format!("{pose:?}"),
-            "puts the body out of the picture",
-        ));
-    }
-    let person = score::picture(texture, &map)?;
+    let person = score::picture(texture, map)?;
     let mut rgb = input.rgb.clone();
     let (mut both, mut either) = (0usize, 0usize);
-    for (pixel, covered) in shown.into_iter().enumerate() {
+    for (pixel, covered) in map.mask().into_iter().enumerate() {
         let inside = mask.rgb[3 * pixel + 1] >= 128;
         both += usize::from(covered && inside);
         either += usize::from(covered || inside);
