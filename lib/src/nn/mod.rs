@@ -47,6 +47,7 @@ pub use checkpoint::StateTensor;
 pub use extent::Extent;
 pub use graph::{LayerInfo, NodeId, NodeInfo, Place};
 pub use info::{NormInfo, SiteInfo};
+pub(crate) use layer::forward_alone;
 pub use layer::{BackwardPass, ForwardPass, Layer, LayerInputs, Memo, Statistics};
 pub use layers::{Conv, Init, Norm};
 
@@ -59,6 +60,7 @@ pub use mobilenet::{
     MobilenetConfig, mobilenet_v1, mobilenet_v1_with, mobilenet_v2, mobilenet_v2_with,
 };
 pub use net::Net;
+pub(crate) use packed::grids_of;
 pub use param::{Param, ParamId, Role};
 pub use params::Params;
 pub use pass::StepTimes;
