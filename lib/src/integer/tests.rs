@@ -166,7 +166,8 @@ fn literal_sums_levels_and_ties() -> Result<()> {
     let expected = [0.0, 2.0, 2.0, 3.0, 0.0, -4.0, -4.0, -6.0];
     let int = net.integer()?;
     assert_eq!(read(&int.predict_images(&x)?), expected);
-    assert_eq!(int.layers()[1].largest_sum, Some(6));
+    // A channel of one weight is one unit of it.
+    assert_eq!(int.layers()[1].largest_sum, Some(3));
     assert_eq!(read(&int.with_arithmetic(Arithmetic::Reference).predict_images(&x)?), expected);
     Ok(())
 }
@@ -218,6 +219,9 @@ fn sites_sums_windows_and_other_layers_run_too() -> Result<()> {
     // With sites the image has no quantiser: it enters as numbers.
     let error = q.integer().unwrap_err().to_string();
     assert!(error.contains("layer conv1") && error.contains("on levels"), "{error}");
+    // So does what the linear layer reads, a mean over pixels.
+    q.quantise_input("fc", Affine::bits(8), Range::MinMax)?;
+    q.observe_ranges(&x)?;
     let floats = IntegerConfig { image: ImageEntry::Floats };
     let int = q.integer_with(&floats)?.with_arithmetic(Arithmetic::Reference);
     assert_eq!(read(&int.predict(&x)?), read(&q.predict(&x)?));
@@ -369,7 +373,8 @@ fn an_accumulator_that_could_overflow_is_refused_when_built() -> Result<()> {
     // One of 0, the others at the end of their range.
     let ends: Vec<f32> = (0..weights.len()).map(|i| f32::from(i % 9000 > 0)).collect();
     net.set_parameter("fc.weight", &ends)?;
-    let x = images(2, 3, 128, 128, &mut rng(1));
+    // From 0 on, so that the highest level is the largest number.
+    let x: Images = images(2, 3, 128, 128, &mut rng(1)).abs();
     let (q, _) = post_training(&net, &x, &PtqConfig::minmax(8))?;
     let error = q.integer().unwrap_err().to_string();
     assert!(error.contains("layer fc") && error.contains("overflow"), "{error}");

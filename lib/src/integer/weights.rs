@@ -232,7 +232,7 @@ mod tests {
         fits.check(grid).unwrap();
         let over = linear(most + 2, 8, levels(most + 2), &[(0.0, 255.0)]);
         let error = over.check(grid).unwrap_err().to_string();
-        assert!(error.contains("2147516") && error.contains("2147483647"), "{error}");
+        assert!(error.contains("2147515650") && error.contains("2147483647"), "{error}");
         let far = AffineGrid::new(Bounds::new(999.0, 1000.0), 8).unwrap();
         let error = fits.check(far).unwrap_err().to_string();
         assert!(error.contains("zero point") && error.contains("with_zero"), "{error}");

@@ -559,7 +559,7 @@ impl<'a> Import<'a> {
                 let steps = if op.input(4).is_some() { op.wholes(4)? } else { &[1] };
                 let end = |v: i64| usize::try_from(v).map(|v| v.min(channels));
                 match (starts, ends, op.wholes(3)?, steps) {
-                    ([start @ 0..], [last @ 0..], [1], [1]) => {
+                    ([start], [last], [1], [1]) if *start >= 0 && *last >= 0 => {
                         let (start, last) = (end(*start).unwrap_or(0), end(*last).unwrap_or(0));
                         self.b.slice(&name, x, start..last)
                     }
@@ -582,7 +582,7 @@ impl<'a> Import<'a> {
             [0 | -1, n] if usize::try_from(n) == Ok(from.len()) => {
                 self.b.layer(name, &[x], crate::nn::layers::Flatten)
             }
-            [0 | -1, c @ 1.., h @ 1.., w @ 1..] => {
+            [0 | -1, c, h, w] if c > 0 && h > 0 && w > 0 => {
                 let to = Extent::new(c as usize, h as usize, w as usize);
                 self.b.layer(name, &[x], crate::nn::layers::Reshape { to })
             }

@@ -1,6 +1,6 @@
 //! A quantised network that is fine-tuned to give the answers of the network it was made from.
 
-use dfdx::prelude::HasShape;
+use dfdx::prelude::{Backward, HasShape};
 use rand::Rng as _;
 
 use crate::nn::{Mode, Net};
