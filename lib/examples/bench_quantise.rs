@@ -15,6 +15,13 @@ use rebit::prelude::*;
 use rebit::ptq::{LayerBits, SensitivityConfig, sensitivity_with};
 use serde_json::{Value, json};
 
+// Images go over as plain numbers here.
+#[allow(dead_code)]
+#[path = "support/exchange.rs"]
+mod exchange;
+
+use exchange::{Begun, Steps};
+
 /// Calibration images, and images of the rise of the cross entropy.
 const CALIBRATION: usize = 512;
 const OTHERS: usize = 1000;
@@ -61,7 +68,10 @@ fn top1(logits: &[f32], labels: &[u8]) -> (f64, Vec<usize>) {
         row.iter().position(|v| *v == most).unwrap_or_default()
     };
     let answers: Vec<usize> = logits.chunks_exact(10).map(best).collect();
-    let right = answers.iter().zip(labels).filter(|(a, l)| **a == usize::from(**l));
+    let right = answers
+        .iter()
+        .zip(labels)
+        .filter(|(a, l)| **a == usize::from(**l));
     (100.0 * right.count() as f64 / labels.len() as f64, answers)
 }
 
@@ -89,15 +99,23 @@ fn prepare(folder: &Path) -> Result<Value> {
         let (path, int) = (folder.join(format!("w{bits}a8.safetensors")), q.integer()?);
         int.save(&path)?;
         let params = q.parameters();
-        let channels = q.layers().iter().map(|l| l.bias.map_or(0, |b| params[b].len()));
+        let channels = q
+            .layers()
+            .iter()
+            .map(|l| l.bias.map_or(0, |b| params[b].len()));
         let weights: usize = q.layers().iter().map(|l| l.weights).sum();
         let bytes = path.metadata().map_err(|e| Error::io(&path, e))?.len();
         let least = weights * bits as usize / 8 + 12 * channels.sum::<usize>();
         sizes.push(json!({"bits": bits, "bytes": bytes, "least": least}));
     }
     // Seven bits: whole numbers of weights fit a signed byte, which programs run as integers.
-    for (name, config) in [("w8a8", PtqConfig::bits(8)), ("w7a8", PtqConfig::bits(8).weights(7))] {
-        post_training(&net, &images, &config)?.0.export_onnx(folder.join(format!("{name}.onnx")))?;
+    for (name, config) in [
+        ("w8a8", PtqConfig::bits(8)),
+        ("w7a8", PtqConfig::bits(8).weights(7)),
+    ] {
+        post_training(&net, &images, &config)?
+            .0
+            .export_onnx(folder.join(format!("{name}.onnx")))?;
     }
     Ok(json!({"sizes": sizes}))
 }
@@ -106,7 +124,10 @@ fn calibrate(_folder: &Path) -> Result<Value> {
     let (images, test) = calibration()?;
     let net = pretrained_resnet20()?;
     let mut rows = Vec::new();
-    for (name, config) in [("minmax", PtqConfig::minmax(8)), ("default", PtqConfig::bits(8))] {
+    for (name, config) in [
+        ("minmax", PtqConfig::minmax(8)),
+        ("default", PtqConfig::bits(8)),
+    ] {
         // The first run starts threads and fills pools.
         post_training(&net, &images, &config)?;
         let mut seconds = Vec::new();
@@ -135,20 +156,25 @@ fn run(folder: &Path, batch: usize, rounds: usize) -> Result<Value> {
     let net = pretrained_resnet20()?;
     let folded = net.folded()?;
     let int = IntegerNet::load(folder.join("w8a8.safetensors"))?;
-    let mut times: [Vec<f64>; 3] = Default::default();
+    let mut times: [Steps; 3] = Default::default();
     for _ in 0..rounds {
         let works: [&dyn Fn() -> Result<Matrix>; 3] =
-            [&|| int.predict(&x), &|| net.predict(&x), &|| folded.predict(&x)];
+            [&|| int.predict(&x), &|| net.predict(&x), &|| {
+                folded.predict(&x)
+            }];
         for (times, work) in times.iter_mut().zip(works) {
-            let start = Instant::now();
+            let begun = Begun::now();
             work()?;
-            times.push(start.elapsed().as_secs_f64());
+            times.end(begun, 0.0);
         }
     }
     let [integer, float, folded] = times;
-    let amx = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default().contains("amx_int8");
+    let amx = std::fs::read_to_string("/proc/cpuinfo")
+        .unwrap_or_default()
+        .contains("amx_int8");
     Ok(json!({
-        "seconds": integer, "float_seconds": float, "folded_seconds": folded,
+        "seconds": integer.seconds, "float_seconds": float.seconds, "folded_seconds": folded.seconds,
+        "processor": integer.processor_seconds, "float_processor": float.processor_seconds,
         "kernel": format!("{:?}", int.kernel()), "vnni": Kernel::Vnni.is_available(), "amx": amx,
     }))
 }
@@ -196,7 +222,10 @@ fn told(_folder: &Path) -> Result<Value> {
         rises.push(entropies(&q, &test_images)? - before);
     }
     let n = told.len() as f64;
-    let gaps = ranks(&told).into_iter().zip(ranks(&rises)).map(|(a, b)| (a - b).powi(2));
+    let gaps = ranks(&told)
+        .into_iter()
+        .zip(ranks(&rises))
+        .map(|(a, b)| (a - b).powi(2));
     let spearman = 1.0 - 6.0 * gaps.sum::<f64>() / (n * (n * n - 1.0));
     Ok(json!({"seconds": seconds, "spearman": spearman, "layers": found.layers.len()}))
 }

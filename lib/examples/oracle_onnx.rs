@@ -149,7 +149,12 @@ fn export(folder: &Path, count: usize) -> Result<()> {
         channels: 16,
         ..SrresnetConfig::default()
     };
-    to.add("srresnet", &srresnet(&small, rng(7))?, &photographs, "photographs")?;
+    to.add(
+        "srresnet",
+        &srresnet(&small, rng(7))?,
+        &photographs,
+        "photographs",
+    )?;
     let path = folder.join("works.json");
     let works = serde_json::to_string(&to.works).expect("plain data");
     std::fs::write(&path, works).map_err(|e| Error::io(path, e))

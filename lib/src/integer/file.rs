@@ -42,13 +42,25 @@ struct Geometry([usize; 7]);
 
 impl From<Window> for Geometry {
     fn from(w: Window) -> Self {
-        Geometry([w.inputs, w.outputs, w.kernel, w.stride, w.padding, w.dilation, w.groups])
+        Geometry([
+            w.inputs, w.outputs, w.kernel, w.stride, w.padding, w.dilation, w.groups,
+        ])
     }
 }
 
 impl From<Geometry> for Window {
-    fn from(Geometry([inputs, outputs, kernel, stride, padding, dilation, groups]): Geometry) -> Self {
-        Window { inputs, outputs, kernel, stride, padding, dilation, groups }
+    fn from(
+        Geometry([inputs, outputs, kernel, stride, padding, dilation, groups]): Geometry,
+    ) -> Self {
+        Window {
+            inputs,
+            outputs,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            groups,
+        }
     }
 }
 
@@ -162,7 +174,13 @@ impl IntegerNet {
         };
         let nodes = entries.into_iter().map(|entry| rest.node(entry));
         let nodes = nodes.collect::<Result<Vec<_>>>()?;
-        if [rest.levels.len(), rest.bias.len(), rest.weights.len(), rest.inputs.len()] != [0; 4] {
+        if [
+            rest.levels.len(),
+            rest.bias.len(),
+            rest.weights.len(),
+            rest.inputs.len(),
+        ] != [0; 4]
+        {
             return Err(file.refuse("holds more numbers than its nodes have"));
         }
         IntegerNet::of(Graph { nodes, output }).map_err(|e| file.refuse(e))
@@ -176,10 +194,13 @@ fn pairs(file: &Blocks, name: &str) -> Result<Vec<(f32, f32)>> {
     if scales.len() != zeros.len() {
         return Err(file.refuse(format!("{name} have other scales than zero points")));
     }
-    let bad = |(s, z): &&(f32, f32)| !(s.is_normal() && *s > 0.0 && z.fract() == 0.0 && z.abs() <= 1e15);
+    let bad =
+        |(s, z): &&(f32, f32)| !(s.is_normal() && *s > 0.0 && z.fract() == 0.0 && z.abs() <= 1e15);
     let pairs: Vec<(f32, f32)> = scales.into_iter().zip(zeros).collect();
     match pairs.iter().find(bad) {
-        Some((s, z)) => Err(file.refuse(format!("{name} have a scale of {s} with a zero point of {z}"))),
+        Some((s, z)) => Err(file.refuse(format!(
+            "{name} have a scale of {s} with a zero point of {z}"
+        ))),
         None => Ok(pairs),
     }
 }
@@ -195,7 +216,10 @@ struct Rest<'a> {
 
 impl Rest<'_> {
     fn node(&mut self, entry: Entry) -> Result<Node> {
-        let short = |name: &str| self.file.refuse(format!("holds too few numbers for layer {name}"));
+        let short = |name: &str| {
+            self.file
+                .refuse(format!("holds too few numbers for layer {name}"))
+        };
         let input = match entry.input {
             None => None,
             Some(bits) => {
@@ -208,7 +232,9 @@ impl Rest<'_> {
             Kind::Plain(plain) => What::Plain(plain),
             Kind::Weighted(geometry, bits, grids) => {
                 let window = Window::from(geometry);
-                let count = window.products().and_then(|p| p.checked_mul(window.outputs));
+                let count = window
+                    .products()
+                    .and_then(|p| p.checked_mul(window.outputs));
                 let length = count.and_then(|c| c.checked_mul(bits as usize));
                 let parts = (|| {
                     Some((
@@ -219,7 +245,9 @@ impl Rest<'_> {
                     ))
                 })();
                 let Some((count, levels, bias, pairs)) = parts else {
-                    return Err(self.file.refuse(format!("holds too few numbers for layer {}", entry.name)));
+                    return Err(self
+                        .file
+                        .refuse(format!("holds too few numbers for layer {}", entry.name)));
                 };
                 let grids = self.grids(pairs, bits)?;
                 What::Weighted(Weights {

@@ -75,27 +75,44 @@ impl Graph {
 
     /// Refuses what no network is and what integers cannot compute; each error names its layer.
     pub fn check(&self) -> Result<()> {
-        let refuse = |node: &Node, why: &str| {
-            Err(Error::invalid(format!("layer {}", node.name), why))
-        };
-        if !matches!(self.nodes.first(), Some(Node { what: What::Image(_), .. }))
-            || self.output >= self.nodes.len()
+        let refuse =
+            |node: &Node, why: &str| Err(Error::invalid(format!("layer {}", node.name), why));
+        if !matches!(
+            self.nodes.first(),
+            Some(Node {
+                what: What::Image(_),
+                ..
+            })
+        ) || self.output >= self.nodes.len()
         {
             return Err(Error::invalid("the network", "has no image or no output"));
         }
         for (i, node) in self.nodes.iter().enumerate() {
             if node.reads.iter().any(|&r| r >= i) || (node.reads.is_empty() && i > 0) {
-                return refuse(node, "reads no node before it; networks of one image run in integers");
+                return refuse(
+                    node,
+                    "reads no node before it; networks of one image run in integers",
+                );
             }
             match &node.what {
                 What::Image(_) if i > 0 => {
-                    return refuse(node, "is a second input; networks of one image run in integers");
+                    return refuse(
+                        node,
+                        "is a second input; networks of one image run in integers",
+                    );
                 }
-                What::Weighted(_) if node.reads.len() != 1 => return refuse(node, "reads more than one node"),
-                What::Weighted(w) => self.check_weights(i, w).map_err(|e| e.in_layer(&node.name))?,
+                What::Weighted(_) if node.reads.len() != 1 => {
+                    return refuse(node, "reads more than one node");
+                }
+                What::Weighted(w) => self
+                    .check_weights(i, w)
+                    .map_err(|e| e.in_layer(&node.name))?,
                 What::Plain(Plain::Identity) | What::Image(_) => {}
                 What::Plain(_) if node.input.is_some() => {
-                    return refuse(node, "has a quantiser before it, but no weights: take a site");
+                    return refuse(
+                        node,
+                        "has a quantiser before it, but no weights: take a site",
+                    );
                 }
                 What::Plain(_) => {}
             }
@@ -111,12 +128,22 @@ impl Graph {
             || w.bias.len() != w.window.outputs
             || (grids != 1 && grids != w.window.outputs)
         {
-            let expected = format!("{count:?} weights, a bias and a grid for each of {} channels", w.window.outputs);
-            let found = format!("{} weights, {} biases, {grids} grids", w.levels.len(), w.bias.len());
+            let expected = format!(
+                "{count:?} weights, a bias and a grid for each of {} channels",
+                w.window.outputs
+            );
+            let found = format!(
+                "{} weights, {} biases, {grids} grids",
+                w.levels.len(),
+                w.bias.len()
+            );
             return Err(Error::shape("integer layer", expected, found));
         }
         if let Some(at) = w.bias.iter().position(|b| b.is_nan()) {
-            return Err(Error::invalid(format!("the bias of channel {at}"), "is NaN; look for a diverged run"));
+            return Err(Error::invalid(
+                format!("the bias of channel {at}"),
+                "is NaN; look for a diverged run",
+            ));
         }
         match self.grid_of(i) {
             Some(grid) => w.check(grid),

@@ -48,8 +48,8 @@ mod store;
 mod tests;
 mod weights;
 
-pub(crate) use build::{convolution, weights_of};
 pub use build::{ImageEntry, IntegerConfig};
+pub(crate) use build::{convolution, weights_of};
 pub use kernel::Kernel;
 pub use net::{Arithmetic, IntegerLayer, IntegerNet};
 pub(crate) use weights::Weights;

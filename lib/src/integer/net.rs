@@ -151,7 +151,11 @@ impl IntegerNet {
     /// [`Error::Shape`] when the batch does not fit the network or the network does not end in a vector;
     /// [`Error::Invalid`] for NaN in an image, which has no level.
     pub fn predict(&self, x: &Images) -> Result<Matrix> {
-        let Extent { channels, height, width } = self.input_extent();
+        let Extent {
+            channels,
+            height,
+            width,
+        } = self.input_extent();
         let (n, c, h, w) = *x.shape();
         if (c, h, w) != (channels, height, width) {
             return Err(Error::shape(
@@ -162,7 +166,11 @@ impl IntegerNet {
         }
         let (values, extent) = self.run(x)?;
         if extent.pixels() != 1 {
-            return Err(Error::shape("logits", "a network that ends in a vector", extent));
+            return Err(Error::shape(
+                "logits",
+                "a network that ends in a vector",
+                extent,
+            ));
         }
         from_vec(values, (n, extent.channels))
     }
@@ -189,10 +197,18 @@ impl IntegerNet {
         let extents = self.graph.extents(Extent::new(c, h, w))?;
         let (own, extent) = (extents[0].len(), extents[self.graph.output]);
         if n == 0 || own == 0 {
-            return Err(Error::shape("predict", "at least one image", format!("{:?}", x.shape())));
+            return Err(Error::shape(
+                "predict",
+                "at least one image",
+                format!("{:?}", x.shape()),
+            ));
         }
         // A GPU's buffers, which layers without weights compute on, stay in their thread.
-        let threads = if cfg!(feature = "cuda") { 1 } else { rayon::current_num_threads() };
+        let threads = if cfg!(feature = "cuda") {
+            1
+        } else {
+            rayon::current_num_threads()
+        };
         let each = n.div_ceil(threads);
         let run = Run {
             graph: &self.graph,
@@ -226,7 +242,9 @@ impl IntegerNet {
 
     fn scratch(&self) -> std::sync::MutexGuard<'_, Vec<Scratch>> {
         // Buffers without meaning: a panic elsewhere spoils none.
-        self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.free
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -120,7 +120,11 @@ impl Packed {
 
     /// Groups whose channels do not see each other; the channels of a depthwise convolution are one.
     pub fn groups(&self) -> usize {
-        if self.depthwise { 1 } else { self.window.groups }
+        if self.depthwise {
+            1
+        } else {
+            self.window.groups
+        }
     }
 
     /// Output channels of a group.

@@ -105,7 +105,9 @@ impl Plain {
             Plain::Reshape(channels, height, width) => Arc::new(Reshape {
                 to: Extent::new(*channels, *height, *width),
             }),
-            Plain::Slice(start, end) => Arc::new(Slice { range: *start..*end }),
+            Plain::Slice(start, end) => Arc::new(Slice {
+                range: *start..*end,
+            }),
             Plain::Upsample(how) => Arc::new(Upsample(*how)),
         }
     }

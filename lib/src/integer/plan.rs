@@ -100,7 +100,8 @@ impl Plan {
                 levels[*from].push(*grid);
             }
         }
-        self.steps.retain(|s| s.numbers.is_some() || !s.levels.is_empty());
+        self.steps
+            .retain(|s| s.numbers.is_some() || !s.levels.is_empty());
     }
 
     /// Gives every value a buffer, which is used again behind its last reader.
@@ -108,7 +109,9 @@ impl Plan {
         let count = self.numbers.len();
         let (mut last_numbers, mut last_levels) = (vec![0; count], vec![0; count]);
         for (i, step) in self.steps.iter().enumerate() {
-            step.reads_numbers().into_iter().for_each(|r| last_numbers[r] = i);
+            step.reads_numbers()
+                .into_iter()
+                .for_each(|r| last_numbers[r] = i);
             if let Work::Levels { from, .. } = step.work {
                 last_levels[from] = i;
             }
@@ -126,13 +129,19 @@ impl Plan {
                 *buffer = take(&mut free_levels, &mut self.buffers.1);
             }
             levels[step.node] = step.levels.clone();
-            if let Work::Levels { from, grid, buffer, .. } = &mut step.work {
+            if let Work::Levels {
+                from, grid, buffer, ..
+            } = &mut step.work
+            {
                 let found = levels[*from].iter().find(|(g, _)| g == grid);
                 *buffer = found.map_or(0, |(_, b)| *b);
             }
             // Everything whose last reader this was.
             for read in 0..count {
-                if last_numbers[read] == i && let Some(buffer) = self.numbers[read] && i > 0 {
+                if last_numbers[read] == i
+                    && let Some(buffer) = self.numbers[read]
+                    && i > 0
+                {
                     free_numbers.push(buffer);
                 }
                 if last_levels[read] == i && i > 0 {
@@ -203,7 +212,9 @@ fn steps(graph: &Graph, kernel: Kernel) -> Vec<Step> {
 fn follow(graph: &Graph, readers: &[Vec<usize>], step: &mut Step, done: &mut [bool]) {
     let begin = step.node;
     loop {
-        let [reader] = readers[step.node][..] else { return };
+        let [reader] = readers[step.node][..] else {
+            return;
+        };
         if step.node == graph.output || done[reader] {
             return;
         }

@@ -101,22 +101,31 @@ impl Run<'_> {
     ) -> Result<()> {
         let mut all = match &step.work {
             Work::Image => channels_last(image, self.extents[0])?,
-            Work::Levels { node, from, grid, buffer, packed } => {
-                let x = (&scratch.levels[*buffer][..], self.extents[*from]);
+            Work::Levels {
+                node,
+                from,
+                grid,
+                buffer,
+                packed,
+            } => {
+                let levels = &scratch.levels[*buffer][..];
+                let (x, y) = (self.extents[*from], self.extents[*node]);
                 if self.arithmetic == Arithmetic::Integer {
-                    let y = self.extents[*node];
-                    convolve_levels(packed, (self.kernel, self.bands), x, y, padded, out);
+                    let how = (self.kernel, self.bands);
+                    convolve_levels(packed, how, (levels, x, y), padded, out);
                     return Ok(());
                 }
-                let x_numbers: Vec<f32> = x.0.iter().map(|l| number(*grid, *l)).collect();
-                self.convolve(self.weights(*node)?, &x_numbers, x.1)?
+                let numbers: Vec<f32> = levels.iter().map(|l| number(*grid, *l)).collect();
+                self.convolve(self.weights(*node)?, &numbers, x)?
             }
             Work::Numbers { node, from } => {
                 let x = self.numbers(scratch, *from)?;
                 self.convolve(self.weights(*node)?, x, self.extents[*from])?
             }
             Work::Plain { layer, reads } => {
-                let inputs = reads.iter().map(|&read| buffer(self.numbers(scratch, read)?));
+                let inputs = reads
+                    .iter()
+                    .map(|&read| buffer(self.numbers(scratch, read)?));
                 let inputs = inputs.collect::<Result<Vec<_>>>()?;
                 let extents: Vec<Extent> = reads.iter().map(|&read| self.extents[read]).collect();
                 plain(layer.as_ref(), &inputs, &extents, self.extents[step.node])?
@@ -148,8 +157,7 @@ impl Run<'_> {
 fn convolve_levels(
     packed: &Packed,
     (kernel, parts): (Kernel, usize),
-    (levels, x): (&[u8], Extent),
-    y: Extent,
+    (levels, x, y): (&[u8], Extent, Extent),
     padded: &mut Vec<u32>,
     out: Out,
 ) {
@@ -193,6 +201,7 @@ impl Job<'_> {
             inputs: self.under,
             out,
             numbers: Vec::new(),
+            bytes: Vec::new(),
         };
         self.kernel
             .run(self.packed, self.group, self.padded, &mut band);
@@ -261,6 +270,12 @@ pub(super) fn alone(
         numbers: Some(&mut numbers),
         levels: Vec::new(),
     };
-    convolve_levels(packed, (kernel, parts), (levels, x), y, &mut Vec::new(), out);
+    convolve_levels(
+        packed,
+        (kernel, parts),
+        (levels, x, y),
+        &mut Vec::new(),
+        out,
+    );
     numbers
 }

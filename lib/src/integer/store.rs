@@ -56,6 +56,30 @@ impl After {
     };
 }
 
+impl After {
+    #[inline(always)]
+    fn apply(self, numbers: &mut [f32]) {
+        let (lowest, highest) = self.act.bounds();
+        if self.act != Activation::None {
+            for n in numbers.iter_mut() {
+                let raised = if *n < lowest { lowest } else { *n };
+                *n = if raised > highest { highest } else { raised };
+            }
+        }
+        if let Some(grid) = self.site {
+            numbers.iter_mut().for_each(|n| *n = grid.quantise(*n));
+        }
+    }
+}
+
+/// The levels of numbers.
+#[inline(always)]
+fn levels_of(grid: AffineGrid, numbers: &[f32], levels: &mut Vec<u8>) {
+    levels.resize(numbers.len(), 0);
+    let pairs = levels.iter_mut().zip(numbers);
+    pairs.for_each(|(level, n)| *level = byte(grid, *n));
+}
+
 /// The level of a number on a grid, counted from the lowest.
 #[inline(always)]
 pub(super) fn byte(grid: AffineGrid, x: f32) -> u8 {
@@ -112,34 +136,41 @@ impl<'a> Out<'a> {
         (first, other)
     }
 
-    /// Stores `count` neighbouring channels of a row, [`BLOCK`] numbers a pixel.
+    /// Stores `count` neighbouring channels of a row, [`BLOCK`] numbers a pixel; `bytes` is scratch memory.
+    ///
+    /// Each pass but the copies runs over numbers that lie behind each other: what the compiler vectorises.
     #[inline(always)]
-    pub fn row(&mut self, row: usize, channel: usize, count: usize, numbers: &mut [f32]) {
-        let from = (row - self.first) * self.width * self.channels + channel;
-        let at = At {
-            from,
-            channels: self.channels,
-            count,
-        };
+    pub fn row(&mut self, at: Channels, numbers: &mut [f32], bytes: &mut Vec<u8>) {
+        let from = (at.row - self.first) * self.width * self.channels + at.first;
+        let (of, count) = (self.channels, at.count);
         if let Some(around) = self.around {
-            at.each(numbers, around, |n, a| *n += *a);
-        }
-        let (lowest, highest) = self.after.act.bounds();
-        if self.after.act != Activation::None {
-            for n in numbers.iter_mut() {
-                let raised = if *n < lowest { lowest } else { *n };
-                *n = if raised > highest { highest } else { raised };
+            let pixels = around[from..].chunks(of);
+            for (n, a) in numbers.as_chunks_mut::<BLOCK>().0.iter_mut().zip(pixels) {
+                match a.first_chunk::<BLOCK>() {
+                    Some(a) if count == BLOCK => (0..BLOCK).for_each(|l| n[l] += a[l]),
+                    _ => n.iter_mut().zip(&a[..count]).for_each(|(n, a)| *n += *a),
+                }
             }
         }
-        if let Some(grid) = self.after.site {
-            numbers.iter_mut().for_each(|n| *n = grid.quantise(*n));
-        }
+        self.after.apply(numbers);
         if let Some(to) = &mut self.numbers {
-            at.each_mut(numbers, to, |n, to| *to = n);
+            let pixels = to[from..].chunks_mut(of);
+            for (n, to) in numbers.as_chunks::<BLOCK>().0.iter().zip(pixels) {
+                match to.first_chunk_mut::<BLOCK>() {
+                    Some(to) if count == BLOCK => *to = *n,
+                    _ => to[..count].copy_from_slice(&n[..count]),
+                }
+            }
         }
         for (grid, to) in &mut self.levels {
-            let grid = *grid;
-            at.each_mut(numbers, to, |n, to| *to = byte(grid, n));
+            levels_of(*grid, numbers, bytes);
+            let pixels = to[from..].chunks_mut(of);
+            for (b, to) in bytes.as_chunks::<BLOCK>().0.iter().zip(pixels) {
+                match to.first_chunk_mut::<BLOCK>() {
+                    Some(to) if count == BLOCK => *to = *b,
+                    _ => to[..count].copy_from_slice(&b[..count]),
+                }
+            }
         }
     }
 
@@ -149,65 +180,25 @@ impl<'a> Out<'a> {
         if let Some(around) = self.around {
             numbers.iter_mut().zip(around).for_each(|(n, a)| *n += *a);
         }
-        let (lowest, highest) = self.after.act.bounds();
-        if self.after.act != Activation::None {
-            for n in numbers.iter_mut() {
-                let raised = if *n < lowest { lowest } else { *n };
-                *n = if raised > highest { highest } else { raised };
-            }
-        }
-        if let Some(grid) = self.after.site {
-            numbers.iter_mut().for_each(|n| *n = grid.quantise(*n));
-        }
+        self.after.apply(numbers);
         if let Some(to) = &mut self.numbers {
             to.copy_from_slice(numbers);
         }
         for (grid, to) in &mut self.levels {
             let grid = *grid;
-            to.iter_mut().zip(numbers.iter()).for_each(|(to, n)| *to = byte(grid, *n));
+            to.iter_mut()
+                .zip(numbers.iter())
+                .for_each(|(to, n)| *to = byte(grid, *n));
         }
     }
 }
 
-/// Some channels of a row of pixels.
+/// Neighbouring channels of a row of pixels.
 #[derive(Clone, Copy)]
-struct At {
-    from: usize,
-    channels: usize,
-    count: usize,
-}
-
-impl At {
-    #[inline(always)]
-    fn each<T>(self, numbers: &mut [f32], data: &[T], f: impl Fn(&mut f32, &T)) {
-        let pixels = data[self.from..].chunks(self.channels);
-        for (numbers, data) in numbers.as_chunks_mut::<BLOCK>().0.iter_mut().zip(pixels) {
-            match data.first_chunk::<BLOCK>() {
-                Some(data) if self.count == BLOCK => {
-                    numbers.iter_mut().zip(data).for_each(|(n, d)| f(n, d));
-                }
-                _ => {
-                    let data = &data[..self.count];
-                    numbers.iter_mut().zip(data).for_each(|(n, d)| f(n, d));
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn each_mut<T>(self, numbers: &[f32], data: &mut [T], f: impl Fn(f32, &mut T)) {
-        let pixels = data[self.from..].chunks_mut(self.channels);
-        for (numbers, data) in numbers.as_chunks::<BLOCK>().0.iter().zip(pixels) {
-            if self.count == BLOCK
-                && let Some(data) = data.first_chunk_mut::<BLOCK>()
-            {
-                numbers.iter().zip(data).for_each(|(n, d)| f(*n, d));
-            } else {
-                let data = &mut data[..self.count];
-                numbers.iter().zip(data).for_each(|(n, d)| f(*n, d));
-            }
-        }
-    }
+pub(super) struct Channels {
+    pub row: usize,
+    pub first: usize,
+    pub count: usize,
 }
 
 /// Rows of an image that one thread computes.
@@ -217,8 +208,9 @@ pub(super) struct Band<'g, 'o> {
     /// Sums of the inputs under each window of the image.
     pub inputs: Option<&'g [i32]>,
     pub out: Out<'o>,
-    /// Of a row and block.
+    /// Scratch memory of a row and block.
     pub numbers: Vec<f32>,
+    pub bytes: Vec<u8>,
 }
 
 impl Band<'_, '_> {
@@ -234,35 +226,42 @@ impl Band<'_, '_> {
         let lanes = (group * packed.blocks() + block) * BLOCK;
         let count = BLOCK.min(packed.outputs() - block * BLOCK);
         let channel = group * packed.outputs() + block * BLOCK;
-        let lane = |v: &[f32]| -> [f32; BLOCK] { std::array::from_fn(|l| v[lanes + l]) };
-        let whole = |v: &[i32]| -> [i32; BLOCK] { std::array::from_fn(|l| v[lanes + l]) };
-        let (scale, bias) = (lane(&packed.scale), lane(&packed.bias));
-        let (constant, times) = (whole(&packed.constant), whole(&packed.times_inputs));
+        let (scale, bias) = (lane(&packed.scale, lanes), lane(&packed.bias, lanes));
+        let constant = lane(&packed.constant, lanes);
+        let times = lane(&packed.times_inputs, lanes);
         self.numbers.resize(sums.len(), 0.0);
         let pixels = self.numbers.as_chunks_mut::<BLOCK>().0.iter_mut();
         let pixels = pixels.zip(sums.as_chunks::<BLOCK>().0);
         match self.inputs {
-            None => {
-                for (numbers, sums) in pixels {
-                    for l in 0..BLOCK {
-                        let sum = sums[l].wrapping_add(constant[l]);
-                        numbers[l] = sum as f32 * scale[l] + bias[l];
-                    }
+            None => pixels.for_each(|(numbers, sums)| {
+                for (l, n) in numbers.iter_mut().enumerate() {
+                    let sum = sums[l].wrapping_add(constant[l]);
+                    *n = sum as f32 * scale[l] + bias[l];
                 }
-            }
+            }),
             Some(inputs) => {
                 let inputs = &inputs[row * self.geometry.out_width..];
-                for ((numbers, sums), input) in pixels.zip(inputs) {
-                    for l in 0..BLOCK {
+                pixels.zip(inputs).for_each(|((numbers, sums), input)| {
+                    for (l, n) in numbers.iter_mut().enumerate() {
                         let more = times[l].wrapping_mul(*input);
                         let sum = sums[l].wrapping_add(constant[l]).wrapping_add(more);
-                        numbers[l] = sum as f32 * scale[l] + bias[l];
+                        *n = sum as f32 * scale[l] + bias[l];
                     }
-                }
+                });
             }
         }
-        let mut numbers = std::mem::take(&mut self.numbers);
-        self.out.row(row, channel, count, &mut numbers);
-        self.numbers = numbers;
+        let at = Channels {
+            row,
+            first: channel,
+            count,
+        };
+        self.out.row(at, &mut self.numbers, &mut self.bytes);
     }
+}
+
+/// The numbers of a block of channels.
+#[inline(always)]
+fn lane<T: Copy + Default>(of: &[T], from: usize) -> [T; BLOCK] {
+    let found = of[from..].first_chunk::<BLOCK>();
+    found.copied().unwrap_or([T::default(); BLOCK])
 }

@@ -30,7 +30,8 @@ struct One {
 impl One {
     fn new(window: Window, x: (usize, usize), bits: u32, seed: usize) -> One {
         let count = window.products().unwrap() * window.outputs;
-        let range = |o: usize| Bounds::new(-1.0 - 0.1 * (o % 7) as f32, 2.0 + 0.05 * (o % 5) as f32);
+        let range =
+            |o: usize| Bounds::new(-1.0 - 0.1 * (o % 7) as f32, 2.0 + 0.05 * (o % 5) as f32);
         let grids = (0..window.outputs).map(|o| AffineGrid::new(range(o), bits).unwrap());
         One {
             weights: Weights {
@@ -80,7 +81,9 @@ impl One {
     fn found(&self, kernel: Kernel, words: Option<super::kernel::Words>, bands: usize) -> Vec<f32> {
         let levels = self.levels();
         let packed = match words {
-            Some(super::kernel::Words::Quads) => Packed::new(&self.weights, self.grid, Kernel::Vnni),
+            Some(super::kernel::Words::Quads) => {
+                Packed::new(&self.weights, self.grid, Kernel::Vnni)
+            }
             _ => Packed::new(&self.weights, self.grid, kernel),
         };
         super::run::alone(&packed, kernel, (&levels, self.x), bands)
@@ -102,20 +105,86 @@ const WINDOW: Window = Window {
 };
 
 fn works() -> Vec<One> {
-    let window = |inputs, outputs| Window { inputs, outputs, ..WINDOW };
+    let window = |inputs, outputs| Window {
+        inputs,
+        outputs,
+        ..WINDOW
+    };
     let one = |window, x, bits| One::new(window, x, bits, 3);
     vec![
         one(WINDOW, (9, 13), 8),
         one(window(3, 20), (7, 6), 8),
         one(window(5, 33), (4, 4), 4),
-        one(Window { stride: 2, ..window(6, 17) }, (9, 8), 8),
-        one(Window { dilation: 2, padding: 2, ..window(4, 4) }, (8, 9), 2),
-        one(Window { kernel: 1, padding: 0, stride: 2, ..window(32, 8) }, (8, 8), 8),
-        one(Window { groups: 2, ..window(8, 6) }, (5, 5), 8),
-        one(Window { groups: 20, ..window(20, 20) }, (6, 7), 8),
-        one(Window { groups: 4, stride: 2, ..window(4, 8) }, (6, 7), 3),
-        one(Window { kernel: 1, padding: 0, ..window(64, 10) }, (1, 1), 8),
-        one(Window { kernel: 5, padding: 0, ..window(7, 3) }, (5, 19), 1),
+        one(
+            Window {
+                stride: 2,
+                ..window(6, 17)
+            },
+            (9, 8),
+            8,
+        ),
+        one(
+            Window {
+                dilation: 2,
+                padding: 2,
+                ..window(4, 4)
+            },
+            (8, 9),
+            2,
+        ),
+        one(
+            Window {
+                kernel: 1,
+                padding: 0,
+                stride: 2,
+                ..window(32, 8)
+            },
+            (8, 8),
+            8,
+        ),
+        one(
+            Window {
+                groups: 2,
+                ..window(8, 6)
+            },
+            (5, 5),
+            8,
+        ),
+        one(
+            Window {
+                groups: 20,
+                ..window(20, 20)
+            },
+            (6, 7),
+            8,
+        ),
+        one(
+            Window {
+                groups: 4,
+                stride: 2,
+                ..window(4, 8)
+            },
+            (6, 7),
+            3,
+        ),
+        one(
+            Window {
+                kernel: 1,
+                padding: 0,
+                ..window(64, 10)
+            },
+            (1, 1),
+            8,
+        ),
+        one(
+            Window {
+                kernel: 5,
+                padding: 0,
+                ..window(7, 3)
+            },
+            (5, 19),
+            1,
+        ),
     ]
 }
 
@@ -125,7 +194,9 @@ fn every_kernel_gives_the_sums_of_the_definition() {
         Kernel::available().into_iter().map(|k| (k, None)).collect();
     kernels.push((Kernel::Plain, Some(super::kernel::Words::Quads)));
     if !Kernel::Vnni.is_available() {
-        println!("this processor has no AVX-512 VNNI: its kernel is compiled, not run; its order of weights is run plainly");
+        println!(
+            "this processor has no AVX-512 VNNI: its kernel is compiled, not run; its order of weights is run plainly"
+        );
     }
     for one in works() {
         let (sums, y) = one.expected(&one.levels());
@@ -138,7 +209,11 @@ fn every_kernel_gives_the_sums_of_the_definition() {
                     let o = i % y.channels;
                     let scale = (rows[o].unit / f64::from(one.grid.scale)) as f32;
                     let expected = *sum as i32 as f32 * scale + one.weights.bias[o];
-                    assert_eq!(*found, expected, "{kernel:?} {words:?}, {:?}, output {i}", one.weights.window);
+                    assert_eq!(
+                        *found, expected,
+                        "{kernel:?} {words:?}, {:?}, output {i}",
+                        one.weights.window
+                    );
                 }
             }
         }
@@ -155,7 +230,9 @@ fn literal_sums_levels_and_ties() -> Result<()> {
     })?;
     net.set_parameter("conv.weight", &[1.0])?;
     net.set_parameter("out.weight", &[1.0, -2.0])?;
-    net.quantise(|_| Ok(Slots::weights(Affine::bits(2), Range::MinMax).inputs(Affine::bits(2), Range::MinMax)))?;
+    net.quantise(|_| {
+        Ok(Slots::weights(Affine::bits(2), Range::MinMax).inputs(Affine::bits(2), Range::MinMax))
+    })?;
     use crate::nn::Operand::{Input, Weight};
     for layer in ["conv", "out"] {
         net.set_range(layer, Weight, &[-2.0, 1.0])?;
@@ -168,7 +245,13 @@ fn literal_sums_levels_and_ties() -> Result<()> {
     assert_eq!(read(&int.predict_images(&x)?), expected);
     // A channel of one weight is one unit of it.
     assert_eq!(int.layers()[1].largest_sum, Some(3));
-    assert_eq!(read(&int.with_arithmetic(Arithmetic::Reference).predict_images(&x)?), expected);
+    assert_eq!(
+        read(
+            &int.with_arithmetic(Arithmetic::Reference)
+                .predict_images(&x)?
+        ),
+        expected
+    );
     Ok(())
 }
 
@@ -178,9 +261,15 @@ fn reference_is_equal(q: &Net, x: &Images) -> Result<()> {
     assert_eq!(ours.shape(), fake.shape());
     let (ours, fake) = (read(&ours), read(&fake));
     let largest = fake.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let worst = ours.iter().zip(&fake).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+    let worst = ours
+        .iter()
+        .zip(&fake)
+        .fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
     assert!(worst < 0.1 * largest, "{worst} of {largest}");
-    let same = read(&int.with_arithmetic(Arithmetic::Reference).predict_images(x)?);
+    let same = read(
+        &int.with_arithmetic(Arithmetic::Reference)
+            .predict_images(x)?,
+    );
     assert_eq!(same, fake);
     Ok(())
 }
@@ -214,19 +303,35 @@ fn sites_sums_windows_and_other_layers_run_too() -> Result<()> {
     };
     let net = crate::nn::cifar_resnet_with(&config, rng(3))?;
     net.calibrate(&x)?;
-    let ptq = PtqConfig { sites: true, ..PtqConfig::bits(5) };
+    let ptq = PtqConfig {
+        sites: true,
+        ..PtqConfig::bits(5)
+    };
     let (q, _) = post_training(&net, &x, &ptq)?;
     // With sites the image has no quantiser: it enters as numbers.
     let error = q.integer().unwrap_err().to_string();
-    assert!(error.contains("layer conv1") && error.contains("on levels"), "{error}");
+    assert!(
+        error.contains("layer conv1") && error.contains("on levels"),
+        "{error}"
+    );
     // So does what the linear layer reads, a mean over pixels.
     q.quantise_input("fc", Affine::bits(8), Range::MinMax)?;
     q.observe_ranges(&x)?;
-    let floats = IntegerConfig { image: ImageEntry::Floats };
-    let int = q.integer_with(&floats)?.with_arithmetic(Arithmetic::Reference);
+    let floats = IntegerConfig {
+        image: ImageEntry::Floats,
+    };
+    let int = q
+        .integer_with(&floats)?
+        .with_arithmetic(Arithmetic::Reference);
     assert_eq!(read(&int.predict(&x)?), read(&q.predict(&x)?));
     let net = crate::nn::mobilenet_v2_with(
-        &crate::nn::MobilenetConfig { size: 32, classes: 7, width: 0.35, stem_stride: 1, sites: false },
+        &crate::nn::MobilenetConfig {
+            size: 32,
+            classes: 7,
+            width: 0.35,
+            stem_stride: 1,
+            sites: false,
+        },
         rng(4),
     )?;
     net.calibrate(&x)?;
@@ -261,7 +366,10 @@ fn any_number_of_threads_and_images_gives_the_same_bits() -> Result<()> {
         let one = from_vec(values[i * 768..(i + 1) * 768].to_vec(), (1, 3, 16, 16))?;
         assert_eq!(read(&int.predict(&one)?), all[10 * i..10 * (i + 1)]);
     }
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(3)
+        .build()
+        .unwrap();
     assert_eq!(pool.install(|| int.predict(&x).map(|y| read(&y)))?, all);
     for kernel in Kernel::available() {
         let int = q.integer()?.with_kernel(kernel)?;
@@ -275,15 +383,25 @@ fn files_give_the_same_bits_and_are_as_small_as_their_levels() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let x = images(3, 3, 32, 32, &mut rng(1));
     for bits in [8, 4, 2, 3] {
-        let (q, _) = post_training(&pretrained_resnet20()?, &x, &PtqConfig::bits(bits).inputs(8))?;
+        let (q, _) = post_training(
+            &pretrained_resnet20()?,
+            &x,
+            &PtqConfig::bits(bits).inputs(8),
+        )?;
         let (int, path) = (q.integer()?, folder.path().join("net.safetensors"));
         int.save(&path)?;
         let size = std::fs::metadata(&path).unwrap().len() as f64;
-        let channels: usize = int.layers().iter().zip(q.layers()).map(|(_, l)| {
-            q.parameters()[l.bias.expect("folded")].len()
-        }).sum();
+        let channels: usize = int
+            .layers()
+            .iter()
+            .zip(q.layers())
+            .map(|(_, l)| q.parameters()[l.bias.expect("folded")].len())
+            .sum();
         let least = (270_896 * bits as usize / 8 + 12 * channels) as f64;
-        assert!(size <= 1.05 * least + 10_000.0, "{bits} bits: {size} of {least}");
+        assert!(
+            size <= 1.05 * least + 10_000.0,
+            "{bits} bits: {size} of {least}"
+        );
         let read_back = IntegerNet::load(&path)?;
         assert_eq!(read_back.graph, int.graph);
         assert_eq!(read(&read_back.predict(&x)?), read(&int.predict(&x)?));
@@ -309,10 +427,16 @@ fn damage_at_any_byte_is_an_error() -> Result<()> {
     small()?.integer()?.save(&path)?;
     let whole = std::fs::read(&path).unwrap();
     for at in 0..whole.len() {
-        assert!(IntegerNet::load_bytes(&path, &whole[..at]).is_err(), "{at} bytes");
+        assert!(
+            IntegerNet::load_bytes(&path, &whole[..at]).is_err(),
+            "{at} bytes"
+        );
         let mut flipped = whole.clone();
         flipped[at] ^= 1 << (at % 8);
-        assert!(IntegerNet::load_bytes(&path, &flipped).is_err(), "byte {at}");
+        assert!(
+            IntegerNet::load_bytes(&path, &flipped).is_err(),
+            "byte {at}"
+        );
     }
     IntegerNet::load_bytes(&path, &whole)?;
     // A folder is no file; what is there stays.
@@ -325,33 +449,66 @@ fn damage_at_any_byte_is_an_error() -> Result<()> {
 fn what_has_no_integer_form_is_named() -> Result<()> {
     let refused = |net: &Net| net.integer().map(|_| ()).unwrap_err().to_string();
     let x = images(4, 3, 32, 32, &mut rng(1));
-    let (q, _) = post_training(&pretrained_resnet20()?, &x, &PtqConfig::bits(8).layer("layer1.1.conv2", LayerBits::FLOAT))?;
+    let (q, _) = post_training(
+        &pretrained_resnet20()?,
+        &x,
+        &PtqConfig::bits(8).layer("layer1.1.conv2", LayerBits::FLOAT),
+    )?;
     let error = refused(&q);
-    assert!(error.contains("layer layer1.1.conv2") && error.contains("no quantiser before its weight"), "{error}");
-    let (q, _) = post_training(&pretrained_resnet20()?, &x, &PtqConfig::bits(8).weights_only())?;
+    assert!(
+        error.contains("layer layer1.1.conv2") && error.contains("no quantiser before its weight"),
+        "{error}"
+    );
+    let (q, _) = post_training(
+        &pretrained_resnet20()?,
+        &x,
+        &PtqConfig::bits(8).weights_only(),
+    )?;
     let error = refused(&q);
-    assert!(error.contains("layer conv1") && error.contains("quantise its input"), "{error}");
+    assert!(
+        error.contains("layer conv1") && error.contains("quantise its input"),
+        "{error}"
+    );
     let unfolded = pretrained_resnet20()?;
-    unfolded.quantise(|_| Ok(Slots::weights(Affine::bits(8).per_channel(), Range::MinMax).inputs(Affine::bits(8), Range::MinMax)))?;
+    unfolded.quantise(|_| {
+        Ok(Slots::weights(Affine::bits(8).per_channel(), Range::MinMax)
+            .inputs(Affine::bits(8), Range::MinMax))
+    })?;
     unfolded.observe_ranges(&x)?;
     let error = refused(&unfolded);
-    assert!(error.contains("layer bn1") && error.contains("fold it first"), "{error}");
+    assert!(
+        error.contains("layer bn1") && error.contains("fold it first"),
+        "{error}"
+    );
     let normalised = small_with(Slots::bits(2))?;
     let error = refused(&normalised);
-    assert!(error.contains("layer conv") && error.contains("zero point"), "{error}");
+    assert!(
+        error.contains("layer conv") && error.contains("zero point"),
+        "{error}"
+    );
     let q = small()?;
     let mut weights = q.parameter("conv.weight")?.to_vec();
     weights[4] = f32::NAN;
     q.set_parameter("conv.weight", &weights)?;
     let error = refused(&q);
-    assert!(error.contains("layer conv") && error.contains("NaN at entry 4"), "{error}");
+    assert!(
+        error.contains("layer conv") && error.contains("NaN at entry 4"),
+        "{error}"
+    );
     let prelu = built((2, 4, 4), |b, x| {
         let x = b.conv("conv", x, Conv::new(3))?;
         b.prelu("prelu", x)
     })?;
-    let (q, _) = post_training(&prelu, &images(4, 2, 4, 4, &mut rng(1)), &PtqConfig::bits(8))?;
+    let (q, _) = post_training(
+        &prelu,
+        &images(4, 2, 4, 4, &mut rng(1)),
+        &PtqConfig::bits(8),
+    )?;
     let error = refused(&q);
-    assert!(error.contains("layer prelu") && error.contains("no integer form"), "{error}");
+    assert!(
+        error.contains("layer prelu") && error.contains("no integer form"),
+        "{error}"
+    );
     Ok(())
 }
 
@@ -371,13 +528,18 @@ fn an_accumulator_that_could_overflow_is_refused_when_built() -> Result<()> {
     })?;
     let weights = net.parameter("fc.weight")?;
     // One of 0, the others at the end of their range.
-    let ends: Vec<f32> = (0..weights.len()).map(|i| f32::from(i % 9000 > 0)).collect();
+    let ends: Vec<f32> = (0..weights.len())
+        .map(|i| f32::from(i % 9000 > 0))
+        .collect();
     net.set_parameter("fc.weight", &ends)?;
     // From 0 on, so that the highest level is the largest number.
     let x: Images = images(2, 3, 128, 128, &mut rng(1)).abs();
     let (q, _) = post_training(&net, &x, &PtqConfig::minmax(8))?;
     let error = q.integer().unwrap_err().to_string();
-    assert!(error.contains("layer fc") && error.contains("overflow"), "{error}");
+    assert!(
+        error.contains("layer fc") && error.contains("overflow"),
+        "{error}"
+    );
     let (q, _) = post_training(&net, &x, &PtqConfig::minmax(4).inputs(8))?;
     let int = q.integer()?;
     assert!(int.layers()[0].largest_sum > Some(100_000_000));
@@ -412,14 +574,29 @@ fn channels_of_equal_weights_and_dead_channels() -> Result<()> {
 #[test]
 fn images_of_another_size_nothing_and_nan_are_refused() -> Result<()> {
     let int = small()?.integer()?;
-    let error = int.predict(&images(1, 2, 4, 5, &mut rng(1))).unwrap_err().to_string();
-    assert!(error.contains("(N, 2, 4, 4)") && error.contains("(1, 2, 4, 5)"), "{error}");
-    assert!(int.predict_images(&images(1, 3, 4, 4, &mut rng(1))).is_err());
+    let error = int
+        .predict(&images(1, 2, 4, 5, &mut rng(1)))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("(N, 2, 4, 4)") && error.contains("(1, 2, 4, 5)"),
+        "{error}"
+    );
+    assert!(
+        int.predict_images(&images(1, 3, 4, 4, &mut rng(1)))
+            .is_err()
+    );
     assert!(int.predict(&from_vec(vec![], (0, 2, 4, 4))?).is_err());
     let mut values = vec![0.5; 32];
     values[20] = f32::NAN;
-    let error = int.predict(&from_vec(values, (1, 2, 4, 4))?).unwrap_err().to_string();
-    assert!(error.contains("number 20 of an image is NaN") || error.contains("NaN, which has no level"), "{error}");
+    let error = int
+        .predict(&from_vec(values, (1, 2, 4, 4))?)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("number 20 of an image is NaN") || error.contains("NaN, which has no level"),
+        "{error}"
+    );
     for kernel in [Kernel::Vnni, Kernel::Avx2, Kernel::Neon] {
         let found = small()?.integer()?.with_kernel(kernel);
         assert_eq!(found.is_ok(), kernel.is_available());

@@ -213,7 +213,10 @@ mod tests {
         // A range of one point: its levels are 1e-8 / 15 apart, and the zero point has 34 bits.
         let w = linear(3, 4, vec![8; 3], &[(0.7, 0.7)]);
         let row = &w.rows()[0];
-        assert_eq!((row.values.clone(), row.unit as f32), (vec![1; 3], w.numbers()[0]));
+        assert_eq!(
+            (row.values.clone(), row.unit as f32),
+            (vec![1; 3], w.numbers()[0])
+        );
         assert!((row.unit - 0.7).abs() < 1e-7, "{}", row.unit);
     }
 
@@ -232,9 +235,15 @@ mod tests {
         fits.check(grid).unwrap();
         let over = linear(most + 2, 8, levels(most + 2), &[(0.0, 255.0)]);
         let error = over.check(grid).unwrap_err().to_string();
-        assert!(error.contains("2147515650") && error.contains("2147483647"), "{error}");
+        assert!(
+            error.contains("2147515650") && error.contains("2147483647"),
+            "{error}"
+        );
         let far = AffineGrid::new(Bounds::new(999.0, 1000.0), 8).unwrap();
         let error = fits.check(far).unwrap_err().to_string();
-        assert!(error.contains("zero point") && error.contains("with_zero"), "{error}");
+        assert!(
+            error.contains("zero point") && error.contains("with_zero"),
+            "{error}"
+        );
     }
 }

@@ -336,7 +336,9 @@ impl<'a> Levels<'a> {
             taken.push(param.name.clone());
         }
         match self.file.by_name.keys().find(|name| !taken.contains(name)) {
-            Some(extra) => Err(self.file.refuse(format!("holds {extra:?}, which the network lacks"))),
+            Some(extra) => Err(self
+                .file
+                .refuse(format!("holds {extra:?}, which the network lacks"))),
             None => Ok(plan),
         }
     }

@@ -4,7 +4,9 @@
 //! is `Clip`, `QuantizeLinear`, `DequantizeLinear`: the clip, because ONNX saturates at the eight bits of the container and
 //! not at the `k` of the grid. A quantised weight is stored as whole numbers `q + z` of 8 bits, with zero point 0 and a scale
 //! for each row, `w = (q + z) / s`; programs that run levels as integers take that form. A weight whose whole numbers go
-//! beyond -128 to 127 (eight bits, more on one side of 0 than on the other) is stored in 32 bits.
+//! beyond -128 to 127 (eight bits, more on one side of 0 than on the other) is stored in 32 bits. So is the bias of a layer
+//! with weights of seven bits or more, in units of its sums, as programs want it that run such a layer in integers; with fewer
+//! bits those units are coarse, and the bias stays a number.
 //!
 //! [`import_onnx`] reads such files back, and those of plain convolutional networks of other programs.
 //!

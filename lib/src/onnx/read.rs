@@ -7,7 +7,8 @@ use super::proto::{Attribute, Graph, Node, Tensor, data};
 use crate::{Error, Result};
 
 /// What a file that cannot be read asks for.
-pub(super) const REMEDY: &str = "Export it again, or change the network so that it needs no such operator";
+pub(super) const REMEDY: &str =
+    "Export it again, or change the network so that it needs no such operator";
 
 /// A constant of a graph.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,25 +32,47 @@ impl Constant {
         if !tensor.external_data.is_empty() {
             return Err(format!("keeps its constant {name:?} in another file"));
         }
-        let dims: Option<Vec<usize>> = tensor.dims.iter().map(|d| usize::try_from(*d).ok()).collect();
-        let length = dims.as_ref().and_then(|dims| {
-            dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))
-        });
+        let dims: Option<Vec<usize>> = tensor
+            .dims
+            .iter()
+            .map(|d| usize::try_from(*d).ok())
+            .collect();
+        let length = dims
+            .as_ref()
+            .and_then(|dims| dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d)));
         let (Some(dims), Some(length)) = (dims, length) else {
-            return Err(format!("has a constant {name:?} of the dimensions {:?}", tensor.dims));
+            return Err(format!(
+                "has a constant {name:?} of the dimensions {:?}",
+                tensor.dims
+            ));
         };
         let raw = tensor.raw_data.as_deref();
         let values = match tensor.data_type.unwrap_or_default() {
             data::FLOAT => Values::Floats(match raw {
-                Some(raw) => raw.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+                Some(raw) => raw
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|b| f32::from_le_bytes(*b))
+                    .collect(),
                 None => tensor.float_data.clone(),
             }),
             data::DOUBLE => Values::Floats(match raw {
-                Some(raw) => raw.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
+                Some(raw) => raw
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|b| f64::from_le_bytes(*b) as f32)
+                    .collect(),
                 None => tensor.double_data.iter().map(|v| *v as f32).collect(),
             }),
             data::INT64 => Values::Wholes(match raw {
-                Some(raw) => raw.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect(),
+                Some(raw) => raw
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|b| i64::from_le_bytes(*b))
+                    .collect(),
                 None => tensor.int64_data.clone(),
             }),
             kind @ (data::INT32 | data::INT8 | data::UINT8) => Values::Wholes(match (raw, kind) {
@@ -61,7 +84,11 @@ impl Constant {
                 (Some(raw), _) => raw.iter().map(|b| i64::from(*b)).collect(),
                 (None, _) => tensor.int32_data.iter().map(|v| i64::from(*v)).collect(),
             }),
-            kind => return Err(format!("has a constant {name:?} of the type {kind}, which is not read")),
+            kind => {
+                return Err(format!(
+                    "has a constant {name:?} of the type {kind}, which is not read"
+                ));
+            }
         };
         let found = match &values {
             Values::Floats(v) => v.len(),
@@ -73,7 +100,9 @@ impl Constant {
                 values,
                 signed_bytes: tensor.data_type == Some(data::INT8),
             }),
-            false => Err(format!("has a constant {name:?} of {found} numbers, its dimensions {dims:?} say {length}")),
+            false => Err(format!(
+                "has a constant {name:?} of {found} numbers, its dimensions {dims:?} say {length}"
+            )),
         }
     }
 
@@ -151,7 +180,8 @@ impl<'a> Op<'a> {
     }
 
     pub fn refuse(self, why: impl std::fmt::Display) -> Error {
-        self.source.refuse(format!("node {:?} ({}) {why}", self.name(), self.kind()))
+        self.source
+            .refuse(format!("node {:?} ({}) {why}", self.name(), self.kind()))
     }
 
     pub fn input(self, i: usize) -> Option<&'a str> {
@@ -166,7 +196,9 @@ impl<'a> Op<'a> {
         };
         match self.source.constants.get(name) {
             Some(found) => Ok(Some(found)),
-            None => Err(self.refuse(format!("computes its input {name:?}; here it must be a constant"))),
+            None => Err(self.refuse(format!(
+                "computes its input {name:?}; here it must be a constant"
+            ))),
         }
     }
 
@@ -180,7 +212,10 @@ impl<'a> Op<'a> {
     pub fn float(self, i: usize) -> Result<Option<f32>> {
         match self.constant(i)?.and_then(Constant::floats) {
             Some([one]) => Ok(Some(*one)),
-            Some(many) => Err(self.refuse(format!("has {} numbers as its input {i}, not one", many.len()))),
+            Some(many) => Err(self.refuse(format!(
+                "has {} numbers as its input {i}, not one",
+                many.len()
+            ))),
             None => Ok(None),
         }
     }
@@ -205,13 +240,17 @@ impl<'a> Op<'a> {
 
     pub fn text(self, name: &str, otherwise: &'a str) -> &'a str {
         let bytes = self.attribute(name).and_then(|a| a.s.as_deref());
-        bytes.and_then(|b| std::str::from_utf8(b).ok()).unwrap_or(otherwise)
+        bytes
+            .and_then(|b| std::str::from_utf8(b).ok())
+            .unwrap_or(otherwise)
     }
 
     /// Lengths that an attribute lists.
     pub fn lengths(self, name: &str) -> Result<Vec<usize>> {
         let all = self.attribute(name).map_or(&[][..], |a| &a.ints);
-        let all = all.iter().map(|v| usize::try_from(*v).map_err(|_| self.refuse(format!("has {name} below 0"))));
+        let all = all
+            .iter()
+            .map(|v| usize::try_from(*v).map_err(|_| self.refuse(format!("has {name} below 0"))));
         all.collect()
     }
 

@@ -7,7 +7,8 @@ use super::*;
 use crate::nn::layers::testing::net as built;
 use crate::nn::layers::{Affine, Elementwise, PadChannels, Product};
 use crate::nn::{
-    Conv, EdsrConfig, Extent, Net, Norm, SrresnetConfig, edsr, mobilenet_v2_with, pretrained_resnet20, srresnet,
+    Conv, EdsrConfig, Extent, Net, Norm, SrresnetConfig, edsr, mobilenet_v2_with,
+    pretrained_resnet20, srresnet,
 };
 use crate::ops::elementwise::Function;
 use crate::ops::relu::Activation;
@@ -24,28 +25,54 @@ fn apart(a: &Images, b: &Images) -> f32 {
     let (a, b) = (read(a), read(b));
     assert_eq!(a.len(), b.len());
     let largest = b.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
-    a.iter().zip(&b).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / largest
+    a.iter()
+        .zip(&b)
+        .fold(0.0f32, |m, (a, b)| m.max((a - b).abs()))
+        / largest
 }
 
 #[test]
 fn networks_at_full_precision_come_back_the_same() -> Result<()> {
     let x = images(2, 3, 32, 32, &mut rng(1));
-    let mobile = crate::nn::MobilenetConfig { size: 32, classes: 7, width: 0.35, stem_stride: 1, sites: true };
+    let mobile = crate::nn::MobilenetConfig {
+        size: 32,
+        classes: 7,
+        width: 0.35,
+        stem_stride: 1,
+        sites: true,
+    };
     let mobile = mobilenet_v2_with(&mobile, rng(2))?;
     mobile.calibrate(&x)?;
-    for net in [pretrained_resnet20()?, pretrained_resnet20()?.folded()?, mobile] {
+    for net in [
+        pretrained_resnet20()?,
+        pretrained_resnet20()?.folded()?,
+        mobile,
+    ] {
         let back = through(&net)?;
         let error = apart(&back.predict_images(&x)?, &net.predict_images(&x)?);
         assert!(error < 1e-5, "{error}");
         // Parameters keep their names.
-        let names = |net: &Net| net.parameters().into_iter().map(|p| p.name).collect::<Vec<_>>();
+        let names = |net: &Net| {
+            net.parameters()
+                .into_iter()
+                .map(|p| p.name)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names(&back), names(&net));
         assert_eq!(back.parameter_count(), net.parameter_count());
     }
     // Images of another size than the file was written with.
     let wide = images(1, 3, 12, 9, &mut rng(3));
-    let small = EdsrConfig { blocks: 1, channels: 8, ..EdsrConfig::default() };
-    let sr = SrresnetConfig { blocks: 1, channels: 8, ..SrresnetConfig::default() };
+    let small = EdsrConfig {
+        blocks: 1,
+        channels: 8,
+        ..EdsrConfig::default()
+    };
+    let sr = SrresnetConfig {
+        blocks: 1,
+        channels: 8,
+        ..SrresnetConfig::default()
+    };
     for net in [edsr(&small, rng(4))?, srresnet(&sr, rng(5))?] {
         let back = through(&net)?;
         let error = apart(&back.predict_images(&wide)?, &net.predict_images(&wide)?);
@@ -57,7 +84,15 @@ fn networks_at_full_precision_come_back_the_same() -> Result<()> {
 #[test]
 fn every_layer_with_a_form_comes_back() -> Result<()> {
     let net = built((4, 8, 6), |b, x| {
-        let c = b.conv("conv", x, Conv { dilation: 2, padding: 2, ..Conv::new(8).groups(2).with_bias() })?;
+        let c = b.conv(
+            "conv",
+            x,
+            Conv {
+                dilation: 2,
+                padding: 2,
+                ..Conv::new(8).groups(2).with_bias()
+            },
+        )?;
         let n = b.norm_with("bn", &[c, c], Norm::new(Activation::Relu6).without_affine())?;
         let p = b.max_pool(n, 3, 2, 1)?;
         let u = b.upsample(p, Upsample::Bilinear)?;
@@ -66,12 +101,26 @@ fn every_layer_with_a_form_comes_back() -> Result<()> {
         let both = b.layer("product", &[u, v], Product)?;
         let cat = b.concat("cat", &[both, w])?;
         let s = b.slice("slice", cat, 3..11)?;
-        let pad = b.layer("pad", &[s], PadChannels { before: 1, after: 3 })?;
+        let pad = b.layer(
+            "pad",
+            &[s],
+            PadChannels {
+                before: 1,
+                after: 3,
+            },
+        )?;
         let shuffle = b.pixel_shuffle("shuffle", pad, 2)?;
         let l = b.leaky_relu("leaky", shuffle, 0.2)?;
         let t = b.layer("tanh", &[l], Elementwise(Function::Tanh))?;
         let t = b.sigmoid("sigmoid", t)?;
-        let a = b.layer("affine", &[t], Affine { scale: 0.5, offset: vec![1.0, -2.0, 0.25].into() })?;
+        let a = b.layer(
+            "affine",
+            &[t],
+            Affine {
+                scale: 0.5,
+                offset: vec![1.0, -2.0, 0.25].into(),
+            },
+        )?;
         let r = b.prelu("prelu", a)?;
         let r = b.avg_pool(r, (2, 3), (2, 3))?;
         let f = b.flatten(r)?;
@@ -123,10 +172,22 @@ fn an_export_is_what_the_standard_says() -> Result<()> {
     let x = images(4, 3, 32, 32, &mut rng(1));
     let (q, _) = post_training(&pretrained_resnet20()?, &x, &PtqConfig::bits(4))?;
     let model = Model::decode(&q.to_onnx()?[..]).unwrap();
-    assert_eq!((model.ir_version, model.opset_import[0].version), (Some(7), Some(13)));
+    assert_eq!(
+        (model.ir_version, model.opset_import[0].version),
+        (Some(7), Some(13))
+    );
     let graph = model.graph.unwrap();
-    let kinds = |kind: &str| graph.node.iter().filter(|n| n.op_type.as_deref() == Some(kind)).count();
-    assert_eq!((kinds("Conv"), kinds("Gemm"), kinds("BatchNormalization")), (21, 1, 0));
+    let kinds = |kind: &str| {
+        graph
+            .node
+            .iter()
+            .filter(|n| n.op_type.as_deref() == Some(kind))
+            .count()
+    };
+    assert_eq!(
+        (kinds("Conv"), kinds("Gemm"), kinds("BatchNormalization")),
+        (21, 1, 0)
+    );
     assert_eq!(kinds("Clip"), kinds("QuantizeLinear"));
     // A quantiser reads a clip; a weight has no zero point and a scale for each row; nothing is reshaped behind.
     let by = |name: &str| graph.node.iter().find(|n| n.output[0] == name);
@@ -137,11 +198,19 @@ fn an_export_is_what_the_standard_says() -> Result<()> {
             Some("Conv" | "Gemm") => {
                 assert_eq!(reads(0).as_deref(), Some("DequantizeLinear"));
                 let weight = by(&node.input[1]).unwrap();
-                assert_eq!((weight.op_type.as_deref(), weight.input.len()), (Some("DequantizeLinear"), 2));
-                let whole = graph.initializer.iter().find(|t| t.name.as_deref() == Some(&weight.input[0]));
+                assert_eq!(
+                    (weight.op_type.as_deref(), weight.input.len()),
+                    (Some("DequantizeLinear"), 2)
+                );
+                let whole = graph
+                    .initializer
+                    .iter()
+                    .find(|t| t.name.as_deref() == Some(&weight.input[0]));
                 assert_eq!(whole.unwrap().data_type, Some(data::INT8));
             }
-            Some("Reshape" | "Flatten") => assert_ne!(reads(0).as_deref(), Some("DequantizeLinear")),
+            Some("Reshape" | "Flatten") => {
+                assert_ne!(reads(0).as_deref(), Some("DequantizeLinear"))
+            }
             _ => {}
         }
     }
@@ -169,13 +238,29 @@ fn node(op: &str, inputs: &[&str], attribute: Vec<Attribute>) -> Node {
 
 #[test]
 fn what_cannot_be_read_is_named_with_its_node() {
-    let refused = |bytes: &[u8]| import_onnx_bytes(Path::new("theirs.onnx"), bytes).map(|_| ()).unwrap_err().to_string();
+    let refused = |bytes: &[u8]| {
+        import_onnx_bytes(Path::new("theirs.onnx"), bytes)
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
+    };
     let lstm = refused(&model(vec![node("LSTM", &["input"], vec![])], vec![]));
-    assert!(lstm.contains("theirs.onnx") && lstm.contains("\"the_node\" (LSTM)") && lstm.contains("not known"), "{lstm}");
+    assert!(
+        lstm.contains("theirs.onnx")
+            && lstm.contains("\"the_node\" (LSTM)")
+            && lstm.contains("not known"),
+        "{lstm}"
+    );
     let missing = refused(&model(vec![node("Relu", &["nothing"], vec![])], vec![]));
     assert!(missing.contains("\"nothing\""), "{missing}");
-    let computed = refused(&model(vec![node("Conv", &["input", "input"], vec![])], vec![]));
-    assert!(computed.contains("(Conv)") && computed.contains("must be a constant"), "{computed}");
+    let computed = refused(&model(
+        vec![node("Conv", &["input", "input"], vec![])],
+        vec![],
+    ));
+    assert!(
+        computed.contains("(Conv)") && computed.contains("must be a constant"),
+        "{computed}"
+    );
     let kernel = Tensor {
         dims: vec![1, 2, 3, 1],
         data_type: Some(data::FLOAT),
@@ -183,16 +268,37 @@ fn what_cannot_be_read_is_named_with_its_node() {
         name: Some("w".into()),
         ..Tensor::default()
     };
-    let oblong = refused(&model(vec![node("Conv", &["input", "w"], vec![])], vec![kernel.clone()]));
+    let oblong = refused(&model(
+        vec![node("Conv", &["input", "w"], vec![])],
+        vec![kernel.clone()],
+    ));
     assert!(oblong.contains("3x1"), "{oblong}");
-    let short = Tensor { float_data: vec![0.5; 5], ..kernel.clone() };
+    let short = Tensor {
+        float_data: vec![0.5; 5],
+        ..kernel.clone()
+    };
     let short = refused(&model(vec![], vec![short]));
-    assert!(short.contains("\"w\"") && short.contains("5 numbers"), "{short}");
-    let negative = Tensor { dims: vec![-1, 2], ..kernel };
+    assert!(
+        short.contains("\"w\"") && short.contains("5 numbers"),
+        "{short}"
+    );
+    let negative = Tensor {
+        dims: vec![-1, 2],
+        ..kernel
+    };
     assert!(refused(&model(vec![], vec![negative])).contains("[-1, 2]"));
     assert!(refused(b"no protobuf at all").contains("is no ONNX file"));
     assert!(refused(&[]).contains("no graph"));
-    assert!(refused(&Model { graph: Some(Graph::default()), ..Model::default() }.encode_to_vec()).contains("no input"));
+    assert!(
+        refused(
+            &Model {
+                graph: Some(Graph::default()),
+                ..Model::default()
+            }
+            .encode_to_vec()
+        )
+        .contains("no input")
+    );
 }
 
 #[test]
@@ -229,10 +335,18 @@ fn what_has_no_form_is_named_and_an_older_file_stays() -> Result<()> {
     let error = two.to_onnx().unwrap_err().to_string();
     assert!(error.contains("layer noise"), "{error}");
     let net = built((2, 4, 4), |b, x| b.conv("conv", x, Conv::new(2)))?;
-    net.quantise(|_| Ok(crate::nn::Slots::none().inputs(crate::nn::Affine::bits(8), crate::quant::Range::MinMax)))?;
+    net.quantise(|_| {
+        Ok(
+            crate::nn::Slots::none()
+                .inputs(crate::nn::Affine::bits(8), crate::quant::Range::MinMax),
+        )
+    })?;
     net.set_range("conv", crate::nn::Operand::Input, &[1.0, 2.0])?;
     let error = net.to_onnx().unwrap_err().to_string();
-    assert!(error.contains("layer conv") && error.contains("without 0"), "{error}");
+    assert!(
+        error.contains("layer conv") && error.contains("without 0"),
+        "{error}"
+    );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.onnx");
     std::fs::write(&path, b"before").unwrap();

@@ -49,7 +49,10 @@ impl DistilConfig {
             (.., false) => format!("temperature {}", self.temperature),
             _ => return Ok(()),
         };
-        Err(Error::invalid(format!("distil: {bad}"), "must be positive and finite"))
+        Err(Error::invalid(
+            format!("distil: {bad}"),
+            "must be positive and finite",
+        ))
     }
 }
 
@@ -134,7 +137,10 @@ mod tests {
             batch: 4,
             ..DistilConfig::default()
         };
-        let (a, b) = (distil(&q, &net, &x, &config)?, distil(&q, &net, &x, &config)?);
+        let (a, b) = (
+            distil(&q, &net, &x, &config)?,
+            distil(&q, &net, &x, &config)?,
+        );
         assert_eq!(q.state()?, before);
         assert_eq!(a.state()?, b.state()?);
         assert_ne!(a.state()?, before);
@@ -151,11 +157,28 @@ mod tests {
         let net = pretrained_resnet8()?;
         let x = crate::images(2, 3, 16, 16, &mut crate::rng(1));
         let (q, _) = post_training(&net, &x, &PtqConfig::bits(4))?;
-        let refused = |x: &Images, c: DistilConfig| distil(&q, &net, x, &c).map(|_| ()).unwrap_err().to_string();
-        let base = DistilConfig { steps: 1, ..DistilConfig::default() };
-        let error = refused(&x, DistilConfig { batch: 0, ..base.clone() });
+        let refused = |x: &Images, c: DistilConfig| {
+            distil(&q, &net, x, &c).map(|_| ()).unwrap_err().to_string()
+        };
+        let base = DistilConfig {
+            steps: 1,
+            ..DistilConfig::default()
+        };
+        let error = refused(
+            &x,
+            DistilConfig {
+                batch: 0,
+                ..base.clone()
+            },
+        );
         assert!(error.contains("batch of 0"), "{error}");
-        let error = refused(&x, DistilConfig { lr: -1.0, ..base.clone() });
+        let error = refused(
+            &x,
+            DistilConfig {
+                lr: -1.0,
+                ..base.clone()
+            },
+        );
         assert!(error.contains("learning rate -1"), "{error}");
         let error = refused(&from_vec(vec![], (0, 3, 16, 16))?, base.clone());
         assert!(error.contains("at least one image"), "{error}");

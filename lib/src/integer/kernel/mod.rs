@@ -105,7 +105,10 @@ impl Kernel {
 
     /// Computes some rows of one group of channels and stores what is wanted of them.
     pub(super) fn run(self, packed: &Packed, group: usize, padded: &[u32], band: &mut Band) {
-        assert!(self.is_available(), "{self:?} was chosen by whoever made the network");
+        assert!(
+            self.is_available(),
+            "{self:?} was chosen by whoever made the network"
+        );
         if packed.depthwise {
             return wide(|| dot::depthwise(packed, padded, band));
         }
