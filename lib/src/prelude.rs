@@ -8,12 +8,14 @@ pub use crate::data::{
     self, Augment, Batches, Dataset, FloatImages, ImageSource, Normalize, World, WorldConfig,
 };
 pub use crate::error::{Error, Result};
+pub use crate::integer::{self, IntegerNet};
 pub use crate::nn::{
     Activations, Affine, BackwardPass, Conv, Extent, ForwardPass, Layer, Mode, Net, NetBuilder,
     NodeId, Param, ParamId, Place, Quantise, QuantiseGrad, Quantiser, RangeKind, Role, Slots,
     StateTensor, Uniform, Wants, check_gradients, check_gradients_many, pretrained_resnet8,
     pretrained_resnet20, resnet8, resnet20,
 };
+pub use crate::onnx::{self, import_onnx};
 pub use crate::ops::affine_quant::{affine_quant, try_affine_quant};
 pub use crate::ops::avg_pool::{avg_pool2d, try_avg_pool2d};
 pub use crate::ops::batch_norm2d::{BatchNormState, batch_norm2d, try_batch_norm2d};
@@ -50,7 +52,8 @@ pub use crate::ops::upsample::{Upsample, try_upsample, upsample};
 pub use crate::papers;
 pub use crate::plot::{self, Figure, LiveFigure};
 pub use crate::ptq::{
-    self, BitBudget, PtqConfig, PtqReport, allocate_bits, post_training, sensitivity,
+    self, BitBudget, DistilConfig, PtqConfig, PtqReport, allocate_bits, distil, post_training,
+    sensitivity,
 };
 pub use crate::quant::{self, Quantised, Range};
 pub use crate::show::{

@@ -159,6 +159,11 @@ impl NetBuilder {
         Ok(Net::new(Graph::new(self.nodes, output), self.params))
     }
 
+    /// Whether a node has this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
     /// `stem`, or `stem` with the first number that no node has yet.
     fn free_name(&self, stem: &str) -> String {
         let numbered = (2..).map(|i| format!("{stem}_{i}"));

@@ -52,6 +52,7 @@ pub use cosine::CosineDistance;
 pub use extent::Extent;
 pub use graph::{LayerInfo, NodeId, NodeInfo, Place};
 pub use info::{NormInfo, SiteInfo};
+pub(crate) use layer::forward_alone;
 pub use layer::{BackwardPass, ForwardPass, Layer, LayerInputs, Memo, Statistics};
 pub use layers::{Conv, Init, Norm};
 
@@ -65,6 +66,7 @@ pub use mobilenet::{
     MobilenetConfig, mobilenet_v1, mobilenet_v1_with, mobilenet_v2, mobilenet_v2_with,
 };
 pub use net::Net;
+pub(crate) use packed::grids_of;
 pub use param::{Param, ParamId, Role};
 pub use params::Params;
 pub use pass::StepTimes;

@@ -3,21 +3,18 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use sha2::{Digest, Sha256};
+use safetensors::tensor::Dtype;
 
 use super::net::Net;
 use super::quantiser::{FixedGrid, Operand, Slots};
 use super::ranges::QuantiserInfo;
-use crate::files::{folder_of, write_whole};
 use crate::ops::affine_quant::AffineGrid;
 use crate::quant::Range;
+use crate::quant::blocks::{Block, Blocks, pack, unpack, write_blocks};
 use crate::{Error, Result};
 
 /// First entry of the metadata.
 const FORMAT: &str = "rebit levels 1";
-/// What a broken file asks for.
-const REMEDY: &str = "Write the file again, or give the network that it was written from";
 
 /// What the metadata say of one quantiser.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -26,14 +23,6 @@ struct Entry {
     /// Whether it stands before the weight; otherwise before the input.
     weight: bool,
     bits: u32,
-}
-
-/// A tensor of the file.
-struct Block {
-    name: String,
-    dtype: Dtype,
-    dims: Vec<usize>,
-    bytes: Vec<u8>,
 }
 
 impl Net {
@@ -72,20 +61,8 @@ impl Net {
         for (key, value) in notes {
             metadata.insert(format!("note.{key}"), value.to_string());
         }
-        metadata.insert("format".into(), FORMAT.into());
         metadata.insert("quantisers".into(), entries);
-        metadata.insert("sha256".into(), digest(&blocks, &metadata));
-        let mut views = Vec::with_capacity(blocks.len());
-        for block in &blocks {
-            let view = TensorView::new(block.dtype, block.dims.clone(), &block.bytes);
-            let view = view.map_err(|e| Error::data(path, e, "This is a bug"))?;
-            views.push((block.name.as_str(), view));
-        }
-        let data = safetensors::serialize(views, &Some(metadata));
-        let data = data.map_err(|e| Error::data(path, e, "This is a bug"))?;
-        let folder = folder_of(path);
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        write_whole(path, &data).map_err(|e| Error::io(path, e))
+        write_blocks(path, FORMAT, &blocks, metadata)
     }
 
     /// Reads what [`save_levels`](Self::save_levels) wrote into a network of the same layers at full precision: weights are
@@ -177,30 +154,22 @@ impl Net {
             });
             let levels: Vec<u8> = levels.collect();
             let packed = pack(&levels, placed.bits);
-            blocks.push(Block {
-                name: format!("{}.levels", param.name),
-                dtype: Dtype::U8,
-                dims: vec![packed.len()],
-                bytes: packed,
-            });
-            blocks.push(floats(
-                format!("{}.scale", param.name),
-                vec![scales.len()],
-                &scales,
-            ));
-            blocks.push(wholes(format!("{}.zero", param.name), &zeros));
+            blocks.push(Block::bytes(format!("{}.levels", param.name), packed));
+            let name = format!("{}.scale", param.name);
+            blocks.push(Block::floats(name, vec![scales.len()], &scales));
+            blocks.push(Block::wholes(format!("{}.zero", param.name), &zeros));
         }
         if !inputs.0.is_empty() {
-            blocks.push(floats(
-                "inputs.scale".into(),
+            blocks.push(Block::floats(
+                "inputs.scale",
                 vec![inputs.0.len()],
                 &inputs.0,
             ));
-            blocks.push(wholes("inputs.zero".into(), &inputs.1));
+            blocks.push(Block::wholes("inputs.zero", &inputs.1));
         }
         for (id, param) in params.iter().enumerate() {
             if !written.contains(&id) && !is_range(&param.name, &quantisers) {
-                blocks.push(floats(
+                blocks.push(Block::floats(
                     param.name.clone(),
                     param.dims.clone(),
                     &param.to_vec(),
@@ -226,7 +195,7 @@ fn is_range(name: &str, quantisers: &[QuantiserInfo]) -> bool {
     quantisers.iter().any(own)
 }
 
-fn grids_of(placed: &QuantiserInfo) -> Result<&[AffineGrid]> {
+pub(crate) fn grids_of(placed: &QuantiserInfo) -> Result<&[AffineGrid]> {
     let what = || {
         format!(
             "layer {}: the quantiser of its {:?}",
@@ -260,81 +229,9 @@ fn whole(zero: f32, layer: &str) -> Result<i32> {
     ))
 }
 
-fn floats(name: String, dims: Vec<usize>, values: &[f32]) -> Block {
-    Block {
-        name,
-        dtype: Dtype::F32,
-        dims,
-        bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-    }
-}
-
-fn wholes(name: String, values: &[i32]) -> Block {
-    Block {
-        name,
-        dtype: Dtype::I32,
-        dims: vec![values.len()],
-        bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-    }
-}
-
-/// Levels of so many bits each, without gaps, the lowest bit first.
-fn pack(levels: &[u8], bits: u32) -> Vec<u8> {
-    let mut packed = vec![0u8; (levels.len() * bits as usize).div_ceil(8)];
-    for (i, level) in levels.iter().enumerate() {
-        let at = i * bits as usize;
-        let spread = u16::from(*level) << (at % 8);
-        packed[at / 8] |= spread as u8;
-        if let Some(next) = packed.get_mut(at / 8 + 1) {
-            *next |= (spread >> 8) as u8;
-        }
-    }
-    packed
-}
-
-/// The levels that [`pack`] packed.
-fn unpack(packed: &[u8], bits: u32, count: usize) -> Vec<u8> {
-    let mask = ((1u16 << bits) - 1) as u8;
-    let one = |i: usize| {
-        let at = i * bits as usize;
-        let next = packed.get(at / 8 + 1).copied().unwrap_or(0);
-        let pair = u16::from(packed[at / 8]) | u16::from(next) << 8;
-        (pair >> (at % 8)) as u8 & mask
-    };
-    (0..count).map(one).collect()
-}
-
-/// sha256 of everything but itself, whatever the order.
-fn digest(blocks: &[Block], metadata: &HashMap<String, String>) -> String {
-    let mut hash = Sha256::new();
-    let mut text = |part: &[u8]| {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    };
-    let mut sorted: Vec<_> = metadata
-        .iter()
-        .filter(|(key, _)| *key != "sha256")
-        .collect();
-    sorted.sort();
-    for (key, value) in sorted {
-        text(key.as_bytes());
-        text(value.as_bytes());
-    }
-    let mut blocks: Vec<&Block> = blocks.iter().collect();
-    blocks.sort_by(|a, b| a.name.cmp(&b.name));
-    for block in blocks {
-        text(block.name.as_bytes());
-        text(format!("{:?} {:?}", block.dtype, block.dims).as_bytes());
-        text(&block.bytes);
-    }
-    let bytes = hash.finalize();
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 /// A file that has been read.
 struct Levels<'a> {
-    path: &'a Path,
-    blocks: HashMap<String, Block>,
+    file: Blocks<'a>,
     entries: Vec<Entry>,
 }
 
@@ -348,64 +245,16 @@ struct Plan {
 
 impl<'a> Levels<'a> {
     fn parse(path: &'a Path, bytes: &[u8]) -> Result<Self> {
-        let broken = |e: safetensors::SafeTensorError| {
-            Error::data(path, format!("is not a safetensors file: {e}"), REMEDY)
-        };
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
-        let metadata = header.metadata().clone().unwrap_or_default();
-        let file = SafeTensors::deserialize(bytes).map_err(broken)?;
-        let blocks = file.tensors().into_iter().map(|(name, view)| Block {
-            name,
-            dtype: view.dtype(),
-            dims: view.shape().to_vec(),
-            bytes: view.data().to_vec(),
-        });
-        let blocks: Vec<Block> = blocks.collect();
-        let refuse = |why: &str| Error::data(path, why, REMEDY);
-        if metadata.get("format").map(String::as_str) != Some(FORMAT) {
-            return Err(refuse("holds no levels of this format"));
-        }
-        if metadata.get("sha256") != Some(&digest(&blocks, &metadata)) {
-            return Err(refuse("is damaged: its checksum differs"));
-        }
-        let entries = metadata
-            .get("quantisers")
-            .map(|text| serde_json::from_str(text));
-        let Some(Ok(entries)) = entries else {
-            return Err(refuse("does not say where its quantisers stand"));
-        };
-        let blocks = blocks.into_iter().map(|b| (b.name.clone(), b));
-        Ok(Levels {
-            path,
-            blocks: blocks.collect(),
-            entries,
-        })
-    }
-
-    fn refuse(&self, why: String) -> Error {
-        Error::data(self.path, why, REMEDY)
-    }
-
-    fn block(&self, name: &str, dtype: Dtype) -> Result<&Block> {
-        let found = self.blocks.get(name).filter(|b| b.dtype == dtype);
-        found.ok_or_else(|| self.refuse(format!("lacks {name} as {dtype:?}")))
-    }
-
-    fn floats(&self, name: &str) -> Result<Vec<f32>> {
-        let words = self.block(name, Dtype::F32)?.bytes.as_chunks::<4>().0;
-        Ok(words.iter().map(|w| f32::from_le_bytes(*w)).collect())
+        let file = Blocks::parse(path, FORMAT, bytes)?;
+        let entries = file.json("quantisers")?;
+        Ok(Levels { file, entries })
     }
 
     fn grids(&self, stem: &str, bits: u32) -> Result<Vec<AffineGrid>> {
-        let scales = self.floats(&format!("{stem}.scale"))?;
-        let zeros = &self.block(&format!("{stem}.zero"), Dtype::I32)?.bytes;
-        let zeros = zeros
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|w| i32::from_le_bytes(*w));
+        let scales = self.file.floats(&format!("{stem}.scale"))?;
+        let zeros = self.file.wholes(&format!("{stem}.zero"))?;
         if zeros.len() != scales.len() || !(1..=8).contains(&bits) {
-            return Err(self.refuse(format!(
+            return Err(self.file.refuse(format!(
                 "{stem} has other scales than zero points, or {bits} bits"
             )));
         }
@@ -427,7 +276,7 @@ impl<'a> Levels<'a> {
         let mut taken: Vec<String> = Vec::new();
         let mut at_input = 0;
         for entry in &self.entries {
-            let refuse = |why: &str| self.refuse(format!("layer {}: {why}", entry.layer));
+            let refuse = |why: &str| self.file.refuse(format!("layer {}: {why}", entry.layer));
             if !entry.weight {
                 if !names.contains(&entry.layer) {
                     return Err(refuse("is not in the network"));
@@ -446,7 +295,7 @@ impl<'a> Levels<'a> {
             let weight = &params[layer.weight];
             let stem = &weight.name;
             let grids = self.grids(stem, entry.bits)?;
-            let packed = &self.block(&format!("{stem}.levels"), Dtype::U8)?.bytes;
+            let packed = &self.file.block(&format!("{stem}.levels"), Dtype::U8)?.bytes;
             let expected = (weight.len() * entry.bits as usize).div_ceil(8);
             let rows = grids.len();
             if packed.len() != expected || (rows != 1 && rows != weight.dims[0]) {
@@ -467,27 +316,29 @@ impl<'a> Levels<'a> {
         }
         for (layer, grid, bits) in &plan.inputs {
             FixedGrid::new(vec![*grid], *bits)
-                .map_err(|e| self.refuse(format!("layer {layer}: {e}")))?;
+                .map_err(|e| self.file.refuse(format!("layer {layer}: {e}")))?;
         }
         taken.extend(["inputs.scale", "inputs.zero"].map(String::from));
         for param in &params {
             if plan.values.iter().any(|(name, _)| *name == param.name) {
                 continue;
             }
-            let block = self.block(&param.name, Dtype::F32)?;
+            let block = self.file.block(&param.name, Dtype::F32)?;
             if block.dims != param.dims {
                 let why = format!(
                     "{}: {:?}, in the network {:?}",
                     param.name, block.dims, param.dims
                 );
-                return Err(self.refuse(why));
+                return Err(self.file.refuse(why));
             }
             plan.values
-                .push((param.name.clone(), self.floats(&param.name)?));
+                .push((param.name.clone(), self.file.floats(&param.name)?));
             taken.push(param.name.clone());
         }
-        match self.blocks.keys().find(|name| !taken.contains(name)) {
-            Some(extra) => Err(self.refuse(format!("holds {extra:?}, which the network lacks"))),
+        match self.file.by_name.keys().find(|name| !taken.contains(name)) {
+            Some(extra) => Err(self
+                .file
+                .refuse(format!("holds {extra:?}, which the network lacks"))),
             None => Ok(plan),
         }
     }
@@ -518,18 +369,6 @@ mod tests {
         })?;
         net.observe_ranges(&images(4, 2, 4, 4, &mut rng(1)))?;
         Ok(net)
-    }
-
-    #[test]
-    fn literal_bits_of_packed_levels() {
-        // 5, 2, 7, 1 in three bits: 101, 010, 111, 001 from the lowest bit on.
-        assert_eq!(pack(&[5, 2, 7, 1], 3), [0b1101_0101, 0b0000_0011]);
-        for bits in 1..=8 {
-            let levels: Vec<u8> = (0..37u32).map(|i| (i * 29 % (1 << bits)) as u8).collect();
-            let packed = pack(&levels, bits);
-            assert_eq!(packed.len(), (37 * bits as usize).div_ceil(8));
-            assert_eq!(unpack(&packed, bits, 37), levels);
-        }
     }
 
     #[test]

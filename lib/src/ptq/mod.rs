@@ -16,7 +16,7 @@
 //! ([`crate::quant::RangeObserver`]), the means of a layer's output put back ([`correct_bias`]), rounding that is learned
 //! ([`round_adaptively`]), running statistics of a quantised network estimated anew ([`reestimate_norms`]). What each layer
 //! costs alone is its [`sensitivity()`], and [`allocate_bits`] spends a budget of bytes by it. Where training follows after
-//! all, [`student()`] makes the low-bit copy and [`student_loss`] says what it learns from its teacher.
+//! all, [`distil()`] fine-tunes what was made, [`student()`] makes the low-bit copy and [`student_loss`] says what it learns from its teacher.
 //!
 //! Everything here stands on what a notebook sees.
 
@@ -26,6 +26,7 @@ mod analytic;
 mod calibration;
 mod config;
 mod correct;
+mod distil;
 mod equalise;
 mod graph;
 mod norms;
@@ -42,6 +43,7 @@ pub use allocate::{Allocation, BitBudget, allocate_bits};
 pub use analytic::{correct_bias_analytically, input_means};
 pub use config::{Correction, LayerBits, PtqConfig};
 pub use correct::correct_bias;
+pub use distil::{DistilConfig, distil};
 pub use equalise::{Equalised, equalise};
 pub use norms::reestimate_norms;
 pub use post_training::post_training;

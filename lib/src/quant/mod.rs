@@ -3,6 +3,7 @@
 //! The quantiser itself (formula, gradient, [`Bounds`], [`FakeQuant`]) is an op and lives in
 //! [`crate::ops::fake_quant`]; its names are repeated here.
 
+pub(crate) mod blocks;
 mod display;
 mod ema;
 mod export;

@@ -1,6 +1,8 @@
 //! What a layer sees of the network in a forward pass.
 
-use super::{LayerInputs, Memo};
+use super::{Layer, LayerInputs, Memo};
+use crate::nn::Mode;
+use crate::nn::extent::Extent;
 use crate::nn::params::Params;
 use crate::nn::pool::BufferPool;
 use crate::{Buffer, Error, HostAccess, Result};
@@ -78,6 +80,35 @@ impl<'a> ForwardPass<'a> {
         self.output
             .edit(|y| y.iter_mut().zip(x.iter()).for_each(|(y, x)| *y = f(*x)))
     }
+}
+
+/// The output of one sample of a layer without parameters, outside any network.
+pub(crate) fn forward_alone(
+    layer: &dyn Layer,
+    inputs: Vec<&Buffer>,
+    extents: &[Extent],
+    extent: Extent,
+) -> Result<Buffer> {
+    let (mut params, mut pool) = (Params::default(), BufferPool::default());
+    let mut cx = ForwardPass {
+        at: LayerInputs {
+            name: "",
+            batch: 1,
+            mode: Mode::Eval,
+            inputs,
+            extents,
+            extent,
+            weight: None,
+            fused: None,
+        },
+        output: pool.take(extent.len())?,
+        params: &mut params,
+        pool: &mut pool,
+        kept: Vec::new(),
+        memo: None,
+    };
+    layer.forward(&mut cx)?;
+    Ok(cx.output)
 }
 
 pub(super) fn same_length(x: &Buffer, y: &Buffer) -> Result<()> {

@@ -9,6 +9,7 @@ mod inputs;
 
 pub use backward::BackwardPass;
 pub use forward::ForwardPass;
+pub(crate) use forward::forward_alone;
 pub use inputs::LayerInputs;
 
 use std::any::Any;

@@ -1,0 +1,193 @@
+//! The loop that all kernels share, and the plain kernels.
+
+use super::super::packed::Packed;
+use super::super::store::Band;
+use super::BLOCK;
+
+/// Sums of a block of output channels, and how a word adds to them.
+///
+/// # Safety
+/// `add` and `load` read [`BLOCK`] words from their pointer, `store` writes as many sums; an implementation may need
+/// instructions that its caller makes sure of.
+pub(super) unsafe trait Dot {
+    /// [`BLOCK`] sums.
+    type Sums: Copy;
+    /// A word of each of [`BLOCK`] channels.
+    type Weights: Copy;
+
+    unsafe fn zero() -> Self::Sums;
+    unsafe fn load(weights: *const u32) -> Self::Weights;
+    unsafe fn add(sums: Self::Sums, weights: Self::Weights, word: u32) -> Self::Sums;
+    unsafe fn store(sums: Self::Sums, to: *mut i32);
+}
+
+/// All blocks of a group, `P` pixels of a row at a time; inlined into functions that may use `D`'s instructions.
+#[inline(always)]
+pub(super) fn rows<D: Dot, const P: usize>(
+    packed: &Packed,
+    group: usize,
+    padded: &[u32],
+    band: &mut Band,
+) {
+    let at = band.geometry;
+    let (width, step, row_step) = (at.out_width, at.step, at.row_step);
+    let farthest = |row: usize| row * row_step + (width - 1) * step + at.last_tap + packed.depth;
+    let last = band.rows.end.saturating_sub(1);
+    // What the unchecked reads below reach.
+    assert!(width > 0 && farthest(last) <= padded.len());
+    assert_eq!(packed.block_len(), at.taps.len() * packed.depth * BLOCK);
+    let mut sums = vec![0i32; width * BLOCK];
+    for block in 0..packed.blocks() {
+        let weights = packed.block(group, block);
+        assert_eq!(weights.len(), packed.block_len());
+        for row in band.rows.clone() {
+            let mut x = 0;
+            while x < width {
+                let from = row * row_step + x * step;
+                // SAFETY: `from` plus any tap and word lies below `farthest`, the weights are a whole block, and `sums`
+                // has a block for each pixel of the row.
+                unsafe {
+                    let input = padded.as_ptr().add(from);
+                    let to = sums.as_mut_ptr().add(x * BLOCK);
+                    if x + P <= width {
+                        tile::<D, P>(input, step, &at.taps, packed.depth, weights.as_ptr(), to);
+                        x += P;
+                    } else {
+                        tile::<D, 1>(input, step, &at.taps, packed.depth, weights.as_ptr(), to);
+                        x += 1;
+                    }
+                }
+            }
+            band.finish(packed, (group, block), row, &sums);
+        }
+    }
+}
+
+/// # Safety
+/// The input is readable at every tap of `P` pixels, `depth` words each; the weights as often a block of words.
+#[inline(always)]
+unsafe fn tile<D: Dot, const P: usize>(
+    input: *const u32,
+    step: usize,
+    taps: &[usize],
+    depth: usize,
+    weights: *const u32,
+    to: *mut i32,
+) {
+    // SAFETY: as this function's own.
+    unsafe {
+        let mut sums = [D::zero(); P];
+        let mut weights = weights;
+        for &tap in taps {
+            let input = input.add(tap);
+            for word in 0..depth {
+                let w = D::load(weights);
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    *sum = D::add(*sum, w, *input.add(p * step + word));
+                }
+                weights = weights.add(BLOCK);
+            }
+        }
+        for (p, sum) in sums.into_iter().enumerate() {
+            D::store(sum, to.add(p * BLOCK));
+        }
+    }
+}
+
+/// Pairs of 16 bits, without instructions of their own.
+pub(super) struct PlainPairs;
+
+// SAFETY: reads and writes BLOCK words.
+unsafe impl Dot for PlainPairs {
+    type Sums = [i32; BLOCK];
+    type Weights = [u32; BLOCK];
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Sums {
+        [0; BLOCK]
+    }
+
+    #[inline(always)]
+    unsafe fn load(weights: *const u32) -> Self::Weights {
+        // SAFETY: the caller's.
+        unsafe { weights.cast::<Self::Weights>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn add(mut sums: Self::Sums, weights: Self::Weights, word: u32) -> Self::Sums {
+        let half = |word: u32, shift: u32| i32::from((word >> shift) as u16 as i16);
+        for (sum, w) in sums.iter_mut().zip(weights) {
+            let both = half(w, 0) * half(word, 0) + half(w, 16) * half(word, 16);
+            *sum = sum.wrapping_add(both);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn store(sums: Self::Sums, to: *mut i32) {
+        // SAFETY: the caller's.
+        unsafe { to.cast::<Self::Sums>().write_unaligned(sums) }
+    }
+}
+
+/// Four of 8 bits, without instructions of their own: what tests hold the quick ones to.
+pub(super) struct PlainQuads;
+
+// SAFETY: reads and writes BLOCK words.
+unsafe impl Dot for PlainQuads {
+    type Sums = [i32; BLOCK];
+    type Weights = [u32; BLOCK];
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Sums {
+        [0; BLOCK]
+    }
+
+    #[inline(always)]
+    unsafe fn load(weights: *const u32) -> Self::Weights {
+        // SAFETY: the caller's.
+        unsafe { weights.cast::<Self::Weights>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn add(mut sums: Self::Sums, weights: Self::Weights, word: u32) -> Self::Sums {
+        for (sum, w) in sums.iter_mut().zip(weights) {
+            for shift in [0, 8, 16, 24] {
+                let (w, x) = ((w >> shift) as u8 as i8, (word >> shift) as u8);
+                *sum = sum.wrapping_add(i32::from(w) * i32::from(x));
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn store(sums: Self::Sums, to: *mut i32) {
+        // SAFETY: the caller's.
+        unsafe { to.cast::<Self::Sums>().write_unaligned(sums) }
+    }
+}
+
+/// All blocks of a depthwise convolution; inlined into functions with the instructions that the compiler may use.
+#[inline(always)]
+pub(super) fn depthwise(packed: &Packed, padded: &[u32], band: &mut Band) {
+    let at = band.geometry;
+    let inputs: &[i16] = bytemuck::cast_slice(padded);
+    let mut sums = vec![0i32; at.out_width * BLOCK];
+    for block in 0..packed.blocks() {
+        let weights: &[i16] = bytemuck::cast_slice(packed.block(0, block));
+        for row in band.rows.clone() {
+            for (x, sums) in sums.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+                let from = 2 * (row * at.row_step + x * at.step) + block * BLOCK;
+                let mut own = [0i32; BLOCK];
+                for (tap, weights) in at.taps.iter().zip(weights.as_chunks::<BLOCK>().0) {
+                    let input = inputs[from + 2 * tap..].first_chunk::<BLOCK>();
+                    for (l, v) in input.into_iter().flatten().enumerate() {
+                        own[l] = own[l].wrapping_add(i32::from(*v) * i32::from(weights[l]));
+                    }
+                }
+                *sums = own;
+            }
+            band.finish(packed, (0, block), row, &sums);
+        }
+    }
+}
