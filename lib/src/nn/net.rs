@@ -58,6 +58,15 @@ impl Net {
         }
     }
 
+    /// A handle to the same network through which gradients of parameters are computed, also where this one is
+    /// [`frozen`](Self::frozen).
+    pub fn thawed(&self) -> Net {
+        Net {
+            frozen: false,
+            ..self.clone()
+        }
+    }
+
     /// A network with the same layers, and parameters and quantisers of its own that begin as this one's.
     ///
     /// ```

@@ -127,7 +127,8 @@ impl<'a> Run<'a> {
             reid: norms_fingerprint(&reid.norms()),
             scenes: fingerprint(scenes),
         };
-        let (detector, reid) = (detector.duplicate()?, reid.duplicate()?);
+        // What is trained is the routing's to say, not that of the handles that were given.
+        let (detector, reid) = (detector.duplicate()?.thawed(), reid.duplicate()?.thawed());
         let optimisers = [
             Adam::new(config.lr).over(&detector)?,
             Adam::new(config.reid_lr).over(&reid)?,

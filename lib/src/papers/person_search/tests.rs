@@ -106,6 +106,13 @@ fn each_loss_reaches_what_its_routing_says() {
         ..plain
     };
     let all = run(both, 1.0, Some(Proxies::default()));
+    // Handles that are frozen train all the same: the routing decides.
+    let config = PersonSearchConfig {
+        routing: both,
+        ..config(2)
+    };
+    let again = joint(&det.frozen(), &id.frozen(), &scenes, &config).unwrap();
+    assert!(!moved(&id, &again.reid).is_empty() && !moved(&det, &again.detector).is_empty());
     assert!(
         !moved(&control.detector, &all.detector).is_empty() && !moved(&id, &all.reid).is_empty()
     );
