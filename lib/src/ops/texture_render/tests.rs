@@ -155,7 +155,8 @@ fn what_does_not_fit_is_named() {
     let map = |image, side| TexelMap::new(image, side, &vec![vec![(0, 1.0)]; image.0 * image.1]);
     let texture = |n, h, w| -> Images { from_vec(vec![0.5; n * h * w], (n, 1, h, w)).unwrap() };
     let (small, large) = (map((2, 2), 2).unwrap(), map((2, 2), 3).unwrap());
-    let e = said(try_texture_render(texture(1, 3, 3), &[small.clone()]).unwrap_err());
+    let one = std::slice::from_ref(&small);
+    let e = said(try_texture_render(texture(1, 3, 3), one).unwrap_err());
     assert!(
         e.contains("1 textures of 2x2") && e.contains("1 of 3x3"),
         "{e}"

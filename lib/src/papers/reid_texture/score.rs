@@ -207,7 +207,7 @@ fn ranked(
 /// A textured body before black.
 pub(super) fn picture(texture: &Texture, map: &TexelMap) -> Result<Picture> {
     let batch = Texture::batch([texture], (0.0, 1.0))?;
-    let values = read(&try_texture_render(batch, &[map.clone()])?);
+    let values = read(&try_texture_render(batch, std::slice::from_ref(map))?);
     let ((height, width), plane) = (map.image(), map.pixels());
     Ok(Picture {
         height,
