@@ -524,6 +524,11 @@ fn cases() -> Vec<Case> {
             "nothing" => nothing(plot::histogram("h").try_figure()) => Fine,
             "NaN" => nothing(plot::histogram("h").series("s", [f32::NAN]).try_figure()) => Fine,
         }
+        "plot/mesh.rs: try_figure": {
+            "no side to look from" => nothing(plot::mesh("m", world().body()).around([]).try_figure()) => error!("nowhere"),
+            "a texture of another size" => nothing(plot::mesh("m", world().body()).textured("", &data::Texture { side: 1, rgb: vec![0; 3] }).try_figure()) => error!("64x64", "1x1"),
+            "no pixels" => nothing(plot::mesh("m", world().body()).size(0, 9).try_figure()) => error!("0x9"),
+        }
         "plot/people.rs: try_figure": {
             "a scale of NaN" => nothing(plot::scene("s", &world().scene(0)).scale(f64::NAN).try_figure()) => error!("scale of NaN"),
             "too large" => nothing(plot::scene("s", &world().scene(0)).scale(100.0).try_figure()) => error!("smaller scale"),

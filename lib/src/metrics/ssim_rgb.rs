@@ -1,11 +1,4 @@
 //! Structural similarity of colour images as generative networks are measured with it.
-//!
-//! As [`ssim`](super::ssim) with an 11x11 Gaussian window of deviation 1.5, but of red, green and blue from 0 to 1
-//! (`C1 = 0.01^2`, `C2 = 0.03^2`), at every pixel: zeros lie around the image, five deep, and count. The mean is over all
-//! pixels and channels, so dark ground around a person lifts it.
-//!
-//! Source: the code of Wang et al., [arXiv:1904.03385](https://arxiv.org/abs/1904.03385), whose formula is that of Wang et
-//! al., "Image Quality Assessment", 2004, equation 13.
 
 use super::ssim::{SIDE, window};
 use crate::error::{Error, Result};
@@ -54,7 +47,14 @@ impl From<&crate::data::Photo> for Picture {
     }
 }
 
-/// Mean structural similarity of two colour images, at most 1; see the [module](self).
+/// Mean structural similarity of two colour images, at most 1.
+///
+/// As [`ssim`](super::ssim()) with an 11x11 Gaussian window of deviation 1.5, but of red, green and blue from 0 to 1
+/// (`C1 = 0.01^2`, `C2 = 0.03^2`), at every pixel: zeros lie around the image, five deep, and count. The mean is over all
+/// pixels and channels, so dark ground around a person lifts it.
+///
+/// Source: the code of Wang et al., [arXiv:1904.03385](https://arxiv.org/abs/1904.03385), whose formula is that of Wang et
+/// al., "Image Quality Assessment", 2004, equation 13.
 ///
 /// ```
 /// use rebit::metrics::{Picture, ssim_rgb};

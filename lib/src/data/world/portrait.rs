@@ -7,7 +7,7 @@ use super::texture::{Lookup, Texels, Texture};
 use crate::data::Photo;
 use crate::error::{Error, Result};
 
-/// From where a [`picture`](trait.Body.html#method.picture) is taken, and how.
+/// From where the `picture` of a [`Body`] is taken, and how.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Portrait {
     /// Height and width in pixels.
