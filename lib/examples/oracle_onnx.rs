@@ -104,7 +104,6 @@ fn export(folder: &Path, count: usize) -> Result<()> {
         }
     };
     write(&folder.join("images.f32"), &read(&test))?;
-    let labels: Vec<u8> = labels.into_iter().map(|l| l as u8).collect();
     let path = folder.join("labels.u8");
     std::fs::write(&path, labels).map_err(|e| Error::io(path, e))?;
     let mut to = Exchange {

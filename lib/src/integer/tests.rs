@@ -56,9 +56,9 @@ impl One {
         let mut sums = Vec::new();
         for row in 0..y.height {
             for column in 0..y.width {
-                for o in 0..w.outputs {
+                for (o, of_row) in rows.iter().enumerate().take(w.outputs) {
                     let mut sum = 0;
-                    for (i, value) in rows[o].values.iter().enumerate() {
+                    for (i, value) in of_row.values.iter().enumerate() {
                         let (c, tap) = (i / (w.kernel * w.kernel), i % (w.kernel * w.kernel));
                         let down = row * w.stride + (tap / w.kernel) * w.dilation;
                         let right = column * w.stride + (tap % w.kernel) * w.dilation;
