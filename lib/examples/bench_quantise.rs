@@ -99,13 +99,12 @@ fn prepare(folder: &Path) -> Result<Value> {
         let (path, int) = (folder.join(format!("w{bits}a8.safetensors")), q.integer()?);
         int.save(&path)?;
         let params = q.parameters();
-        let channels = q
-            .layers()
-            .iter()
-            .map(|l| l.bias.map_or(0, |b| params[b].len()));
-        let weights: usize = q.layers().iter().map(|l| l.weights).sum();
+        let layers = q.layers();
+        let biases = layers.iter().filter_map(|l| l.bias);
+        let channels: usize = biases.map(|b| params[b].len()).sum();
+        let weights: usize = layers.iter().map(|l| l.weights).sum();
         let bytes = path.metadata().map_err(|e| Error::io(&path, e))?.len();
-        let least = weights * bits as usize / 8 + 12 * channels.sum::<usize>();
+        let least = weights * bits as usize / 8 + 12 * channels;
         sizes.push(json!({"bits": bits, "bytes": bytes, "least": least}));
     }
     // Seven bits: whole numbers of weights fit a signed byte, which programs run as integers.
