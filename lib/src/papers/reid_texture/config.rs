@@ -12,7 +12,7 @@ pub enum Supervision {
     Layers,
     /// The same, and the pooled feature as in [`Pooled`](Self::Pooled).
     LayersAndPooled,
-    /// The pooled feature of the network, of unit length, by its L1 distance over all numbers.
+    /// The pooled feature of the network: `1 - cos`.
     Pooled,
     /// What the classifiers of the network say: binary cross entropy of their softmax.
     Softmax,
