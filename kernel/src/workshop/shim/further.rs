@@ -31,11 +31,6 @@ pub const NAME: &str = "further";
 pub const BEGAN: &str = "began";
 /// What the last build found out, written there by the wrapper.
 const FOUND: &str = "found.json";
-/// The level at which crates of `:dep` lines are optimised; without it what [`write_profile`] says. For tests, which wait
-/// for many crates and run few of them for long.
-///
-/// [`write_profile`]: crate::workshop::cargo::write_profile
-const OPT_LEVEL: &str = "REBIT_DEP_OPT_LEVEL";
 /// Bundles are crates `rebit_bundle_1`, `rebit_bundle_2`, ...
 const BUNDLE: &str = "rebit_bundle_";
 
@@ -157,10 +152,6 @@ fn run_cargo(
             .env(FURTHER, session)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        if let Ok(level) = std::env::var(OPT_LEVEL) {
-            let setting = format!("profile.dev.package.\"*\".opt-level={level}");
-            command.args(["--config", &setting]);
-        }
         let output = run_and_log(command, log).map_err(Failed::Start)?;
         if output.status.success() {
             return Ok(());
