@@ -79,18 +79,8 @@ pub fn detector(config: &DetectorConfig, rng: Rng) -> Result<Net> {
         ));
     }
     let mut b = NetBuilder::new(3, height, width, rng);
-    let mut x = b.input();
     let [.., last] = config.widths;
-    let trunk = config.widths.iter().chain([&last]).enumerate();
-    for (k, &channels) in trunk {
-        let stride = if k < 3 { 2 } else { 1 };
-        x = block(
-            &mut b,
-            &format!("{}", k + 1),
-            x,
-            Conv::new(channels).stride(stride),
-        )?;
-    }
+    let x = trunk(&mut b, config.widths.iter().chain([&last]))?;
     let head = Conv::new(1).with_bias().init(Init::UniformFanIn);
     let score = b.conv(SCORE, x, head)?;
     let y = block(&mut b, "_box", x, Conv::new(config.head))?;
@@ -109,7 +99,21 @@ pub fn detector(config: &DetectorConfig, rng: Rng) -> Result<Net> {
     Ok(net)
 }
 
-pub(super) fn block(b: &mut NetBuilder, name: &str, x: NodeId, conv: Conv) -> Result<NodeId> {
+/// Blocks of so many channels one behind the other, the first three at half the size of what they read.
+pub(super) fn trunk<'a>(
+    b: &mut NetBuilder,
+    widths: impl IntoIterator<Item = &'a usize>,
+) -> Result<NodeId> {
+    let mut x = b.input();
+    for (k, &channels) in widths.into_iter().enumerate() {
+        let stride = if k < 3 { 2 } else { 1 };
+        let conv = Conv::new(channels).stride(stride);
+        x = block(b, &format!("{}", k + 1), x, conv)?;
+    }
+    Ok(x)
+}
+
+fn block(b: &mut NetBuilder, name: &str, x: NodeId, conv: Conv) -> Result<NodeId> {
     let x = b.conv(&format!("conv{name}"), x, conv)?;
     b.norm(&format!("bn{name}"), x, Activation::Relu)
 }

@@ -9,9 +9,9 @@
 
 use dfdx::prelude::HasShape;
 
-use super::detector::block;
+use super::detector::trunk;
 use super::layers::Init;
-use super::{Conv, Net, NetBuilder};
+use super::{Conv, Net, NetBuilder, NodeId};
 use crate::ops::cross_entropy::try_cross_entropy;
 use crate::ops::l2_normalise::try_l2_normalise;
 use crate::ops::relu::Activation;
@@ -87,17 +87,15 @@ pub fn reid(config: &ReidNetConfig, rng: Rng) -> Result<Net> {
         return Err(Error::invalid("0 identities", why));
     }
     let mut b = NetBuilder::new(3, height, width, rng);
-    let mut x = b.input();
-    for (k, &channels) in config.widths.iter().enumerate() {
-        let stride = if k < 3 { 2 } else { 1 };
-        x = block(
-            &mut b,
-            &format!("{}", k + 1),
-            x,
-            Conv::new(channels).stride(stride),
-        )?;
-    }
-    let window = (rows / stripes, width.div_ceil(8));
+    let x = trunk(&mut b, &config.widths)?;
+    let x = head(&mut b, x, config)?;
+    b.build(x)
+}
+
+/// Stripes, embeddings and classifiers behind a map of an eighth of the picture's size.
+fn head(b: &mut NetBuilder, x: NodeId, config: &ReidNetConfig) -> Result<NodeId> {
+    let ((height, width), stripes) = (config.size, config.stripes);
+    let window = (height.div_ceil(8) / stripes, width.div_ceil(8));
     let x = b.avg_pool(x, window, window)?;
     let x = b.conv("embed", x, Conv::new(config.embedding).kernel(1))?;
     let x = b.norm("embed_bn", x, Activation::None)?;
@@ -107,8 +105,7 @@ pub fn reid(config: &ReidNetConfig, rng: Rng) -> Result<Net> {
         .groups(stripes)
         .with_bias()
         .init(Init::UniformFanIn);
-    let x = b.conv(IDENTITIES, x, classify)?;
-    b.build(x)
+    b.conv(IDENTITIES, x, classify)
 }
 
 /// The mean cross entropy of the stripes' classifiers, each of which is to name the person.
@@ -259,10 +256,34 @@ mod tests {
         let mut pass = net.run(&x, Mode::Eval).unwrap();
         let loss = identity_loss(pass.matrix(IDENTITIES).unwrap(), &[0, 1, 2], 3).unwrap();
         assert!(read(&loss)[0].is_finite());
-        // Layers are checked one by one; here, that the loss reaches the first of them.
+        // The gradients are checked below; here, that the loss reaches the first layer.
         let grads = loss.backward();
         let first = net.parameter("conv1.weight").unwrap();
         assert!(read(&grads.get(&first.value)).iter().any(|g| *g != 0.0));
+    }
+
+    /// Once without corners, where every step of the differences is on one side, and once as the network is, with
+    /// pictures enough that a norm's statistics hang on no single one of them.
+    #[test]
+    fn gradients_of_the_whole_network_are_those_of_finite_differences() {
+        let config = small(3);
+        let mut b = NetBuilder::new(3, 16, 8, rng(1));
+        let mut x = b.input();
+        for (k, &channels) in config.widths.iter().enumerate() {
+            let conv = Conv::new(channels).stride(if k < 3 { 2 } else { 1 });
+            x = b.conv(&format!("conv{k}"), x, conv).unwrap();
+            x = b.norm(&format!("bn{k}"), x, Activation::None).unwrap();
+            x = b.tanh(&format!("tanh{k}"), x).unwrap();
+        }
+        let x = head(&mut b, x, &config).unwrap();
+        let net = b.build(x).unwrap();
+        let pictures = images(6, 3, 16, 8, &mut rng(2));
+        let worst = crate::nn::check_gradients(&net, &pictures).unwrap();
+        assert!(worst.error < 0.01, "{worst}");
+        assert!(worst.compared > 100, "{worst}");
+        let net = reid(&config, rng(1)).unwrap();
+        let worst = crate::nn::check_gradients(&net, &pictures).unwrap();
+        assert!(worst.error < 0.01, "{worst}");
     }
 
     #[test]
