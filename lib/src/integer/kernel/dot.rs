@@ -94,47 +94,41 @@ unsafe fn tile<D: Dot, const P: usize>(
     }
 }
 
-/// Pairs of 16 bits, without instructions of their own.
-pub(super) struct PlainPairs;
+/// What a word of an input and one of a weight add to a sum.
+pub(super) trait Product {
+    fn product(weight: u32, input: u32) -> i32;
+}
 
-// SAFETY: reads and writes BLOCK words.
-unsafe impl Dot for PlainPairs {
-    type Sums = [i32; BLOCK];
-    type Weights = [u32; BLOCK];
+/// Two of 16 bits.
+pub(super) struct Pairs;
 
+impl Product for Pairs {
     #[inline(always)]
-    unsafe fn zero() -> Self::Sums {
-        [0; BLOCK]
-    }
-
-    #[inline(always)]
-    unsafe fn load(weights: *const u32) -> Self::Weights {
-        // SAFETY: the caller's.
-        unsafe { weights.cast::<Self::Weights>().read_unaligned() }
-    }
-
-    #[inline(always)]
-    unsafe fn add(mut sums: Self::Sums, weights: Self::Weights, word: u32) -> Self::Sums {
+    fn product(weight: u32, input: u32) -> i32 {
         let half = |word: u32, shift: u32| i32::from((word >> shift) as u16 as i16);
-        for (sum, w) in sums.iter_mut().zip(weights) {
-            let both = half(w, 0) * half(word, 0) + half(w, 16) * half(word, 16);
-            *sum = sum.wrapping_add(both);
-        }
-        sums
-    }
-
-    #[inline(always)]
-    unsafe fn store(sums: Self::Sums, to: *mut i32) {
-        // SAFETY: the caller's.
-        unsafe { to.cast::<Self::Sums>().write_unaligned(sums) }
+        half(weight, 0) * half(input, 0) + half(weight, 16) * half(input, 16)
     }
 }
 
-/// Four of 8 bits, without instructions of their own: what tests hold the quick ones to.
-pub(super) struct PlainQuads;
+/// Four of 8 bits.
+pub(super) struct Quads;
+
+impl Product for Quads {
+    #[inline(always)]
+    fn product(weight: u32, input: u32) -> i32 {
+        let products = [0, 8, 16, 24].map(|shift| {
+            let (w, x) = ((weight >> shift) as u8 as i8, (input >> shift) as u8);
+            i32::from(w) * i32::from(x)
+        });
+        products.iter().sum()
+    }
+}
+
+/// Words without instructions of their own: what tests hold the quick kernels to.
+pub(super) struct Plain<T>(std::marker::PhantomData<T>);
 
 // SAFETY: reads and writes BLOCK words.
-unsafe impl Dot for PlainQuads {
+unsafe impl<T: Product> Dot for Plain<T> {
     type Sums = [i32; BLOCK];
     type Weights = [u32; BLOCK];
 
@@ -151,11 +145,8 @@ unsafe impl Dot for PlainQuads {
 
     #[inline(always)]
     unsafe fn add(mut sums: Self::Sums, weights: Self::Weights, word: u32) -> Self::Sums {
-        for (sum, w) in sums.iter_mut().zip(weights) {
-            for shift in [0, 8, 16, 24] {
-                let (w, x) = ((w >> shift) as u8 as i8, (word >> shift) as u8);
-                *sum = sum.wrapping_add(i32::from(w) * i32::from(x));
-            }
+        for (sum, weight) in sums.iter_mut().zip(weights) {
+            *sum = sum.wrapping_add(T::product(weight, word));
         }
         sums
     }

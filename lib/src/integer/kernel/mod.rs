@@ -123,8 +123,12 @@ impl Kernel {
             },
             #[cfg(target_arch = "aarch64")]
             (Kernel::Neon, Words::Pairs) => neon::neon(packed, group, padded, band),
-            (_, Words::Pairs) => dot::rows::<dot::PlainPairs, 4>(packed, group, padded, band),
-            (_, Words::Quads) => dot::rows::<dot::PlainQuads, 4>(packed, group, padded, band),
+            (_, Words::Pairs) => {
+                dot::rows::<dot::Plain<dot::Pairs>, 4>(packed, group, padded, band)
+            }
+            (_, Words::Quads) => {
+                dot::rows::<dot::Plain<dot::Quads>, 4>(packed, group, padded, band)
+            }
         }
     }
 }
