@@ -1,8 +1,9 @@
 //! Asks rustc for the types of variables that the analyser could not infer.
 //!
 //! The analyser of a session knows nothing of the standard library (that makes it quick), so it cannot
-//! say what `vec![1, 2]` is. rustc can: `let () = v;` is an error that names the type of `v`. Where a type is that of
-//! another type's trait rustc does not know it yet as it reads this line; a trait that nothing has is looked for at the end.
+//! say what `vec![1, 2]` is. rustc can: `let () = v;` is an error that names the type of `v`. What a
+//! type stands on may be known later than this line is read (the type of a literal in an index); that a value is moved twice
+//! is noticed when all of them are known.
 
 use evcxr::CompilationError;
 
@@ -11,29 +12,28 @@ use evcxr::CompilationError;
 pub enum Question {
     /// By a pattern that it does not fit: answered at once, for closures too.
     Pattern,
-    /// By a trait that it does not have: answered when all types of the cell are known.
-    Bound,
+    /// By moving it twice: answered when all types of the cell are known, for what is not `Copy`.
+    Move,
 }
 
 impl Question {
-    /// Before and behind the name of a variable.
-    fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Question::Pattern => ("let () = ", ";"),
-            Question::Bound => ("::rebit::cell::type_of(&", ");"),
-        }
-    }
-
     /// The code that asks for this variable.
     pub fn about(self, name: &str) -> String {
-        let (before, behind) = self.words();
-        format!("{before}{name}{behind}")
+        match self {
+            Question::Pattern => format!("let () = {name};"),
+            Question::Move => format!("::core::mem::drop(({name}, {name}));"),
+        }
     }
 
     /// The variable that a line asks for.
     fn variable(self, line: &str) -> Option<&str> {
-        let (before, behind) = self.words();
-        line.trim().strip_prefix(before)?.strip_suffix(behind)
+        match self {
+            Question::Pattern => line.strip_prefix("let () = ")?.strip_suffix(';'),
+            Question::Move => {
+                let both = line.strip_prefix("::core::mem::drop((")?;
+                Some(both.strip_suffix("));")?.split_once(", ")?.0)
+            }
+        }
     }
 }
 
@@ -72,7 +72,7 @@ pub fn without_name(errors: &[CompilationError]) -> Vec<(String, String)> {
 fn answers(errors: &[CompilationError]) -> impl Iterator<Item = (String, String)> {
     errors.iter().filter_map(|error| match error.code() {
         Some("E0308") => from_pattern(&error.json),
-        Some("E0277") => from_bound(&error.json),
+        Some("E0382") => from_move(&error.json),
         _ => None,
     })
 }
@@ -108,7 +108,7 @@ pub fn is_answer(error: &CompilationError) -> bool {
 
 fn is_question(json: &serde_json::Value) -> bool {
     let asks = |line: &str| {
-        [Question::Pattern, Question::Bound]
+        [Question::Pattern, Question::Move]
             .iter()
             .any(|how| how.variable(line).is_some())
     };
@@ -123,28 +123,30 @@ fn line_of(span: &serde_json::Value) -> &str {
     span["text"][0]["text"].as_str().unwrap_or("").trim_start()
 }
 
-fn from_bound(json: &serde_json::Value) -> Option<(String, String)> {
-    let name = spans(json)
-        .map(line_of)
-        .find_map(|line| Question::Bound.variable(line))?;
-    let message = json["message"].as_str()?;
-    let of = message
-        .strip_prefix("the trait bound `")?
-        .strip_suffix(": rebit::cell::TypeOf` is not satisfied")?;
-    Some((name.to_string(), of.to_string()))
+fn from_pattern(json: &serde_json::Value) -> Option<(String, String)> {
+    from_label(json, Question::Pattern, "this expression has type `", "`")
 }
 
-fn from_pattern(json: &serde_json::Value) -> Option<(String, String)> {
+fn from_move(json: &serde_json::Value) -> Option<(String, String)> {
+    let before = "` has type `";
+    from_label(json, Question::Move, before, "`, which does not implement")
+}
+
+/// The variable that was asked for, and what stands between these words in a label.
+fn from_label(
+    json: &serde_json::Value,
+    how: Question,
+    before: &str,
+    behind: &str,
+) -> Option<(String, String)> {
     let name = spans(json)
         .map(line_of)
-        .find_map(|line| Question::Pattern.variable(line))?;
-    let of = spans(json)
-        .filter_map(|span| span["label"].as_str())
-        .find_map(|label| {
-            label
-                .strip_prefix("this expression has type `")?
-                .strip_suffix('`')
-        })?;
+        .find_map(|line| how.variable(line))?;
+    let labels = spans(json).filter_map(|span| span["label"].as_str());
+    let of = labels
+        .filter_map(|label| label.split_once(before)?.1.rsplit_once(behind))
+        .next()?
+        .0;
     Some((name.to_string(), of.to_string()))
 }
 
@@ -199,13 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn the_type_is_read_from_the_bound() {
-        let json = serde_json::json!({
-            "message": "the trait bound `ndarray::Dim<[usize; 1]>: rebit::cell::TypeOf` is not satisfied",
-            "spans": [{"text": [{"text": Question::Bound.about("row")}]}],
-        });
+    fn the_type_is_read_from_the_move() {
+        let label = "move occurs because `row` has type `ndarray::Dim<[usize; 1]>`, which does not implement the `Copy` trait";
+        let json = serde_json::json!({"spans": [
+            {"label": label, "text": [{"text": "let row = m.row(1).to_owned();"}]},
+            {"label": "value used here after move", "text": [{"text": Question::Move.about("row")}]},
+        ]});
         let wanted = ("row".to_string(), "ndarray::Dim<[usize; 1]>".to_string());
-        assert_eq!(from_bound(&json), Some(wanted));
+        assert_eq!(from_move(&json), Some(wanted));
         assert!(is_question(&json));
     }
 

@@ -374,7 +374,7 @@ impl Worker {
                 .iter()
                 .any(|variable| is_open(&variable.name))
             {
-                answers.extend(self.ask_types(job, Question::Bound, is_open)?);
+                answers.extend(self.ask_types(job, Question::Move, is_open)?);
             }
             let mut found = types::found(&answers);
             if let Some((name, of)) = types::without_name(&answers).into_iter().next() {

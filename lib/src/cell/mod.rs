@@ -60,12 +60,6 @@ impl<T: Debug + ?Sized> ByDebug for &T {
     }
 }
 
-/// A trait that nothing has: rustc's complaint names the type that was to have it.
-pub trait TypeOf {}
-
-/// Makes rustc name the type of `value`; no cell with it compiles.
-pub fn type_of<T: TypeOf>(_value: &T) {}
-
 /// Not generic: what a cell compiles of it is a call.
 fn show_by_debug(of: &str, value: &dyn Debug) {
     if of == "()" {
