@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::workshop::{self, FEATURES, Features, Tools};
+use crate::workshop::{self, FEATURES, Features, LEVEL, Tools};
 use crate::{folders, install};
 
 /// What was found out about one thing.
@@ -178,7 +178,10 @@ fn library() -> Finding {
         );
     }
     if let Err(e) = Features::wanted() {
-        return Finding::Broken(e.to_string(), format!("Mend or unset {FEATURES}"));
+        return Finding::Broken(
+            e.to_string(),
+            format!("Mend or unset {FEATURES} or {LEVEL}"),
+        );
     }
     match workshop::is_prepared() {
         true => Finding::Good(format!("compiled from {}", folder.display())),

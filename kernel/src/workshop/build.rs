@@ -9,6 +9,7 @@ use std::process::Stdio;
 use super::cargo::{cargo, manifest, write_profile};
 use super::crates::LibraryCrates;
 use super::externs::of_interface;
+use super::features::LEVEL;
 use super::lean;
 use super::link::link_tree;
 use super::recipe::{CAPTURE, Capture, Recipe};
@@ -155,6 +156,11 @@ fn cargo_build(
                 command.arg("--offline");
             }
             let exe = crate::executable()?;
+            // cargo does not hear of it: crates of `:dep` lines are built beside the library as it expects it to be.
+            command.env_remove(LEVEL);
+            if let Some(level) = prepared.features.level() {
+                command.env(LEVEL, level.to_string());
+            }
             let mut child = command
                 .args(["build", "--target", tools.host()])
                 .env("RUSTC_WRAPPER", exe)

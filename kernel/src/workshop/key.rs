@@ -25,6 +25,9 @@ pub fn key(library: &Path, features: &Features, tools: &Tools) -> Result<String>
     for name in features.names() {
         feed(name.as_bytes());
     }
+    if let Some(level) = features.level() {
+        feed(&[level]);
+    }
     for (file, bytes) in inputs(library)? {
         feed(file.as_os_str().as_encoded_bytes());
         feed(&bytes);

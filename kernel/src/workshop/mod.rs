@@ -1,6 +1,6 @@
 //! The prebuilt library: where it lives, when it is stale, how a session gets it in a moment.
 //!
-//! The library is compiled once, at optimisation level 3, into `CACHE/KEY/base`, a finished session
+//! The library is compiled once, at optimisation level 3 (another: [`LEVEL`]), into `CACHE/KEY/base`, a finished session
 //! folder. Beside it stands the *recipe*: the arguments with which cargo called rustc for the cell
 //! crate. A session compiles its cells by that recipe against the finished library where it lies, so it
 //! neither copies nor compiles anything, and cargo runs only for further dependencies ([`shim`]).
@@ -42,7 +42,7 @@ mod tools;
 
 pub use cache::{is_prepared, prepare};
 pub use crates::version_in_library;
-pub use features::{FEATURES, Features};
+pub use features::{FEATURES, Features, LEVEL};
 pub use folder::{SessionFolder, home};
 pub use interface::{NAMED_BY_CELLS, cut_down};
 pub use prepared::{BuildProgress, Prepared};

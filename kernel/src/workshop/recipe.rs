@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::features::LEVEL;
 use crate::error::Result;
 use crate::files;
 
@@ -352,6 +353,12 @@ pub fn wrap_rustc() -> i32 {
     let mut command = Command::new(rustc);
     command.args(args).env_remove(CAPTURE);
     if is_for("rebit") {
+        // More units than cores only make rustc do some of its work again.
+        let cores = std::thread::available_parallelism().map_or(16, |cores| cores.get());
+        command.args(["-C", &format!("codegen-units={}", cores.clamp(2, 16))]);
+        if let Ok(level) = std::env::var(LEVEL) {
+            command.args(["-C", &format!("opt-level={level}")]);
+        }
         share_generics(rustc, &mut command);
     }
     let error = command.exec();
