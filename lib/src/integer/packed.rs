@@ -228,13 +228,18 @@ impl Packed {
             Words::Pairs => 0,
             Words::Quads => u32::from((-self.offset) as u8) * 0x0101_0101,
         };
-        to.clear();
         to.resize(row * (x.height + 2 * padding), edge);
-        let rows = to.chunks_exact_mut(row).skip(padding);
+        let (above, rest) = to.split_at_mut(row * padding);
+        let (rows, below) = rest.split_at_mut(row * x.height);
+        above.fill(edge);
+        below.fill(edge);
         let from = levels.chunks_exact(x.width * x.channels);
         wide(|| {
-            for (to, from) in rows.zip(from) {
-                let to = &mut to[padding * self.depth..][..x.width * self.depth];
+            for (to, from) in rows.chunks_exact_mut(row).zip(from) {
+                let (left, rest) = to.split_at_mut(padding * self.depth);
+                let (to, right) = rest.split_at_mut(x.width * self.depth);
+                left.fill(edge);
+                right.fill(edge);
                 match self.words {
                     Words::Pairs => copy.pairs(from, bytemuck::cast_slice_mut(to)),
                     Words::Quads => copy.quads(from, bytemuck::cast_slice_mut(to)),

@@ -150,7 +150,6 @@ unsafe fn finish(
     assert!(out.numbers.as_ref().is_none_or(|all| end <= all.len()));
     assert!(out.levels.iter().all(|(_, all)| end <= all.len()));
     assert!(under.is_none_or(|all| count <= all.len()));
-    band.numbers.resize(count * BLOCK, 0.0);
     let (lowest, highest) = out.after.act.bounds();
     let bounded = out.after.act != Activation::None;
     // SAFETY: the caller's; all places lie below `end`, `count` or `count * BLOCK`, and each array has BLOCK numbers.
@@ -184,13 +183,8 @@ unsafe fn finish(
             if let Some(to) = &mut out.numbers {
                 _mm512_storeu_ps(to.as_mut_ptr().add(from + p * of), n);
             }
-            _mm512_storeu_ps(band.numbers.as_mut_ptr().add(p * BLOCK), n);
-        }
-        for (grid, to) in &mut out.levels {
-            let grid = *grid;
-            for p in 0..count {
-                let n = _mm512_loadu_ps(band.numbers.as_ptr().add(p * BLOCK));
-                let byte = _mm512_sub_ps(level(grid, n), _mm512_set1_ps(grid.lowest));
+            for (grid, to) in &mut out.levels {
+                let byte = _mm512_sub_ps(level(*grid, n), _mm512_set1_ps(grid.lowest));
                 // Added to 2^23 a whole number from 0 to 255 is the low byte.
                 let byte = _mm512_add_ps(byte, _mm512_set1_ps(8_388_608.0));
                 let bytes = _mm512_cvtepi32_epi8(_mm512_castps_si512(byte));
