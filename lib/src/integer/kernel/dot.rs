@@ -124,26 +124,26 @@ unsafe fn tile<D: Dot, const P: usize, const B: usize>(
 ) {
     // SAFETY: as this function's own.
     unsafe {
-        let mut sums = [[D::zero(); P]; B];
+        let mut sums = [[D::zero(); B]; P];
         let mut at = 0;
         for &tap in taps {
             let input = input.add(tap);
             for word in 0..depth {
                 let mut w = [D::load(weights[0].add(at)); B];
-                for b in 1..B {
-                    w[b] = D::load(weights[b].add(at));
+                for (w, weights) in w.iter_mut().zip(weights).skip(1) {
+                    *w = D::load(weights.add(at));
                 }
-                for p in 0..P {
+                for (p, sums) in sums.iter_mut().enumerate() {
                     let x = *input.add(p * step + word);
-                    for b in 0..B {
-                        sums[b][p] = D::add(sums[b][p], w[b], x);
+                    for (sum, w) in sums.iter_mut().zip(w) {
+                        *sum = D::add(*sum, w, x);
                     }
                 }
                 at += BLOCK;
             }
         }
-        for (b, sums) in sums.into_iter().enumerate() {
-            for (p, sum) in sums.into_iter().enumerate() {
+        for (p, sums) in sums.into_iter().enumerate() {
+            for (b, sum) in sums.into_iter().enumerate() {
                 D::store(sum, to.add(b * other + p * BLOCK));
             }
         }
