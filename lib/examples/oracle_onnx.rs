@@ -1,7 +1,7 @@
 //! Writes networks as ONNX files with images and our answers to them, for `tests/oracles`.
 //!
 //! ```text
-//! oracle_onnx export FOLDER [IMAGES]    NAME.onnx, NAME.answers.f32, images.f32, labels.u8, works.json
+//! oracle_onnx export FOLDER IMAGES    NAME.onnx, NAME.answers.f32, NAME.integer.f32, images.f32, labels.u8, works.json
 //! oracle_onnx import FILE.onnx IMAGES.f32 N C H W ANSWERS.f32    our answers with a network from a file of others
 //! ```
 //!
@@ -24,7 +24,6 @@ fn main() -> Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let number = |n: &str| n.parse::<usize>().expect("a number");
     match args.as_slice() {
-        ["export", folder] => export(Path::new(folder), 1000),
         ["export", folder, count] => export(Path::new(folder), number(count)),
         ["import", file, x, n, c, h, w, answers] => {
             let x = numbers(x)?;
@@ -34,7 +33,7 @@ fn main() -> Result<()> {
         }
         _ => Err(Error::invalid(
             format!("{args:?}"),
-            "say export FOLDER [IMAGES], or import FILE IMAGES N C H W ANSWERS",
+            "say export FOLDER IMAGES, or import FILE IMAGES N C H W ANSWERS",
         )),
     }
 }
@@ -59,30 +58,43 @@ struct Exchange<'a> {
 impl Exchange<'_> {
     fn add(&mut self, name: &str, net: &Net, x: &Images, images: &str) -> Result<()> {
         net.export_onnx(self.folder.join(format!("{name}.onnx")))?;
-        let all: Vec<f32> = in_parts(net, x)?;
+        let all = in_parts(x, |x| net.predict_images(x))?;
         write(&self.folder.join(format!("{name}.answers.f32")), &all)?;
+        // A network of which some layer reads numbers has no integer form.
+        let integer = net.integer().ok();
+        if let Some(int) = &integer {
+            let all = in_parts(x, |x| int.predict_images(x))?;
+            write(&self.folder.join(format!("{name}.integer.f32")), &all)?;
+        }
         let (n, c, h, w) = *x.shape();
         self.works.push(json!({
             "name": name,
             "images": images,
             "shape": [n, c, h, w],
-            "quantised": !net.quantisers().is_empty(),
+            "integer": integer.is_some(),
         }));
         Ok(())
     }
 }
 
-fn in_parts(net: &Net, x: &Images) -> Result<Vec<f32>> {
+fn in_parts(x: &Images, answer: impl Fn(&Images) -> Result<Images>) -> Result<Vec<f32>> {
     let (n, c, h, w) = *x.shape();
     let values = read(x);
     let one = c * h * w;
     let mut all = Vec::new();
     for part in values.chunks(250 * one) {
         let part = from_vec(part.to_vec(), (part.len() / one, c, h, w))?;
-        all.extend(read(&net.predict_images(&part)?));
+        all.extend(read(&answer(&part)?));
     }
     assert!(n > 0 && !all.is_empty());
     Ok(all)
+}
+
+/// The first images, at most so many.
+fn first(x: &Images, n: usize) -> Result<Images> {
+    let (all, c, h, w) = *x.shape();
+    let n = n.min(all);
+    from_vec(read(x)[..n * c * h * w].to_vec(), (n, c, h, w))
 }
 
 fn export(folder: &Path, count: usize) -> Result<()> {
@@ -111,8 +123,9 @@ fn export(folder: &Path, count: usize) -> Result<()> {
         works: Vec::new(),
     };
     let net = pretrained_resnet20()?;
-    to.add("float", &net, &test, "images")?;
-    to.add("folded", &net.folded()?, &test, "images")?;
+    let some = first(&test, 500)?;
+    to.add("float", &net, &some, "images")?;
+    to.add("folded", &net.folded()?, &some, "images")?;
     let recipes = [
         ("w8a8", PtqConfig::bits(8)),
         ("w7a8", PtqConfig::bits(8).weights(7)),
@@ -132,7 +145,7 @@ fn export(folder: &Path, count: usize) -> Result<()> {
     };
     let padded = cifar_resnet_with(&config, rng(3))?;
     padded.calibrate(&calibration)?;
-    let few = from_vec(read(&test)[..16 * 3072].to_vec(), (16, 3, 32, 32))?;
+    let few = first(&test, 16)?;
     write(&folder.join("few.f32"), &read(&few))?;
     to.add("option_a", &padded, &few, "few")?;
     let photographs = images(1, 3, 21, 30, &mut rng(5));

@@ -52,4 +52,4 @@ pub use build::{ImageEntry, IntegerConfig};
 pub(crate) use build::{convolution, weights_of};
 pub use kernel::Kernel;
 pub use net::{Arithmetic, IntegerLayer, IntegerNet};
-pub(crate) use weights::Weights;
+pub(crate) use weights::{Row, Weights};

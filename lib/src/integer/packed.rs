@@ -152,31 +152,58 @@ impl Packed {
         &self.weights[from..from + self.block_len()]
     }
 
-    /// The sum of the words' inputs under each window of one group.
+    /// The sum of the words' inputs under each window of one group: over the channels of a pixel, down, to the right.
     pub fn inputs_under(&self, padded: &[u32], x: Extent, geometry: &Geometry) -> Vec<i32> {
         let channels = x.channels / self.groups();
-        let pixel = |words: &[u32]| -> i32 {
+        let window = self.window;
+        let width = x.width + 2 * window.padding;
+        let mut pixels = vec![0; padded.len() / self.depth];
+        let mut down = vec![0; width];
+        let mut found = vec![0; geometry.out_height * geometry.out_width];
+        wide(|| {
             match self.words {
                 Words::Pairs => {
-                    let all: &[i16] = bytemuck::cast_slice(words);
-                    all[..channels].iter().map(|v| i32::from(*v)).sum()
+                    let all: &[i16] = bytemuck::cast_slice(padded);
+                    for (sum, pixel) in pixels.iter_mut().zip(all.chunks_exact(2 * self.depth)) {
+                        *sum = 0;
+                        for v in &pixel[..channels] {
+                            *sum += i32::from(*v);
+                        }
+                    }
                 }
-                Words::Quads => {
-                    let all: &[u8] = bytemuck::cast_slice(words);
-                    all[..channels].iter().map(|v| i32::from(*v)).sum()
+                Words::Quads => bytes_of_pixels(
+                    bytemuck::cast_slice(padded),
+                    self.depth,
+                    channels,
+                    &mut pixels,
+                ),
+            }
+            for (row, found) in found.chunks_exact_mut(geometry.out_width).enumerate() {
+                down.fill(0);
+                for tap in 0..window.kernel {
+                    let from = (row * window.stride + tap * window.dilation) * width;
+                    for (sum, pixel) in down.iter_mut().zip(&pixels[from..from + width]) {
+                        *sum += *pixel;
+                    }
+                }
+                for tap in 0..window.kernel {
+                    let from = &down[tap * window.dilation..];
+                    // With a known distance the compiler vectorises it.
+                    match window.stride {
+                        1 => {
+                            for (sum, column) in found.iter_mut().zip(from) {
+                                *sum += *column;
+                            }
+                        }
+                        stride => {
+                            for (sum, column) in found.iter_mut().zip(from.iter().step_by(stride)) {
+                                *sum += *column;
+                            }
+                        }
+                    }
                 }
             }
-        };
-        let depth = self.depth;
-        let pixels: Vec<i32> = wide(|| padded.chunks_exact(depth).map(pixel).collect());
-        let mut found = Vec::with_capacity(geometry.out_height * geometry.out_width);
-        for row in 0..geometry.out_height {
-            for x in 0..geometry.out_width {
-                let from = (row * geometry.row_step + x * geometry.step) / depth;
-                let taps = geometry.taps.iter();
-                found.push(taps.map(|tap| pixels[from + tap / depth]).sum());
-            }
-        }
+        });
         found
     }
 
@@ -201,19 +228,54 @@ impl Packed {
             Words::Pairs => 0,
             Words::Quads => u32::from((-self.offset) as u8) * 0x0101_0101,
         };
-        to.clear();
         to.resize(row * (x.height + 2 * padding), edge);
-        let rows = to.chunks_exact_mut(row).skip(padding);
+        let (above, rest) = to.split_at_mut(row * padding);
+        let (rows, below) = rest.split_at_mut(row * x.height);
+        above.fill(edge);
+        below.fill(edge);
         let from = levels.chunks_exact(x.width * x.channels);
         wide(|| {
-            for (to, from) in rows.zip(from) {
-                let to = &mut to[padding * self.depth..][..x.width * self.depth];
+            for (to, from) in rows.chunks_exact_mut(row).zip(from) {
+                let (left, rest) = to.split_at_mut(padding * self.depth);
+                let (to, right) = rest.split_at_mut(x.width * self.depth);
+                left.fill(edge);
+                right.fill(edge);
                 match self.words {
                     Words::Pairs => copy.pairs(from, bytemuck::cast_slice_mut(to)),
                     Words::Quads => copy.quads(from, bytemuck::cast_slice_mut(to)),
                 }
             }
         });
+    }
+}
+
+/// The sum of the first `channels` bytes of each pixel of `depth` words.
+#[inline(always)]
+fn bytes_of_pixels(all: &[u8], depth: usize, channels: usize, sums: &mut [i32]) {
+    #[inline(always)]
+    fn whole<const N: usize>(all: &[u8], sums: &mut [i32]) {
+        for (sum, pixel) in sums.iter_mut().zip(all.as_chunks::<N>().0) {
+            let mut own = 0;
+            for v in pixel {
+                own += i32::from(*v);
+            }
+            *sum = own;
+        }
+    }
+    // Lengths that networks have, known to the compiler.
+    match (channels == 4 * depth, channels) {
+        (true, 16) => whole::<16>(all, sums),
+        (true, 32) => whole::<32>(all, sums),
+        (true, 64) => whole::<64>(all, sums),
+        _ => {
+            for (sum, pixel) in sums.iter_mut().zip(all.chunks_exact(4 * depth)) {
+                let mut own = 0;
+                for v in &pixel[..channels] {
+                    own += i32::from(*v);
+                }
+                *sum = own;
+            }
+        }
     }
 }
 

@@ -233,6 +233,13 @@ fn channels_last(image: &[f32], extent: Extent) -> Result<Vec<f32>> {
     }
     let pixels = extent.pixels();
     let mut numbers = vec![0.0; image.len()];
+    if let [red, green, blue] = image.chunks_exact(pixels.max(1)).collect::<Vec<_>>()[..] {
+        let planes = red.iter().zip(green).zip(blue);
+        for (to, ((r, g), b)) in numbers.as_chunks_mut::<3>().0.iter_mut().zip(planes) {
+            *to = [*r, *g, *b];
+        }
+        return Ok(numbers);
+    }
     for (channel, plane) in image.chunks_exact(pixels.max(1)).enumerate() {
         let to = numbers.iter_mut().skip(channel).step_by(extent.channels);
         to.zip(plane).for_each(|(to, from)| *to = *from);

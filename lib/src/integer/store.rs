@@ -67,7 +67,9 @@ impl After {
             }
         }
         if let Some(grid) = self.site {
-            numbers.iter_mut().for_each(|n| *n = grid.quantise(*n));
+            for n in numbers.iter_mut() {
+                *n = grid.quantise(*n);
+            }
         }
     }
 }
@@ -76,8 +78,9 @@ impl After {
 #[inline(always)]
 fn levels_of(grid: AffineGrid, numbers: &[f32], levels: &mut Vec<u8>) {
     levels.resize(numbers.len(), 0);
-    let pairs = levels.iter_mut().zip(numbers);
-    pairs.for_each(|(level, n)| *level = byte(grid, *n));
+    for (level, n) in levels.iter_mut().zip(numbers) {
+        *level = byte(grid, *n);
+    }
 }
 
 /// The level of a number on a grid, counted from the lowest.
@@ -147,8 +150,16 @@ impl<'a> Out<'a> {
             let pixels = around[from..].chunks(of);
             for (n, a) in numbers.as_chunks_mut::<BLOCK>().0.iter_mut().zip(pixels) {
                 match a.first_chunk::<BLOCK>() {
-                    Some(a) if count == BLOCK => (0..BLOCK).for_each(|l| n[l] += a[l]),
-                    _ => n.iter_mut().zip(&a[..count]).for_each(|(n, a)| *n += *a),
+                    Some(a) if count == BLOCK => {
+                        for l in 0..BLOCK {
+                            n[l] += a[l];
+                        }
+                    }
+                    _ => {
+                        for (n, a) in n.iter_mut().zip(&a[..count]) {
+                            *n += *a;
+                        }
+                    }
                 }
             }
         }
@@ -178,7 +189,9 @@ impl<'a> Out<'a> {
     #[inline(always)]
     pub fn all(&mut self, numbers: &mut [f32]) {
         if let Some(around) = self.around {
-            numbers.iter_mut().zip(around).for_each(|(n, a)| *n += *a);
+            for (n, a) in numbers.iter_mut().zip(around) {
+                *n += *a;
+            }
         }
         self.after.apply(numbers);
         if let Some(to) = &mut self.numbers {
@@ -186,9 +199,9 @@ impl<'a> Out<'a> {
         }
         for (grid, to) in &mut self.levels {
             let grid = *grid;
-            to.iter_mut()
-                .zip(numbers.iter())
-                .for_each(|(to, n)| *to = byte(grid, *n));
+            for (to, n) in to.iter_mut().zip(numbers.iter()) {
+                *to = byte(grid, *n);
+            }
         }
     }
 }
@@ -230,24 +243,26 @@ impl Band<'_, '_> {
         let constant = lane(&packed.constant, lanes);
         let times = lane(&packed.times_inputs, lanes);
         self.numbers.resize(sums.len(), 0.0);
-        let pixels = self.numbers.as_chunks_mut::<BLOCK>().0.iter_mut();
-        let pixels = pixels.zip(sums.as_chunks::<BLOCK>().0);
+        let numbers = self.numbers.as_chunks_mut::<BLOCK>().0;
+        let sums = sums.as_chunks::<BLOCK>().0;
+        // Loops, not closures: a closure may be compiled on its own, without the caller's instructions.
         match self.inputs {
-            None => pixels.for_each(|(numbers, sums)| {
-                for (l, n) in numbers.iter_mut().enumerate() {
-                    let sum = sums[l].wrapping_add(constant[l]);
-                    *n = sum as f32 * scale[l] + bias[l];
+            None => {
+                for (numbers, sums) in numbers.iter_mut().zip(sums) {
+                    for (l, n) in numbers.iter_mut().enumerate() {
+                        *n = sums[l].wrapping_add(constant[l]) as f32 * scale[l] + bias[l];
+                    }
                 }
-            }),
+            }
             Some(inputs) => {
                 let inputs = &inputs[row * self.geometry.out_width..];
-                pixels.zip(inputs).for_each(|((numbers, sums), input)| {
+                for ((numbers, sums), input) in numbers.iter_mut().zip(sums).zip(inputs) {
                     for (l, n) in numbers.iter_mut().enumerate() {
                         let more = times[l].wrapping_mul(*input);
                         let sum = sums[l].wrapping_add(constant[l]).wrapping_add(more);
                         *n = sum as f32 * scale[l] + bias[l];
                     }
-                });
+                }
             }
         }
         let at = Channels {
@@ -261,7 +276,7 @@ impl Band<'_, '_> {
 
 /// The numbers of a block of channels.
 #[inline(always)]
-fn lane<T: Copy + Default>(of: &[T], from: usize) -> [T; BLOCK] {
+pub(super) fn lane<T: Copy + Default>(of: &[T], from: usize) -> [T; BLOCK] {
     let found = of[from..].first_chunk::<BLOCK>();
     found.copied().unwrap_or([T::default(); BLOCK])
 }

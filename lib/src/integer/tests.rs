@@ -10,6 +10,8 @@ use crate::quant::{Bounds, Range};
 use crate::{Images, Result, from_vec, images, read, rng};
 use dfdx::prelude::HasShape;
 
+mod shapes;
+
 /// Whole numbers from 0 to below `n`, in no order.
 fn mixed(count: usize, n: usize, seed: usize) -> Vec<u8> {
     let mut state = seed as u32 * 2_654_435_761 + 12345;

@@ -217,6 +217,64 @@ fn an_export_is_what_the_standard_says() -> Result<()> {
     Ok(())
 }
 
+/// The graph of ResNet-20 quantised by a recipe.
+fn graph_of(config: &PtqConfig) -> Result<Graph> {
+    let x = images(4, 3, 32, 32, &mut rng(1));
+    let (q, _) = post_training(&pretrained_resnet20()?, &x, config)?;
+    Ok(Model::decode(&q.to_onnx()?[..]).unwrap().graph.unwrap())
+}
+
+#[test]
+fn weights_that_no_signed_byte_holds_stay_bytes() -> Result<()> {
+    // Ranges by channel: zero points of their own, so the sums are of whole numbers.
+    let graph = graph_of(&PtqConfig::minmax(8))?;
+    let constant = |name: &str| {
+        let mut all = graph.initializer.iter();
+        all.find(|t| t.name.as_deref() == Some(name)).unwrap()
+    };
+    let mut own = 0;
+    for node in &graph.node {
+        if node.op_type.as_deref() != Some("DequantizeLinear") {
+            continue;
+        }
+        let whole = graph.initializer.iter();
+        let Some(whole) = whole
+            .clone()
+            .find(|t| t.name.as_deref() == Some(&node.input[0]))
+        else {
+            continue;
+        };
+        let is_weight = whole.dims.len() > 1;
+        assert!(!is_weight || whole.data_type != Some(data::INT32));
+        if let (true, Some(zero)) = (is_weight, node.input.get(2)) {
+            let zeros = constant(zero).raw_data.clone().unwrap();
+            assert_eq!(zeros.len() as i64, whole.dims[0]);
+            let scales = constant(&node.input[1]).raw_data.clone().unwrap();
+            // Where zero points differ nothing may take the layer for one that runs in integers.
+            if zeros.iter().any(|z| *z != zeros[0]) {
+                own += 1;
+                assert!(
+                    scales
+                        .as_chunks()
+                        .0
+                        .iter()
+                        .all(|s| f32::from_le_bytes(*s) == 1.0)
+                );
+            }
+        }
+    }
+    assert!(own > 10, "{own} weights have zero points of their own");
+    // One range a tensor: one zero point, and the form that runs in integers.
+    let graph = graph_of(&PtqConfig::minmax(8).per_tensor())?;
+    let kind = |node: &Node, kind: &str| node.op_type.as_deref() == Some(kind);
+    assert!(!graph.node.iter().any(|n| kind(n, "Mul") || kind(n, "Sub")));
+    // But not where some layer reads few levels: a bias in units of the sums would move them.
+    let graph = graph_of(&PtqConfig::minmax(4).first_last(8).per_tensor())?;
+    let mut products = graph.node.iter();
+    assert!(products.all(|n| !(kind(n, "Conv") || kind(n, "Gemm")) || n.input.len() == 2));
+    Ok(())
+}
+
 fn model(nodes: Vec<Node>, initializer: Vec<Tensor>) -> Vec<u8> {
     let net = built((2, 4, 4), |b, x| b.activation("relu", x, Activation::Relu)).unwrap();
     let mut model = Model::decode(&net.to_onnx().unwrap()[..]).unwrap();

@@ -19,6 +19,18 @@ pub(super) unsafe trait Dot {
     unsafe fn load(weights: *const u32) -> Self::Weights;
     unsafe fn add(sums: Self::Sums, weights: Self::Weights, word: u32) -> Self::Sums;
     unsafe fn store(sums: Self::Sums, to: *mut i32);
+
+    /// Stores what is wanted of the sums of a row and a block.
+    #[inline(always)]
+    unsafe fn finish(
+        band: &mut Band,
+        packed: &Packed,
+        (group, block): (usize, usize),
+        row: usize,
+        sums: &[i32],
+    ) {
+        band.finish(packed, (group, block), row, sums);
+    }
 }
 
 /// All blocks of a group, `P` pixels of a row at a time; inlined into functions that may use `D`'s instructions.
@@ -29,6 +41,37 @@ pub(super) fn rows<D: Dot, const P: usize>(
     padded: &[u32],
     band: &mut Band,
 ) {
+    for block in 0..packed.blocks() {
+        blocks::<D, P, 1>(packed, (group, block), padded, band);
+    }
+}
+
+/// As [`rows`], two blocks at a time where there are two: a word of inputs is loaded once for both.
+#[inline(always)]
+pub(super) fn rows_of_pairs<D: Dot, const P: usize>(
+    packed: &Packed,
+    group: usize,
+    padded: &[u32],
+    band: &mut Band,
+) {
+    let mut block = 0;
+    while block + 2 <= packed.blocks() {
+        blocks::<D, P, 2>(packed, (group, block), padded, band);
+        block += 2;
+    }
+    if block < packed.blocks() {
+        blocks::<D, P, 1>(packed, (group, block), padded, band);
+    }
+}
+
+/// `B` blocks of a group from `block` on.
+#[inline(always)]
+fn blocks<D: Dot, const P: usize, const B: usize>(
+    packed: &Packed,
+    (group, block): (usize, usize),
+    padded: &[u32],
+    band: &mut Band,
+) {
     let at = band.geometry;
     let (width, step, row_step) = (at.out_width, at.step, at.row_step);
     let farthest = |row: usize| row * row_step + (width - 1) * step + at.last_tap + packed.depth;
@@ -36,60 +79,73 @@ pub(super) fn rows<D: Dot, const P: usize>(
     // What the unchecked reads below reach.
     assert!(width > 0 && farthest(last) <= padded.len());
     assert_eq!(packed.block_len(), at.taps.len() * packed.depth * BLOCK);
-    let mut sums = vec![0i32; width * BLOCK];
-    for block in 0..packed.blocks() {
-        let weights = packed.block(group, block);
-        assert_eq!(weights.len(), packed.block_len());
-        for row in band.rows.clone() {
-            let mut x = 0;
-            while x < width {
-                let from = row * row_step + x * step;
-                // SAFETY: `from` plus any tap and word lies below `farthest`, the weights are a whole block, and `sums`
-                // has a block for each pixel of the row.
-                unsafe {
-                    let input = padded.as_ptr().add(from);
-                    let to = sums.as_mut_ptr().add(x * BLOCK);
-                    if x + P <= width {
-                        tile::<D, P>(input, step, &at.taps, packed.depth, weights.as_ptr(), to);
-                        x += P;
-                    } else {
-                        tile::<D, 1>(input, step, &at.taps, packed.depth, weights.as_ptr(), to);
-                        x += 1;
-                    }
+    let mut weights = [std::ptr::null(); B];
+    for (b, weights) in weights.iter_mut().enumerate() {
+        let of_block = packed.block(group, block + b);
+        assert_eq!(of_block.len(), packed.block_len());
+        *weights = of_block.as_ptr();
+    }
+    let mut sums = vec![0i32; B * width * BLOCK];
+    for row in band.rows.clone() {
+        let mut x = 0;
+        while x < width {
+            let from = row * row_step + x * step;
+            // SAFETY: `from` plus any tap and word lies below `farthest`, the weights are whole blocks, and `sums` has a
+            // block for each pixel of the row, `B` times.
+            unsafe {
+                let input = padded.as_ptr().add(from);
+                let to = sums.as_mut_ptr().add(x * BLOCK);
+                let (taps, depth, other) = (&at.taps[..], packed.depth, width * BLOCK);
+                if x + P <= width {
+                    tile::<D, P, B>((input, step), (taps, depth), weights, (to, other));
+                    x += P;
+                } else {
+                    tile::<D, 1, B>((input, step), (taps, depth), weights, (to, other));
+                    x += 1;
                 }
             }
-            band.finish(packed, (group, block), row, &sums);
+        }
+        for (b, sums) in sums.chunks_exact(width * BLOCK).enumerate() {
+            // SAFETY: the instructions are there, as above.
+            unsafe { D::finish(band, packed, (group, block + b), row, sums) };
         }
     }
 }
 
 /// # Safety
-/// The input is readable at every tap of `P` pixels, `depth` words each; the weights as often a block of words.
+/// The input is readable at every tap of `P` pixels, `depth` words each; the weights as often a block of words; `to` is
+/// writable for `P` blocks, and as often `other` sums behind it for every further block.
 #[inline(always)]
-unsafe fn tile<D: Dot, const P: usize>(
-    input: *const u32,
-    step: usize,
-    taps: &[usize],
-    depth: usize,
-    weights: *const u32,
-    to: *mut i32,
+unsafe fn tile<D: Dot, const P: usize, const B: usize>(
+    (input, step): (*const u32, usize),
+    (taps, depth): (&[usize], usize),
+    weights: [*const u32; B],
+    (to, other): (*mut i32, usize),
 ) {
     // SAFETY: as this function's own.
     unsafe {
-        let mut sums = [D::zero(); P];
-        let mut weights = weights;
+        let mut sums = [[D::zero(); B]; P];
+        let mut at = 0;
         for &tap in taps {
             let input = input.add(tap);
             for word in 0..depth {
-                let w = D::load(weights);
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    *sum = D::add(*sum, w, *input.add(p * step + word));
+                let mut w = [D::load(weights[0].add(at)); B];
+                for (w, weights) in w.iter_mut().zip(weights).skip(1) {
+                    *w = D::load(weights.add(at));
                 }
-                weights = weights.add(BLOCK);
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    let x = *input.add(p * step + word);
+                    for (sum, w) in sums.iter_mut().zip(w) {
+                        *sum = D::add(*sum, w, x);
+                    }
+                }
+                at += BLOCK;
             }
         }
-        for (p, sum) in sums.into_iter().enumerate() {
-            D::store(sum, to.add(p * BLOCK));
+        for (p, sums) in sums.into_iter().enumerate() {
+            for (b, sum) in sums.into_iter().enumerate() {
+                D::store(sum, to.add(b * other + p * BLOCK));
+            }
         }
     }
 }

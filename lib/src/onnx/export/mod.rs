@@ -1,12 +1,14 @@
 //! A network as the nodes of an ONNX graph.
 
 mod plain;
+mod quantised;
 mod weighted;
 
 use std::path::Path;
 
 use prost::Message as _;
 
+use self::quantised::{Form, OnLevels};
 use super::proto::{
     Attribute, Dimension, Entry, Graph, Model, Node, OperatorSet, Shape, Tensor, TensorType, Type,
     ValueInfo, data, kind,
@@ -89,8 +91,7 @@ struct Export {
     params: Vec<Param>,
     graph: Graph,
     values: Vec<Value>,
-    /// Values that have been put on levels: value, grid, name of the result.
-    on_levels: Vec<(String, AffineGrid, String)>,
+    on_levels: Vec<OnLevels>,
 }
 
 fn refuse<T>(node: &NodeInfo, why: impl ToString) -> Result<T> {
@@ -223,67 +224,15 @@ impl Export {
         Value { name, flat: false }
     }
 
-    /// A value on the levels of a grid.
-    fn levels(&mut self, node: &NodeInfo, value: &Value, grid: AffineGrid) -> Result<Value> {
-        let same = |(of, g, _): &&(String, AffineGrid, String)| *of == value.name && *g == grid;
-        if let Some((.., name)) = self.on_levels.iter().find(same) {
-            return Ok(Value {
-                name: name.clone(),
-                flat: value.flat,
-            });
-        }
-        // 0 is the level `zero - lowest` steps above the lowest one.
-        let zero = -(grid.zero + grid.lowest);
-        if !(0.0..=255.0).contains(&zero) {
-            return refuse(
-                node,
-                format!(
-                    "reads its input on a range without 0 (zero point {zero}), which has no ONNX form; widen it to hold 0 \
-                     (Bounds::with_zero)"
-                ),
-            );
-        }
-        let name = format!("{}.levels{}", value.name, self.on_levels.len());
-        let at = |q: f32| (q + grid.zero) / grid.scale;
-        let lowest = self.floats(&format!("{name}.lowest"), &[], &[at(grid.lowest)]);
-        let highest = self.floats(&format!("{name}.highest"), &[], &[at(grid.highest)]);
-        let scale = self.floats(&format!("{name}.scale"), &[], &[1.0 / grid.scale]);
-        let zero = self.constant(&format!("{name}.zero"), &[], data::UINT8, vec![zero as u8]);
-        let clipped = self.op(
-            "Clip",
-            &format!("{name}.clip"),
-            &[&value.name, &lowest, &highest],
-            Vec::new(),
-        );
-        let whole = self.op(
-            "QuantizeLinear",
-            &format!("{name}.quantised"),
-            &[&clipped, &scale, &zero],
-            Vec::new(),
-        );
-        let name = self.op(
-            "DequantizeLinear",
-            &name,
-            &[&whole, &scale, &zero],
-            Vec::new(),
-        );
-        self.on_levels
-            .push((value.name.clone(), grid, name.clone()));
-        Ok(Value {
-            name,
-            flat: value.flat,
-        })
-    }
-
     /// The first input, on levels where a quantiser stands before it.
-    fn read(&mut self, node: usize, flat: Option<bool>) -> Result<(Value, Option<AffineGrid>)> {
-        let value = self.input(node, 0, flat);
+    fn read(&mut self, node: usize) -> Result<Value> {
+        let value = self.input(node, 0, None);
         match self.quantiser(node, Operand::Input) {
-            None => Ok((value, self.grid_behind(node))),
+            None => Ok(value),
             Some(placed) => {
                 let grid = crate::nn::grids_of(&placed)?[0];
                 let info = self.nodes[node].clone();
-                Ok((self.levels(&info, &value, grid)?, Some(grid)))
+                self.levels(&info, &value, grid, Form::Numbers)
             }
         }
     }
@@ -314,7 +263,7 @@ impl Export {
         } else if let Some(norm) = info.layer_as::<BatchNorm>() {
             self.norm(at, &info, norm)?
         } else {
-            let (x, _) = self.read(at, None)?;
+            let x = self.read(at)?;
             match self.plain(at, &info, &x)? {
                 Some(value) => value,
                 None => return refuse(&info, format!("({}) has no ONNX form", layer.describe())),

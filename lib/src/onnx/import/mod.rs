@@ -3,6 +3,7 @@
 mod plain;
 mod quantised;
 mod weighted;
+mod wholes;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -62,7 +63,8 @@ pub fn import_onnx_bytes(path: &Path, bytes: &[u8]) -> Result<Net> {
     let graph = model
         .graph
         .ok_or_else(|| refuse("is no ONNX file: it has no graph".into()))?;
-    let source = Source::new(path, graph)?;
+    let mut source = Source::new(path, graph)?;
+    wholes::as_numbers(&mut source);
     let mut import = Import::new(&source)?;
     for node in &source.graph.node {
         let op = Op {
@@ -89,7 +91,7 @@ enum Value {
     Weight(Stored),
 }
 
-/// A constant `(whole - 0) * scale` by rows.
+/// A constant `(whole - zero) * scale` by rows.
 #[derive(Clone)]
 struct Stored {
     dims: Vec<usize>,

@@ -49,9 +49,31 @@ impl Import<'_> {
         Ok(Value::Levels(node, grid, bits))
     }
 
+    /// Refuses levels that are read as others than they were written as.
+    fn same_levels(&self, op: Op, input: &str) -> Result<()> {
+        let mut nodes = self.source.graph.node.iter();
+        let writer = nodes.find(|n| n.output.iter().any(|o| o == input));
+        let Some(node) = writer else {
+            return Ok(());
+        };
+        let source = self.source;
+        let written = Op { source, node };
+        let whole = |op: Op| -> Result<i64> {
+            let zero = op.constant(2)?.and_then(Constant::wholes);
+            Ok(zero.and_then(|z| z.first().copied()).unwrap_or(0))
+        };
+        match op.float(1)? == written.float(1)? && whole(op)? == whole(written)? {
+            true => Ok(()),
+            false => {
+                Err(op.refuse("has another scale or zero point than the QuantizeLinear before it"))
+            }
+        }
+    }
+
     pub(super) fn dequantise(&mut self, op: Op) -> Result<Value> {
         let input = op.input(0).unwrap_or_default();
         if let Some(value @ Value::Levels(..)) = self.values.get(input) {
+            self.same_levels(op, input)?;
             return Ok(value.clone());
         }
         let Some(constant) = self.source.constants.get(input) else {
@@ -62,10 +84,12 @@ impl Import<'_> {
         };
         let scales = op.floats(1)?;
         let zeros = op.constant(2)?.and_then(Constant::wholes);
-        if zeros.is_some_and(|z| z.iter().any(|z| *z != 0)) {
-            return Err(op.refuse("has a weight with a zero point; here it must be 0"));
-        }
         let rows = scales.len();
+        if zeros.is_some_and(|z| z.len() != rows) {
+            return Err(op.refuse(format!(
+                "has {rows} scales, and another number of zero points"
+            )));
+        }
         let fits = rows == 1 || (Some(&rows) == constant.dims.first() && op.int("axis", 1) == 0);
         if rows == 0 || !fits || !wholes.len().is_multiple_of(rows) {
             return Err(op.refuse(format!(
@@ -80,6 +104,8 @@ impl Import<'_> {
             }
         }
         let row = (wholes.len() / rows).max(1);
+        let from_zero = |(i, w): (usize, &i64)| w.saturating_sub(zeros.map_or(0, |z| z[i / row]));
+        let wholes: Vec<i64> = wholes.iter().enumerate().map(from_zero).collect();
         let value = |(i, w): (usize, &i64)| *w as f32 * scales[i / row];
         let values: Vec<f32> = wholes.iter().enumerate().map(value).collect();
         let parts = wholes.chunks_exact(row);
