@@ -1,0 +1,184 @@
+//! The file of what was measured on this machine: for one processor and one version of the library.
+//!
+//! It is a cache: one that is damaged, of another machine or out of reach costs a measurement, and no error.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::files::{folder_of, write_whole};
+
+#[derive(Serialize, Deserialize)]
+struct Contents {
+    version: String,
+    processor: String,
+    limits: BTreeMap<String, f64>,
+}
+
+/// Limits by what they were measured for, each in `[0, 1]`.
+pub(crate) struct Limits {
+    file: Option<PathBuf>,
+    processor: String,
+    known: BTreeMap<String, f64>,
+    measured: usize,
+}
+
+impl Limits {
+    /// Those that a file holds for this processor; none without a file.
+    pub fn open(file: Option<PathBuf>, processor: String) -> Self {
+        let known = file.as_deref().map(|f| read(f, &processor));
+        Limits {
+            known: known.unwrap_or_default(),
+            file,
+            processor,
+            measured: 0,
+        }
+    }
+
+    pub fn get(&self, key: &str) -> Option<f64> {
+        self.known.get(key).copied()
+    }
+
+    /// How many this process has measured.
+    pub fn measured(&self) -> usize {
+        self.measured
+    }
+
+    /// Adds one, and writes the file with what other processes have put there meanwhile.
+    pub fn put(&mut self, key: String, limit: f64) {
+        self.measured += 1;
+        self.known.insert(key, limit);
+        let Some(file) = &self.file else { return };
+        for (key, limit) in read(file, &self.processor) {
+            self.known.entry(key).or_insert(limit);
+        }
+        let contents = Contents {
+            version: env!("CARGO_PKG_VERSION").into(),
+            processor: self.processor.clone(),
+            limits: self.known.clone(),
+        };
+        let Ok(text) = serde_json::to_vec_pretty(&contents) else {
+            return;
+        };
+        // What cannot be kept is measured again by the next process.
+        let _ = std::fs::create_dir_all(folder_of(file)).and_then(|()| write_whole(file, &text));
+    }
+}
+
+fn read(file: &Path, processor: &str) -> BTreeMap<String, f64> {
+    let text = std::fs::read(file).unwrap_or_default();
+    match serde_json::from_slice::<Contents>(&text) {
+        Ok(c) if c.version == env!("CARGO_PKG_VERSION") && c.processor == processor => {
+            let proper = |limit: &f64| (0.0..=1.0).contains(limit);
+            c.limits.into_iter().filter(|(_, l)| proper(l)).collect()
+        }
+        _ => BTreeMap::new(),
+    }
+}
+
+/// The processor's name and, as virtual machines give many the same, its signature.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn processor() -> String {
+    use std::arch::x86_64::__cpuid;
+    let signature = __cpuid(1).eax;
+    if __cpuid(0x8000_0000).eax < 0x8000_0004 {
+        return format!("x86_64 {signature:x}");
+    }
+    let name: Vec<u8> = (0x8000_0002..=0x8000_0004u32)
+        .map(|leaf| __cpuid(leaf))
+        .flat_map(|r| [r.eax, r.ebx, r.ecx, r.edx])
+        .flat_map(u32::to_le_bytes)
+        .take_while(|&byte| byte != 0)
+        .collect();
+    format!("{} {signature:x}", String::from_utf8_lossy(&name).trim())
+}
+
+/// What can be told of the processor without asking the system.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn processor() -> String {
+    format!("{} {}", std::env::consts::ARCH, std::env::consts::OS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(file: &Path, processor: &str) -> Limits {
+        Limits::open(Some(file.to_path_buf()), processor.into())
+    }
+
+    #[test]
+    fn what_is_put_is_there_for_the_next_process_and_beside_what_others_put() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a/b/limits.json");
+        let (mut one, mut two) = (limits(&file, "cpu"), limits(&file, "cpu"));
+        one.put("x".into(), 0.25);
+        two.put("y".into(), 0.5);
+        one.put("z".into(), 1.0);
+        assert_eq!(one.measured(), 2);
+        let next = limits(&file, "cpu");
+        assert_eq!(next.measured(), 0);
+        let of = ["x", "y", "z"].map(|key| next.get(key));
+        assert_eq!(of, [Some(0.25), Some(0.5), Some(1.0)]);
+        assert_eq!(next.get("w"), None);
+    }
+
+    #[test]
+    fn another_processor_or_version_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("limits.json");
+        limits(&file, "cpu").put("x".into(), 0.25);
+        let mut other = limits(&file, "another");
+        assert_eq!(other.get("x"), None);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace(env!("CARGO_PKG_VERSION"), "0.0.0-old")).unwrap();
+        assert_eq!(limits(&file, "cpu").get("x"), None);
+        other.put("x".into(), 0.75);
+        assert_eq!(limits(&file, "another").get("x"), Some(0.75));
+        assert_eq!(limits(&file, "cpu").get("x"), None);
+    }
+
+    #[test]
+    fn a_damaged_file_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("limits.json");
+        limits(&file, "cpu").put("x".into(), 0.25);
+        let whole = std::fs::read(&file).unwrap();
+        let improper = String::from_utf8(whole.clone())
+            .unwrap()
+            .replace("0.25", "-3");
+        for damaged in [
+            &whole[..whole.len() / 2],
+            b"",
+            b"\xff\0{",
+            improper.as_bytes(),
+        ] {
+            std::fs::write(&file, damaged).unwrap();
+            let mut limits = limits(&file, "cpu");
+            assert_eq!(limits.get("x"), None);
+            limits.put("x".into(), 0.5);
+            assert_eq!(self::limits(&file, "cpu").get("x"), Some(0.5));
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_costs_nothing_but_the_next_measurement() {
+        let folder = tempfile::tempdir().unwrap();
+        let no_folder = folder.path().join("file");
+        std::fs::write(&no_folder, b"in the way").unwrap();
+        for file in [no_folder.join("limits.json"), folder.path().to_path_buf()] {
+            let mut limits = limits(&file, "cpu");
+            limits.put("x".into(), 0.5);
+            assert_eq!(limits.get("x"), Some(0.5));
+            assert_eq!(self::limits(&file, "cpu").get("x"), None);
+        }
+        assert_eq!(std::fs::read(&no_folder).unwrap(), b"in the way");
+    }
+
+    #[test]
+    fn the_processor_has_a_name() {
+        assert!(processor().len() > 4, "{}", processor());
+        assert_eq!(processor(), processor());
+    }
+}
