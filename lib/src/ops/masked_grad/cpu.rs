@@ -9,12 +9,18 @@ use crate::ops::conv2d::{ConvInput, ConvShape};
 use crate::tensors::CpuBuffer;
 
 mod entries;
+#[cfg(target_arch = "x86_64")]
+mod gathered;
 mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod permute;
 mod planes;
 mod products;
 mod remembered;
 mod transpose;
 mod tune;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 
 /// How to compute the free entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +29,8 @@ pub(crate) enum Method {
     Dense,
     /// The free entries, a chunk of pixels in each lane.
     Lanes,
+    /// Sixteen free entries at a time, brought together by permutations; where there are none, as [`Self::Lanes`].
+    Gathered,
 }
 
 /// The masked gradient on slices.
@@ -82,7 +90,11 @@ fn grad_weight_by(
             cpu::grad_weight(level, s, input, dy, all)?;
             frozen.clear_frozen(dw);
         }
-        Method::Lanes => lanes::run(level, s, input, dy, frozen, grads),
+        #[cfg(target_arch = "x86_64")]
+        Method::Gathered if gathered::available(level) => {
+            gathered::run(level, s, input, dy, frozen, grads);
+        }
+        Method::Lanes | Method::Gathered => lanes::run(level, s, input, dy, frozen, grads),
     }
     Ok(())
 }

@@ -9,14 +9,16 @@
 //! ```
 //!
 //! While many entries are free the dense product is the quickest way to a few of its numbers, because a register tile
-//! reuses every operand many times. Otherwise only free entries are computed, each as a sum over pixels: the dense
-//! gradient cuts the pixels into chunks, sums each and adds them, and a free entry's chunks are summed side by side, one in
-//! each lane of a register. For that the rows of as many images are turned, so that a pixel's lanes are neighbours.
+//! reuses every operand many times. Otherwise only free entries are computed, each as a sum over pixels:
 //!
-//! Both ways make the same sums in the same order, so the bits do not depend on the choice between them. It is made by
-//! measuring both once for each shape on the machine at hand, a few milliseconds that are remembered in the cache folder
-//! (`$REBIT_CACHE/masked-gradient.json`, for this processor and version); `REBIT_TUNE=off` takes a fixed rule: free
-//! entries one by one from a half of the entries down, less where lanes are idle.
+//! - a chunk in each lane: the dense gradient cuts the pixels into chunks, sums each and adds them, and here the chunks of
+//!   a free entry are summed side by side in one register. The rows of as many images are turned for that;
+//! - with AVX-512 also sixteen entries at a time: for each pixel and tap one permutation brings sixteen input channels into
+//!   the places of sixteen free entries, another the output channels, and one multiply-add serves them all.
+//!
+//! All make the same sums in the same order, so the bits do not depend on the choice between them. It is made by measuring
+//! them once for each shape on the machine at hand, which is remembered in the cache folder
+//! (`$REBIT_CACHE/masked-gradient.json`, for this processor and version); `REBIT_TUNE=off` takes a fixed rule.
 //!
 //! A layer without a free entry costs nothing.
 //!

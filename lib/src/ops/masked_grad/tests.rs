@@ -59,7 +59,12 @@ const QUANT: ActQuant = ActQuant {
 };
 
 /// Every way to compute it, and the library's own choice.
-const METHODS: [Option<Method>; 3] = [None, Some(Method::Dense), Some(Method::Lanes)];
+const METHODS: [Option<Method>; 4] = [
+    None,
+    Some(Method::Dense),
+    Some(Method::Lanes),
+    Some(Method::Gathered),
+];
 
 /// Each entry frozen with a probability of `share`.
 fn random_mask(s: &ConvShape, share: f32, seed: u64) -> FreezeMask {
@@ -160,8 +165,10 @@ fn a_whole_frozen_channel_and_a_single_free_entry() {
         let data = || (Input::new(&x, None), &dy[..]);
         for level in Level::ALL {
             let want = dense(level, &s, data(), &mask);
-            let got = masked(level, Some(Method::Lanes), &s, data(), &mask);
-            assert_bits(&got, &want, &format!("{level:?}"));
+            for method in METHODS {
+                let got = masked(level, method, &s, data(), &mask);
+                assert_bits(&got, &want, &format!("{method:?}, {level:?}"));
+            }
         }
     }
 }
@@ -186,8 +193,14 @@ fn numbers_at_the_edge_stay_in_their_lane() {
             for level in Level::ALL {
                 let data = || (Input::new(&x, None), &dy[..]);
                 let want = dense(level, &s, data(), &mask);
-                let got = masked(level, Some(Method::Lanes), &s, data(), &mask);
-                assert_bits(&got, &want, &format!("{special:?}, {level:?}, {s:?}"));
+                for method in METHODS {
+                    let got = masked(level, method, &s, data(), &mask);
+                    assert_bits(
+                        &got,
+                        &want,
+                        &format!("{special:?}, {method:?}, {level:?}, {s:?}"),
+                    );
+                }
             }
         }
     }

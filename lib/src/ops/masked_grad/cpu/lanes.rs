@@ -11,7 +11,7 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use super::super::FreezeMask;
-use super::entries::Entries;
+use super::entries::{Entries, Set};
 use super::planes::{Fill, Planes};
 use super::products::{Products, blocks};
 use crate::ops::conv2d::ConvShape;
@@ -21,7 +21,7 @@ use crate::ops::conv2d::cpu::scratch::with_scratch;
 use crate::ops::conv2d::cpu::source::{BLOCK, Quantiser};
 use crate::ops::conv2d::cpu::{Input, Level, WeightGrads, grad_weight};
 
-/// Floats of a window's planes and copies, to stay in the second-level cache.
+/// Floats of a window's planes, to stay in the second-level cache.
 const WINDOW_FLOATS: usize = 160 * 1024;
 
 /// The free entries of `dw`, zeros in the others, and `dbias`; lengths were checked.
@@ -61,11 +61,11 @@ pub(crate) fn run(
     });
 }
 
-/// Output rows whose planes and copies fit the cache.
+/// Output rows whose planes fit the cache.
 fn window_rows(plan: &Plan, chunks: &Chunks, lanes: usize) -> usize {
     let (_, width, channels) = plan.out;
     let x = plan.source.blocks() * plan.source.row_len() * plan.src_stride;
-    let row = (2 * x + width * channels.next_multiple_of(BLOCK)) * lanes;
+    let row = (x + width * channels.next_multiple_of(BLOCK)) * lanes;
     (WINDOW_FLOATS / row).clamp(1, chunks.band_rows)
 }
 
@@ -157,7 +157,11 @@ fn add_bias<S: Simd>(simd: S, job: &Lanes, db: &mut [f32]) {
 
 /// One part: the bands of its chunks in turn, those of all lanes at once.
 fn add_part<S: Simd>(simd: S, job: &Lanes, part: Part) {
-    let blocks = blocks(&job.entries.sets[part.sets.clone()]);
+    let mut sets = job.entries.sets[part.sets].to_vec();
+    let blocks = blocks(&sets);
+    let first = sets.first().map_or(0, |set| set.first as usize);
+    // Kernels of one size follow each other: a jump that changes with each set is guessed wrong.
+    sets.sort_by_key(|set| (set.slice, set.count));
     let (x_len, dy_len) = (
         job.xs.len(blocks.len()),
         job.dys.len(job.dys.layout.blocks()),
@@ -171,7 +175,8 @@ fn add_part<S: Simd>(simd: S, job: &Lanes, part: Part) {
         let (dys, copies) = memory.split_at_mut(dy_len);
         let mut windows = Windows {
             job,
-            sets: part.sets,
+            sets,
+            first,
             sum: part.sum,
             blocks,
             xs,
@@ -203,7 +208,9 @@ fn add_part<S: Simd>(simd: S, job: &Lanes, part: Part) {
 /// The memory of a part, and what it computes there.
 struct Windows<'a> {
     job: &'a Lanes<'a>,
-    sets: Range<usize>,
+    sets: Vec<Set>,
+    /// The first entry of `sum`.
+    first: usize,
     sum: &'a mut [f32],
     blocks: Range<usize>,
     xs: &'a mut [f32],
@@ -215,10 +222,6 @@ impl Windows<'_> {
     /// Adds some rows of a band in each lane, as many at a time as a window holds.
     fn add<S: Simd>(&mut self, simd: S, lanes: &[Option<Band>], rows: Range<usize>) {
         let Lanes { plan, xs, dys, .. } = self.job;
-        let sets = &self.job.entries.sets[self.sets.clone()];
-        let Some(first_set) = sets.first() else {
-            return;
-        };
         let stride = plan.src_stride;
         let mut kept = 0;
         let mut from = rows.start;
@@ -250,9 +253,9 @@ impl Windows<'_> {
             };
             dys.fill(simd, gradient, self.copies, self.dys);
             simd.vectorize(Products {
-                sets,
+                sets: &self.sets,
                 offsets: &self.job.entries.offsets,
-                first: first_set.first as usize,
+                first: self.first,
                 sum: self.sum,
                 x: self.xs,
                 x_block: BLOCK * xs.plane(),

@@ -65,14 +65,14 @@ impl Planes {
         blocks * BLOCK * self.plane()
     }
 
-    /// Floats of one lane's copy of so many rows, with which [`Self::fill`] works.
-    fn copy_step(&self, rows: usize) -> usize {
-        (self.layout.len(rows) / BLOCK | 1) * BLOCK
+    /// Floats of one lane's copy of a row, with which [`Self::fill`] works.
+    fn copy_step(&self) -> usize {
+        (self.layout.len(1) / BLOCK | 1) * BLOCK
     }
 
-    /// Floats of all lanes' copies of a window.
+    /// Floats of all lanes' copies of a row.
     pub fn copies(&self) -> usize {
-        self.copy_step(self.rows) * self.lanes
+        self.copy_step() * self.lanes
     }
 
     /// Moves the rows from `from` on to the beginning.
@@ -82,35 +82,36 @@ impl Planes {
         }
     }
 
-    /// Fills the rows `job.rows` of the planes of `job.blocks`.
+    /// Fills the rows `job.rows` of the planes of `job.blocks`, one after the other: a row's copies fit the first-level
+    /// cache.
     pub fn fill<S: Simd>(&self, simd: S, job: Fill, copies: &mut [f32], planes: &mut [f32]) {
-        if job.rows.is_empty() {
-            return;
-        }
-        let step = self.copy_step(job.rows.len());
-        for (lane, copy) in job.lanes.iter().zip(copies.chunks_exact_mut(step)) {
-            let copy = &mut copy[..self.layout.len(job.rows.len())];
-            match *lane {
-                Some((image, first)) => {
-                    let rows = (
-                        (first + job.rows.start) as isize,
-                        (first + job.rows.end) as isize,
-                    );
-                    copy_band(simd, &self.layout, job.x, image, rows, job.quant, copy);
-                }
-                None => copy.fill(job.idle),
+        assert!(self.lanes == S::F32_LANES && job.lanes.len() == S::F32_LANES);
+        assert!(copies.len() >= self.copies() && planes.len() >= self.len(job.blocks.len()));
+        assert!(job.rows.end <= self.rows && job.blocks.end <= self.layout.blocks());
+        let step = self.copy_step();
+        for row in job.rows {
+            // The first row of a window is a whole number of strides from the top.
+            if !self.layout.uses_row(row as isize) {
+                continue;
             }
+            for (lane, copy) in job.lanes.iter().zip(copies.chunks_exact_mut(step)) {
+                let copy = &mut copy[..self.layout.len(1)];
+                match *lane {
+                    Some((image, first)) => {
+                        let rows = ((first + row) as isize, (first + row + 1) as isize);
+                        copy_band(simd, &self.layout, job.x, image, rows, job.quant, copy);
+                    }
+                    None => copy.fill(job.idle),
+                }
+            }
+            simd.vectorize(Transpose {
+                planes: self,
+                blocks: job.blocks.clone(),
+                row,
+                copies,
+                to: planes,
+            });
         }
-        assert!(job.lanes.len() == S::F32_LANES && copies.len() >= S::F32_LANES * step);
-        assert!(planes.len() >= self.len(job.blocks.len()) && job.rows.end <= self.rows);
-        simd.vectorize(Transpose {
-            planes: self,
-            blocks: job.blocks,
-            rows: job.rows,
-            copies,
-            step,
-            to: planes,
-        });
     }
 }
 
@@ -127,13 +128,12 @@ pub(crate) struct Fill<'a> {
     pub blocks: Range<usize>,
 }
 
-/// The copies of all lanes turned into planes; lengths were asserted.
+/// The copies of all lanes turned into a row of the planes; lengths were asserted.
 struct Transpose<'a> {
     planes: &'a Planes,
     blocks: Range<usize>,
-    rows: Range<usize>,
+    row: usize,
     copies: &'a [f32],
-    step: usize,
     to: &'a mut [f32],
 }
 
@@ -143,23 +143,17 @@ impl pulp::WithSimd for Transpose<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (layout, plane) = (&self.planes.layout, self.planes.plane());
-        let row_len = layout.row_len();
+        let step = self.planes.copy_step();
         for (k, block) in self.blocks.enumerate() {
-            for row in self.rows.clone() {
-                // The first row of a window is a whole number of strides from the top.
-                if !layout.uses_row(row as isize) {
-                    continue;
-                }
-                let from = (block * self.rows.len() + row - self.rows.start) * row_len;
-                let to = k * BLOCK * plane + row * self.planes.line();
-                for phase in (0..layout.phases).filter(|&phase| layout.uses_phase(phase)) {
-                    for column in phase * layout.cols..(phase + 1) * layout.cols {
-                        // SAFETY: a pixel of the copies that `fill` made, and its place in planes whose length it asserted.
-                        unsafe {
-                            let src = self.copies.as_ptr().add(from + column * BLOCK);
-                            let dst = self.to.as_mut_ptr().add(to + column * S::F32_LANES);
-                            transpose(simd, src, self.step, dst, plane);
-                        }
+            let from = block * layout.row_len();
+            let to = k * BLOCK * plane + self.row * self.planes.line();
+            for phase in (0..layout.phases).filter(|&phase| layout.uses_phase(phase)) {
+                for column in phase * layout.cols..(phase + 1) * layout.cols {
+                    // SAFETY: a pixel of the copies that `fill` made, and its place in planes whose length it asserted.
+                    unsafe {
+                        let src = self.copies.as_ptr().add(from + column * BLOCK);
+                        let dst = self.to.as_mut_ptr().add(to + column * S::F32_LANES);
+                        transpose(simd, src, step, dst, plane);
                     }
                 }
             }

@@ -13,22 +13,40 @@ use crate::files::{folder_of, write_whole};
 struct Contents {
     version: String,
     processor: String,
-    limits: BTreeMap<String, f64>,
+    times: BTreeMap<String, Times>,
 }
 
-/// Limits by what they were measured for, each in `[0, 1]`.
-pub(crate) struct Limits {
+/// What each way took at two shares of free entries, as shares of the dense gradient's time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Times {
+    pub lanes: [f64; 2],
+    /// Where there are permutations.
+    pub gathered: Option<[f64; 2]>,
+}
+
+impl Times {
+    fn proper(&self) -> bool {
+        let mut all = self
+            .lanes
+            .into_iter()
+            .chain(self.gathered.into_iter().flatten());
+        all.all(|time| time.is_finite() && time >= 0.0)
+    }
+}
+
+/// Times by what they were measured for.
+pub(crate) struct Remembered {
     file: Option<PathBuf>,
     processor: String,
-    known: BTreeMap<String, f64>,
+    known: BTreeMap<String, Times>,
     measured: usize,
 }
 
-impl Limits {
+impl Remembered {
     /// Those that a file holds for this processor; none without a file.
     pub fn open(file: Option<PathBuf>, processor: String) -> Self {
         let known = file.as_deref().map(|f| read(f, &processor));
-        Limits {
+        Remembered {
             known: known.unwrap_or_default(),
             file,
             processor,
@@ -36,7 +54,7 @@ impl Limits {
         }
     }
 
-    pub fn get(&self, key: &str) -> Option<f64> {
+    pub fn get(&self, key: &str) -> Option<Times> {
         self.known.get(key).copied()
     }
 
@@ -46,17 +64,17 @@ impl Limits {
     }
 
     /// Adds one, and writes the file with what other processes have put there meanwhile.
-    pub fn put(&mut self, key: String, limit: f64) {
+    pub fn put(&mut self, key: String, times: Times) {
         self.measured += 1;
-        self.known.insert(key, limit);
+        self.known.insert(key, times);
         let Some(file) = &self.file else { return };
-        for (key, limit) in read(file, &self.processor) {
-            self.known.entry(key).or_insert(limit);
+        for (key, times) in read(file, &self.processor) {
+            self.known.entry(key).or_insert(times);
         }
         let contents = Contents {
             version: env!("CARGO_PKG_VERSION").into(),
             processor: self.processor.clone(),
-            limits: self.known.clone(),
+            times: self.known.clone(),
         };
         let Ok(text) = serde_json::to_vec_pretty(&contents) else {
             return;
@@ -66,12 +84,11 @@ impl Limits {
     }
 }
 
-fn read(file: &Path, processor: &str) -> BTreeMap<String, f64> {
+fn read(file: &Path, processor: &str) -> BTreeMap<String, Times> {
     let text = std::fs::read(file).unwrap_or_default();
     match serde_json::from_slice::<Contents>(&text) {
         Ok(c) if c.version == env!("CARGO_PKG_VERSION") && c.processor == processor => {
-            let proper = |limit: &f64| (0.0..=1.0).contains(limit);
-            c.limits.into_iter().filter(|(_, l)| proper(l)).collect()
+            c.times.into_iter().filter(|(_, t)| t.proper()).collect()
         }
         _ => BTreeMap::new(),
     }
@@ -104,46 +121,53 @@ pub(crate) fn processor() -> String {
 mod tests {
     use super::*;
 
-    fn limits(file: &Path, processor: &str) -> Limits {
-        Limits::open(Some(file.to_path_buf()), processor.into())
+    fn time(few: f64) -> Times {
+        Times {
+            lanes: [few, 3.0],
+            gathered: Some([few, 4.0]),
+        }
+    }
+
+    fn remembered(file: &Path, processor: &str) -> Remembered {
+        Remembered::open(Some(file.to_path_buf()), processor.into())
     }
 
     #[test]
     fn what_is_put_is_there_for_the_next_process_and_beside_what_others_put() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("a/b/limits.json");
-        let (mut one, mut two) = (limits(&file, "cpu"), limits(&file, "cpu"));
-        one.put("x".into(), 0.25);
-        two.put("y".into(), 0.5);
-        one.put("z".into(), 1.0);
+        let file = folder.path().join("a/b/times.json");
+        let (mut one, mut two) = (remembered(&file, "cpu"), remembered(&file, "cpu"));
+        one.put("x".into(), time(0.25));
+        two.put("y".into(), time(0.5));
+        one.put("z".into(), time(1.0));
         assert_eq!(one.measured(), 2);
-        let next = limits(&file, "cpu");
+        let next = remembered(&file, "cpu");
         assert_eq!(next.measured(), 0);
         let of = ["x", "y", "z"].map(|key| next.get(key));
-        assert_eq!(of, [Some(0.25), Some(0.5), Some(1.0)]);
+        assert_eq!(of, [Some(time(0.25)), Some(time(0.5)), Some(time(1.0))]);
         assert_eq!(next.get("w"), None);
     }
 
     #[test]
     fn another_processor_or_version_begins_anew() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("limits.json");
-        limits(&file, "cpu").put("x".into(), 0.25);
-        let mut other = limits(&file, "another");
+        let file = folder.path().join("times.json");
+        remembered(&file, "cpu").put("x".into(), time(0.25));
+        let mut other = remembered(&file, "another");
         assert_eq!(other.get("x"), None);
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, text.replace(env!("CARGO_PKG_VERSION"), "0.0.0-old")).unwrap();
-        assert_eq!(limits(&file, "cpu").get("x"), None);
-        other.put("x".into(), 0.75);
-        assert_eq!(limits(&file, "another").get("x"), Some(0.75));
-        assert_eq!(limits(&file, "cpu").get("x"), None);
+        assert_eq!(remembered(&file, "cpu").get("x"), None);
+        other.put("x".into(), time(0.75));
+        assert_eq!(remembered(&file, "another").get("x"), Some(time(0.75)));
+        assert_eq!(remembered(&file, "cpu").get("x"), None);
     }
 
     #[test]
     fn a_damaged_file_is_written_anew() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("limits.json");
-        limits(&file, "cpu").put("x".into(), 0.25);
+        let file = folder.path().join("times.json");
+        remembered(&file, "cpu").put("x".into(), time(0.25));
         let whole = std::fs::read(&file).unwrap();
         let improper = String::from_utf8(whole.clone())
             .unwrap()
@@ -155,10 +179,10 @@ mod tests {
             improper.as_bytes(),
         ] {
             std::fs::write(&file, damaged).unwrap();
-            let mut limits = limits(&file, "cpu");
-            assert_eq!(limits.get("x"), None);
-            limits.put("x".into(), 0.5);
-            assert_eq!(self::limits(&file, "cpu").get("x"), Some(0.5));
+            let mut next = remembered(&file, "cpu");
+            assert_eq!(next.get("x"), None);
+            next.put("x".into(), time(0.5));
+            assert_eq!(remembered(&file, "cpu").get("x"), Some(time(0.5)));
         }
     }
 
@@ -167,11 +191,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let no_folder = folder.path().join("file");
         std::fs::write(&no_folder, b"in the way").unwrap();
-        for file in [no_folder.join("limits.json"), folder.path().to_path_buf()] {
-            let mut limits = limits(&file, "cpu");
-            limits.put("x".into(), 0.5);
-            assert_eq!(limits.get("x"), Some(0.5));
-            assert_eq!(self::limits(&file, "cpu").get("x"), None);
+        for file in [no_folder.join("times.json"), folder.path().to_path_buf()] {
+            let mut next = remembered(&file, "cpu");
+            next.put("x".into(), time(0.5));
+            assert_eq!(next.get("x"), Some(time(0.5)));
+            assert_eq!(remembered(&file, "cpu").get("x"), None);
         }
         assert_eq!(std::fs::read(&no_folder).unwrap(), b"in the way");
     }

@@ -1,13 +1,13 @@
 //! Which way is the quicker one: measured once for each shape on the machine at hand.
 //!
-//! Where the two ways meet depends on the processor's units and caches, so no share of frozen entries is right everywhere.
-//! The first call with a shape therefore runs both ways a few times and keeps the share at which they take equally long.
+//! Where the ways meet depends on the processor's units and caches, so no share of frozen entries is right everywhere. The
+//! first call with a shape therefore runs each a few times, and what they took beside the dense gradient is kept.
 //! `REBIT_TUNE=off` takes a fixed rule instead. The bits of a gradient are the same whatever is chosen.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::remembered::{Limits, processor};
+use super::remembered::{Remembered, Times, processor};
 use super::{FreezeMask, Method, grad_weight_by};
 use crate::error::Result;
 use crate::files::cache_folder;
@@ -16,21 +16,22 @@ use crate::ops::conv2d::cpu::plan::Plan;
 use crate::ops::conv2d::cpu::{Input, Level, WeightGrads, grad_weight};
 
 /// Share of free entries from which on nothing but the dense gradient is considered.
-const MOST: f64 = 0.95;
+const MOST: f64 = 0.9;
 /// Share of free entries up to which the fixed rule takes them one by one, if no lane is idle.
-const FIXED: f64 = 0.5;
-/// Shares of free entries at which that way is timed; between them its time is a straight line.
-const SHARES: [f64; 2] = [1.0 / 16.0, 0.5];
-/// The dense gradient stays unless the other way saves this much: clocks are noisy.
-const MARGIN: f64 = 0.02;
+const FIXED: f64 = 0.45;
+/// The same where they can be brought together by permutations.
+const FIXED_GATHERED: f64 = 0.3;
+/// Shares of free entries at which a way is timed; its time is taken for a straight line.
+const SHARES: [f64; 2] = [1.0 / 16.0, 0.4];
+/// The dense gradient stays unless another way saves this much: clocks are noisy.
+const MARGIN: f64 = 0.05;
 /// Fewest and most rounds of a measurement, and after how long it ends between them.
-const ROUNDS: (usize, usize) = (3, 12);
+const ROUNDS: (usize, usize) = (4, 12);
 const LONG_ENOUGH: Duration = Duration::from_millis(8);
-
-/// Shapes whose limit a process measures; a program that makes ever new ones gets the fixed rule.
+/// Shapes that a process measures; a program that makes ever new ones gets the fixed rule.
 const SHAPES: usize = 256;
 
-/// The quicker way to the free entries.
+/// The quickest way to the free entries.
 pub(crate) fn choose(
     level: Level,
     s: &ConvShape,
@@ -39,57 +40,52 @@ pub(crate) fn choose(
     frozen: &FreezeMask,
 ) -> Result<Method> {
     let share = frozen.free() as f64 / frozen.len() as f64;
-    let limit = match limits() {
-        _ if share > MOST => 0.0,
-        Some(limits) => known(limits, level, s, input, dy)?,
-        None => fixed(level, s),
-    };
-    Ok(if share <= limit {
-        Method::Lanes
-    } else {
-        Method::Dense
-    })
-}
-
-/// The limit of a shape, measured where nobody has.
-fn known(
-    limits: &Mutex<Limits>,
-    level: Level,
-    s: &ConvShape,
-    input: Input,
-    dy: &[f32],
-) -> Result<f64> {
-    // Not locked while it is measured: that runs on all threads, and they may come here themselves.
-    let lock = || limits.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = key(level, s, input.quant.is_some());
-    let (found, measured) = {
-        let limits = lock();
-        (limits.get(&key), limits.measured())
-    };
-    if let Some(limit) = found {
-        return Ok(limit);
+    if share > MOST {
+        return Ok(Method::Dense);
     }
-    if measured >= SHAPES {
-        return Ok(fixed(level, s));
-    }
-    let limit = measure(level, s, input, dy)?;
-    lock().put(key, limit);
-    Ok(limit)
+    let times = match remembered() {
+        Some(remembered) => times(remembered, level, s, input, dy)?,
+        None => None,
+    };
+    Ok(times.map_or_else(|| fixed(level, s, share), |times| quickest(times, share)))
 }
 
 /// What was measured so far, unless measuring is off.
-fn limits() -> Option<&'static Mutex<Limits>> {
-    static LIMITS: OnceLock<Option<Mutex<Limits>>> = OnceLock::new();
+fn remembered() -> Option<&'static Mutex<Remembered>> {
+    static REMEMBERED: OnceLock<Option<Mutex<Remembered>>> = OnceLock::new();
     let open = || {
         let off = std::env::var("REBIT_TUNE").is_ok_and(|v| v == "off");
         // Tests leave nothing in the user's folders.
         let file = (cache_folder().filter(|_| !cfg!(test))).map(|f| f.join("masked-gradient.json"));
-        (!off).then(|| Mutex::new(Limits::open(file, processor())))
+        (!off).then(|| Mutex::new(Remembered::open(file, processor())))
     };
-    LIMITS.get_or_init(open).as_ref()
+    REMEMBERED.get_or_init(open).as_ref()
 }
 
-/// Everything that a limit depends on, but for the processor.
+/// The times of a shape, measured where nobody has; none for one shape too many.
+fn times(
+    remembered: &Mutex<Remembered>,
+    level: Level,
+    s: &ConvShape,
+    input: Input,
+    dy: &[f32],
+) -> Result<Option<Times>> {
+    // Not locked while it is measured: that runs on all threads, and they may come here themselves.
+    let lock = || remembered.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = key(level, s, input.quant.is_some());
+    let (found, measured) = {
+        let remembered = lock();
+        (remembered.get(&key), remembered.measured())
+    };
+    if found.is_some() || measured >= SHAPES {
+        return Ok(found);
+    }
+    let times = measure(level, s, input, dy)?;
+    lock().put(key, times);
+    Ok(Some(times))
+}
+
+/// Everything that times depend on, but for the processor.
 fn key(level: Level, s: &ConvShape, quantised: bool) -> String {
     let ConvShape {
         batch,
@@ -111,23 +107,31 @@ fn key(level: Level, s: &ConvShape, quantised: bool) -> String {
     )
 }
 
-/// The limit without measuring: idle lanes cost as much as others.
-fn fixed(level: Level, s: &ConvShape) -> f64 {
+/// The way without measuring: idle lanes cost as much as others.
+fn fixed(level: Level, s: &ConvShape, share: f64) -> Method {
     let lanes = level.lanes();
     let chunks = grad_weight::chunks(&Plan::forward(s), lanes).count;
-    FIXED * chunks as f64 / chunks.next_multiple_of(lanes) as f64
+    let fill = chunks as f64 / chunks.next_multiple_of(lanes) as f64;
+    match gathers(level) {
+        true if share <= FIXED_GATHERED => Method::Gathered,
+        false if share <= FIXED * fill => Method::Lanes,
+        _ => Method::Dense,
+    }
 }
 
-/// The share of free entries at which both ways take equally long, by the shortest times of some rounds in turn.
-fn measure(level: Level, s: &ConvShape, input: Input, dy: &[f32]) -> Result<f64> {
+/// The shortest times of some rounds in turn, as shares of the dense gradient's.
+fn measure(level: Level, s: &ConvShape, input: Input, dy: &[f32]) -> Result<Times> {
     let mut dw = vec![0.0; s.weight_len()];
     let masks = SHARES.map(|share| spread(s.weight_len(), share));
-    let ways = [
+    let mut ways = vec![
         (Method::Dense, &masks[0]),
         (Method::Lanes, &masks[0]),
         (Method::Lanes, &masks[1]),
     ];
-    let mut shortest = [f64::INFINITY; 3];
+    if gathers(level) {
+        ways.extend(masks.iter().map(|mask| (Method::Gathered, mask)));
+    }
+    let mut shortest = vec![f64::INFINITY; ways.len()];
     let begin = Instant::now();
     for round in 0..ROUNDS.1 {
         if round >= ROUNDS.0 && begin.elapsed() > LONG_ENOUGH {
@@ -146,17 +150,44 @@ fn measure(level: Level, s: &ConvShape, input: Input, dy: &[f32]) -> Result<f64>
             }
         }
     }
-    Ok(crossing(shortest))
+    let dense = shortest[0].max(f64::MIN_POSITIVE);
+    let pair = |first: usize| {
+        Some([
+            *shortest.get(first)? / dense,
+            shortest.get(first + 1)? / dense,
+        ])
+    };
+    Ok(Times {
+        lanes: pair(1).unwrap_or([f64::MAX; 2]),
+        gathered: pair(3),
+    })
 }
 
-/// Where the line through the times at both [`SHARES`] reaches the dense one.
-fn crossing([dense, few, many]: [f64; 3]) -> f64 {
-    let slope = ((many - few) / (SHARES[1] - SHARES[0])).max(0.0);
-    let room = dense * (1.0 - MARGIN) - few;
-    if room < 0.0 {
-        return 0.0;
+/// The way that takes the shortest time at a share of free entries.
+fn quickest(times: Times, share: f64) -> Method {
+    let at =
+        |[few, many]: [f64; 2]| few + (many - few) * (share - SHARES[0]) / (SHARES[1] - SHARES[0]);
+    let lanes = at(times.lanes);
+    let gathered = times.gathered.map_or(f64::INFINITY, at);
+    if lanes.min(gathered) > 1.0 - MARGIN {
+        Method::Dense
+    } else if lanes <= gathered {
+        Method::Lanes
+    } else {
+        Method::Gathered
     }
-    (SHARES[0] + room / slope.max(f64::MIN_POSITIVE)).clamp(0.0, MOST)
+}
+
+/// Whether entries can be brought together by permutations.
+#[cfg(target_arch = "x86_64")]
+fn gathers(level: Level) -> bool {
+    super::gathered::available(level)
+}
+
+/// Whether entries can be brought together by permutations: only x86 has them here.
+#[cfg(not(target_arch = "x86_64"))]
+fn gathers(_: Level) -> bool {
+    false
 }
 
 /// A mask with so large a share of free entries, spread without a pattern that a block of channels could have.
@@ -171,13 +202,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_is_where_the_times_meet() {
-        // 1 + 8 share, against 4: minus the margin.
-        let limit = crossing([4.0 / (1.0 - MARGIN), 1.5, 5.0]);
-        assert!((limit - 0.375).abs() < 1e-9, "{limit}");
-        assert_eq!(crossing([1.0, 2.0, 9.0]), 0.0);
-        assert_eq!(crossing([1.0, 0.1, 0.1]), MOST);
-        assert_eq!(crossing([1.0, 0.2, 0.1]), MOST);
+    fn the_quickest_way_is_taken() {
+        let times = Times {
+            lanes: [0.5, 0.8],
+            gathered: Some([0.2, 1.0]),
+        };
+        let of = |share| quickest(times, share);
+        assert_eq!(of(0.05), Method::Gathered);
+        assert_eq!(of(0.38), Method::Lanes);
+        assert_eq!(of(0.8), Method::Dense);
+        let lanes = Times {
+            gathered: None,
+            ..times
+        };
+        assert_eq!(quickest(lanes, 0.05), Method::Lanes);
+        assert_eq!(quickest(lanes, 0.8), Method::Dense);
     }
 
     #[test]
@@ -194,8 +233,12 @@ mod tests {
         let full = ConvShape::square(128, 32, (16, 16), 3, 1);
         let few = ConvShape::square(4, 8, (16, 16), 3, 1);
         for level in [Level::Native, Level::Avx2] {
-            assert_eq!(fixed(level, &full), FIXED);
-            assert!(level.lanes() <= 4 || fixed(level, &few) < FIXED);
+            assert_ne!(fixed(level, &full, 0.2), Method::Dense);
+            assert_eq!(fixed(level, &full, 0.6), Method::Dense);
+            if level.lanes() == 8 {
+                assert_eq!(fixed(level, &full, 0.4), Method::Lanes);
+                assert_eq!(fixed(level, &few, 0.4), Method::Dense);
+            }
         }
     }
 
