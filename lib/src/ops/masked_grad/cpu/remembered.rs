@@ -2,7 +2,7 @@
 //!
 //! It is a cache: one that is damaged, of another machine or out of reach costs a measurement, and no error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,7 @@ pub(crate) struct Remembered {
     file: Option<PathBuf>,
     processor: String,
     known: BTreeMap<String, Times>,
+    unclear: BTreeSet<String>,
     measured: usize,
 }
 
@@ -50,8 +51,20 @@ impl Remembered {
             known: known.unwrap_or_default(),
             file,
             processor,
+            unclear: BTreeSet::new(),
             measured: 0,
         }
+    }
+
+    /// Whether the machine was too busy for a measurement that means something: the next process tries again.
+    pub fn is_unclear(&self, key: &str) -> bool {
+        self.unclear.contains(key)
+    }
+
+    /// Notes that a measurement meant nothing, for this process only.
+    pub fn leave(&mut self, key: String) {
+        self.measured += 1;
+        self.unclear.insert(key);
     }
 
     pub fn get(&self, key: &str) -> Option<Times> {
@@ -146,6 +159,19 @@ mod tests {
         let of = ["x", "y", "z"].map(|key| next.get(key));
         assert_eq!(of, [Some(time(0.25)), Some(time(0.5)), Some(time(1.0))]);
         assert_eq!(next.get("w"), None);
+    }
+
+    #[test]
+    fn what_is_unclear_is_so_for_one_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("times.json");
+        let mut one = remembered(&file, "cpu");
+        one.leave("x".into());
+        one.put("y".into(), time(0.5));
+        assert!(one.is_unclear("x") && !one.is_unclear("y"));
+        assert_eq!((one.get("x"), one.measured()), (None, 2));
+        let next = remembered(&file, "cpu");
+        assert!(!next.is_unclear("x") && next.get("x").is_none());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Which way is the quicker one: measured once for each shape on the machine at hand.
 //!
 //! Where the ways meet depends on the processor's units and caches, so no share of frozen entries is right everywhere. The
-//! first call with a shape therefore runs each a few times, and what they took beside the dense gradient is kept.
+//! first call with a shape therefore runs each a few times, and what they took beside the dense gradient is kept. On a machine
+//! that is too busy to tell, the fixed rule decides, and the next process measures again.
 //! `REBIT_TUNE=off` takes a fixed rule instead. The bits of a gradient are the same whatever is chosen.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -25,8 +26,10 @@ const FIXED_GATHERED: f64 = 0.3;
 const SHARES: [f64; 2] = [1.0 / 16.0, 0.4];
 /// The dense gradient stays unless another way saves this much: clocks are noisy.
 const MARGIN: f64 = 0.05;
-/// Fewest and most rounds of a measurement, and after how long it ends between them.
-const ROUNDS: (usize, usize) = (4, 12);
+/// Fewest rounds that count and most that are tried, and after how long a measurement ends between them.
+const ROUNDS: (usize, usize) = (3, 12);
+/// How far apart two dense gradients of a round may be, as a share of the shorter.
+const DISTURBED: f64 = 0.1;
 const LONG_ENOUGH: Duration = Duration::from_millis(8);
 /// Shapes that a process measures; a program that makes ever new ones gets the fixed rule.
 const SHAPES: usize = 256;
@@ -62,7 +65,7 @@ fn remembered() -> Option<&'static Mutex<Remembered>> {
     REMEMBERED.get_or_init(open).as_ref()
 }
 
-/// The times of a shape, measured where nobody has; none for one shape too many.
+/// The times of a shape, measured where nobody has; none on a busy machine, and for one shape too many.
 fn times(
     remembered: &Mutex<Remembered>,
     level: Level,
@@ -73,16 +76,20 @@ fn times(
     // Not locked while it is measured: that runs on all threads, and they may come here themselves.
     let lock = || remembered.lock().unwrap_or_else(PoisonError::into_inner);
     let key = key(level, s, input.quant.is_some());
-    let (found, measured) = {
+    let (found, settled) = {
         let remembered = lock();
-        (remembered.get(&key), remembered.measured())
+        let settled = remembered.is_unclear(&key) || remembered.measured() >= SHAPES;
+        (remembered.get(&key), settled)
     };
-    if found.is_some() || measured >= SHAPES {
+    if found.is_some() || settled {
         return Ok(found);
     }
     let times = measure(level, s, input, dy)?;
-    lock().put(key, times);
-    Ok(Some(times))
+    match times {
+        Some(times) => lock().put(key, times),
+        None => lock().leave(key),
+    }
+    Ok(times)
 }
 
 /// Everything that times depend on, but for the processor.
@@ -119,8 +126,9 @@ fn fixed(level: Level, s: &ConvShape, share: f64) -> Method {
     }
 }
 
-/// The shortest times of some rounds in turn, as shares of the dense gradient's.
-fn measure(level: Level, s: &ConvShape, input: Input, dy: &[f32]) -> Result<Times> {
+/// What each way takes beside the dense gradient, in the middle one of the rounds that nothing disturbed: every round
+/// begins and ends with the dense gradient, and counts where both took equally long. None where the machine is too busy.
+fn measure(level: Level, s: &ConvShape, input: Input, dy: &[f32]) -> Result<Option<Times>> {
     let mut dw = vec![0.0; s.weight_len()];
     let masks = SHARES.map(|share| spread(s.weight_len(), share));
     let mut ways = vec![
@@ -131,36 +139,54 @@ fn measure(level: Level, s: &ConvShape, input: Input, dy: &[f32]) -> Result<Time
     if gathers(level) {
         ways.extend(masks.iter().map(|mask| (Method::Gathered, mask)));
     }
-    let mut shortest = vec![f64::INFINITY; ways.len()];
+    ways.push(ways[0]);
+    let mut rounds = Vec::new();
     let begin = Instant::now();
     for round in 0..ROUNDS.1 {
-        if round >= ROUNDS.0 && begin.elapsed() > LONG_ENOUGH {
+        if rounds.len() >= ROUNDS.0 && begin.elapsed() > LONG_ENOUGH {
             break;
         }
-        for ((method, mask), shortest) in ways.iter().zip(&mut shortest) {
+        let mut took = Vec::with_capacity(ways.len());
+        for (method, mask) in &ways {
             let grads = WeightGrads {
                 dw: &mut dw,
                 dbias: None,
             };
             let start = Instant::now();
             grad_weight_by(*method, level, s, input, dy, mask, grads)?;
-            // The first round warms the memory up.
-            if round > 0 {
-                *shortest = shortest.min(start.elapsed().as_secs_f64());
-            }
+            took.push(start.elapsed().as_secs_f64());
+        }
+        // The first round warms the memory up.
+        if round > 0 {
+            rounds.extend(beside_dense(&took));
         }
     }
-    let dense = shortest[0].max(f64::MIN_POSITIVE);
+    if rounds.len() < ROUNDS.0 {
+        return Ok(None);
+    }
     let pair = |first: usize| {
-        Some([
-            *shortest.get(first)? / dense,
-            shortest.get(first + 1)? / dense,
-        ])
+        let of = |way: usize| median(rounds.iter().map(|round| round[way]).collect());
+        [of(first), of(first + 1)]
     };
-    Ok(Times {
-        lanes: pair(1).unwrap_or([f64::MAX; 2]),
-        gathered: pair(3),
-    })
+    Ok(Some(Times {
+        lanes: pair(0),
+        gathered: gathers(level).then(|| pair(2)),
+    }))
+}
+
+/// The times between the first and the last, which are the dense gradient's, as shares of these; none unless both agree.
+fn beside_dense(took: &[f64]) -> Option<Vec<f64>> {
+    let [first, ways @ .., last] = took else {
+        return None;
+    };
+    let (low, high) = (first.min(*last), first.max(*last));
+    let agree = low > 0.0 && high <= low * (1.0 + DISTURBED);
+    agree.then(|| ways.iter().map(|way| way / low).collect())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// The way that takes the shortest time at a share of free entries.
@@ -217,6 +243,14 @@ mod tests {
         };
         assert_eq!(quickest(lanes, 0.05), Method::Lanes);
         assert_eq!(quickest(lanes, 0.8), Method::Dense);
+    }
+
+    #[test]
+    fn a_round_that_was_disturbed_does_not_count() {
+        assert_eq!(beside_dense(&[2.0, 1.0, 3.0, 2.1]), Some(vec![0.5, 1.5]));
+        assert_eq!(beside_dense(&[2.0, 1.0, 3.0, 2.5]), None);
+        assert_eq!(beside_dense(&[0.0, 1.0, 0.0]), None);
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
     }
 
     #[test]
