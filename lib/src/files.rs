@@ -1,7 +1,7 @@
 //! Files that are whole or absent.
 
 use std::io::{Result, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The folder a file lies in; the current one for a bare name.
 pub(crate) fn folder_of(path: &Path) -> &Path {
@@ -21,4 +21,26 @@ pub(crate) fn write_whole(path: &Path, data: &[u8]) -> Result<()> {
     file.write_all(data)?;
     file.persist(path).map_err(|e| e.error)?;
     Ok(())
+}
+
+/// What the library keeps for later processes: `REBIT_CACHE`, else `rebit` in the platform's cache folder
+/// (`$XDG_CACHE_HOME`, `~/.cache`, on macOS `~/Library/Caches`); none without a home.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
+    set("REBIT_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| Some(user_cache(|name| set(name).map(PathBuf::from))?.join("rebit")))
+}
+
+/// The user's folder of caches, by an environment.
+pub(crate) fn user_cache(env: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    let home_cache = if cfg!(target_os = "macos") {
+        "Library/Caches"
+    } else {
+        ".cache"
+    };
+    // The XDG specification: a relative path is to be ignored.
+    env("XDG_CACHE_HOME")
+        .filter(|p| p.is_absolute())
+        .or_else(|| Some(env("HOME")?.join(home_cache)))
 }

@@ -10,7 +10,7 @@ use rebit::papers::lts::{self, LtsConfig};
 use rebit::prelude::*;
 use serde_json::{Value, json};
 
-const SHARES: [f64; 5] = [0.0, 0.5, 0.8, 0.95, 1.0];
+const SHARES: [f64; 10] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 0.95, 1.0];
 
 /// Median seconds of the weight gradient of each kind of convolution in ResNet-20, for random masks.
 pub fn layers(wanted: f64) -> Result<Value> {

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::error::{Error, Result};
+use crate::files::user_cache;
 use crate::show::{Progress, check_interrupt};
 
 /// Where data sets live: `REBIT_DATA`, or `rebit/data` in the platform's cache folder
@@ -29,21 +30,12 @@ fn data_folder_from(env: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
     if let Some(folder) = env("REBIT_DATA") {
         return Ok(folder);
     }
-    let home_cache = if cfg!(target_os = "macos") {
-        "Library/Caches"
-    } else {
-        ".cache"
-    };
-    // The XDG specification: a relative path is to be ignored.
-    let cache = env("XDG_CACHE_HOME")
-        .filter(|p| p.is_absolute())
-        .or_else(|| Some(env("HOME")?.join(home_cache)))
-        .ok_or_else(|| {
-            Error::invalid(
-                "data folder",
-                "neither REBIT_DATA nor HOME is set; set REBIT_DATA to a folder for data sets",
-            )
-        })?;
+    let cache = user_cache(env).ok_or_else(|| {
+        Error::invalid(
+            "data folder",
+            "neither REBIT_DATA nor HOME is set; set REBIT_DATA to a folder for data sets",
+        )
+    })?;
     Ok(cache.join("rebit").join("data"))
 }
 

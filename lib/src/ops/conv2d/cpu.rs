@@ -6,12 +6,15 @@
 //! quantised form never leaves the cache. Forward pass and input gradient are then the same correlation with two
 //! lists of taps ([`correlate`]); the weight gradient runs over the same copy ([`grad_weight`]).
 
+use std::sync::OnceLock;
+
 use dfdx::tensor::Cpu;
 
 use super::{ActQuantGrad, Conv2dKernel, ConvInput, ConvShape, GradTo};
 use crate::error::{Error, Result};
 use crate::tensors::CpuBuffer;
 
+pub(crate) mod chunks;
 mod correlate;
 mod depthwise;
 pub(crate) mod grad_weight;
@@ -28,18 +31,50 @@ mod tile;
 pub(crate) enum Level {
     /// The best set found at run time.
     Native,
+    /// AVX2 where the machine has more, else as [`Self::Native`].
+    Avx2,
     /// One number at a time.
     #[cfg_attr(not(test), allow(dead_code))]
     Scalar,
 }
 
 impl Level {
+    #[cfg(test)]
+    pub(crate) const ALL: [Level; 3] = [Level::Native, Level::Avx2, Level::Scalar];
+
+    /// The level of the ops: the best one, or AVX2 where `REBIT_SIMD=avx2` asks for it, to measure that.
+    pub(crate) fn of_process() -> Self {
+        static LEVEL: OnceLock<Level> = OnceLock::new();
+        *LEVEL.get_or_init(|| match std::env::var("REBIT_SIMD") {
+            Ok(name) if name == "avx2" => Level::Avx2,
+            _ => Level::Native,
+        })
+    }
+
     /// Runs `op` with this level's instructions.
     pub(crate) fn run<Op: pulp::WithSimd>(self, op: Op) -> Op::Output {
+        #[cfg(target_arch = "x86_64")]
+        if let (Level::Avx2, Some(simd)) = (self, pulp::x86::V3::try_new()) {
+            return pulp::Simd::vectorize(simd, op);
+        }
         match self {
-            Level::Native => pulp::Arch::new().dispatch(op),
+            Level::Native | Level::Avx2 => pulp::Arch::new().dispatch(op),
             Level::Scalar => op.with_simd(pulp::Scalar),
         }
+    }
+
+    /// Floats of a register.
+    pub(crate) fn lanes(self) -> usize {
+        struct Lanes;
+        impl pulp::WithSimd for Lanes {
+            type Output = usize;
+
+            #[inline(always)]
+            fn with_simd<S: pulp::Simd>(self, _: S) -> usize {
+                S::F32_LANES
+            }
+        }
+        self.run(Lanes)
     }
 }
 
@@ -143,7 +178,7 @@ impl Conv2dKernel for Cpu {
         y: &mut CpuBuffer,
     ) -> Result<()> {
         let bias = bias.map(|b| b.as_slice());
-        forward(Level::Native, s, slices(x), w, bias, y)
+        forward(Level::of_process(), s, slices(x), w, bias, y)
     }
 
     fn conv2d_grad_input(
@@ -159,7 +194,7 @@ impl Conv2dKernel for Cpu {
             GradTo::Add(dx) => GradTo::Add(&mut dx[..]),
             GradTo::Nowhere => GradTo::Nowhere,
         };
-        grad_input(Level::Native, s, dy, w, slices(x), dx)
+        grad_input(Level::of_process(), s, dy, w, slices(x), dx)
     }
 
     fn conv2d_grad_weight(
@@ -171,6 +206,12 @@ impl Conv2dKernel for Cpu {
         dbias: Option<&mut CpuBuffer>,
     ) -> Result<()> {
         let dbias = dbias.map(|b| b.as_mut_slice());
-        grad_weight(Level::Native, s, slices(x), dy, WeightGrads { dw, dbias })
+        grad_weight(
+            Level::of_process(),
+            s,
+            slices(x),
+            dy,
+            WeightGrads { dw, dbias },
+        )
     }
 }

@@ -125,7 +125,9 @@ impl FreezeMask {
         for (&word, values) in self.words.iter().zip(values.chunks_mut(64)) {
             if word != 0 {
                 for (k, v) in values.iter_mut().enumerate() {
-                    *v = if word >> k & 1 == 1 { 0.0 } else { *v };
+                    // All bits of a free entry and none of a frozen one: a branch would be guessed wrong half of the time.
+                    let free = ((word >> k & 1) as u32).wrapping_sub(1);
+                    *v = f32::from_bits(v.to_bits() & free);
                 }
             }
         }

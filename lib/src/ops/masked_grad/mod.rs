@@ -5,19 +5,20 @@
 //!
 //! ```text
 //! dw[k] = 0                       where entry k is frozen
-//! dw[k] = dL/dw[k]                elsewhere, as in [`conv2d`](super::conv2d), to rounding
+//! dw[k] = dL/dw[k]                elsewhere, as in [`conv2d`](super::conv2d), to the bit on a CPU
 //! ```
 //!
 //! While many entries are free the dense product is the quickest way to a few of its numbers, because a register tile
 //! reuses every operand many times. Otherwise only free entries are computed, each as a sum over pixels:
 //!
-//! - with AVX-512, sixteen at a time: for each pixel and tap one permutation brings sixteen input channels into the
-//!   places of sixteen free entries, another the output channels, and one multiply-add serves them all. Which entries
-//!   share a register is decided once a call, and so is, from the permutations it takes, whether it beats the dense
-//!   product (random masks: from about half of the entries on);
-//! - elsewhere, below a measured share ([`SAMPLED_SHARE`]), one by one: the images are turned so that a channel's
-//!   pixels are neighbours, and `dw[o, c, u, v]` is the dot product of the plane of `dL/dy` in channel `o` with the
-//!   plane of the input in channel `c`, moved by `(u, v)`.
+//! - a chunk in each lane: the dense gradient cuts the pixels into chunks, sums each and adds them, and here the chunks of
+//!   a free entry are summed side by side in one register. The rows of as many images are turned for that;
+//! - with AVX-512 also sixteen entries at a time: for each pixel and tap one permutation brings sixteen input channels into
+//!   the places of sixteen free entries, another the output channels, and one multiply-add serves them all.
+//!
+//! All make the same sums in the same order, so the bits do not depend on the choice between them. It is made by measuring
+//! them once for each shape on the machine at hand, which is remembered in the cache folder
+//! (`$REBIT_CACHE/masked-gradient.json`, for this processor and version); `REBIT_TUNE=off` takes a fixed rule.
 //!
 //! A layer without a free entry costs nothing.
 //!
@@ -32,12 +33,6 @@ mod cuda;
 mod mask;
 
 pub use mask::FreezeMask;
-
-/// Share of free entries below which they are computed one by one, without AVX-512.
-pub const SAMPLED_SHARE: f64 = 0.3;
-
-/// The same for a 1x1 kernel, whose few products do not pay for turning the images earlier.
-pub const SAMPLED_SHARE_POINTWISE: f64 = 0.05;
 
 /// A device's masked weight gradient.
 pub trait MaskedGradKernel: Conv2dKernel {

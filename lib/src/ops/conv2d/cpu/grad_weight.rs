@@ -7,18 +7,13 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use super::super::ConvShape;
+use super::chunks::{Band, Chunks, add_chunks, add_pixels};
 use super::outer::{Area, Outer, depthwise, outer_product};
 use super::plan::Plan;
 use super::scratch::with_scratch;
 use super::source::{BLOCK, Quantiser, copy_band};
 use super::{Input, Level, WeightGrads};
 
-/// Pixels that a chunk should at least have, so that adding the chunks stays cheap.
-const CHUNK_PIXELS: usize = 1024;
-/// Most chunks.
-const CHUNKS: usize = 32;
-/// Most floats of all chunks' sums.
-const SUM_FLOATS: usize = 8 << 20;
 /// Floats of input and output gradient that one walk over the taps touches, to stay in the first-level cache.
 const WALK_FLOATS: usize = 8 * 1024;
 
@@ -104,32 +99,33 @@ impl SumLayout {
             len: group_len * plan.groups,
         }
     }
+
+    /// Floats of the sums of all weights and biases.
+    fn with_bias(&self, plan: &Plan) -> usize {
+        (self.len + plan.out.2).next_multiple_of(BLOCK)
+    }
+}
+
+/// The chunks of a plan's gradient at registers of so many lanes.
+pub(crate) fn chunks(plan: &Plan, lanes: usize) -> Chunks {
+    Chunks::new(plan, SumLayout::new(plan, lanes).with_bias(plan))
 }
 
 fn grad_weight<S: Simd>(simd: S, job: GradWeight) {
     let plan = job.plan;
-    let (height, _, channels) = plan.out;
+    let channels = plan.out.2;
     let sums = SumLayout::new(plan, S::F32_LANES);
-    let sum_len = (sums.len + channels).next_multiple_of(BLOCK);
-    let band_rows = plan.band_rows();
-    let bands_per_image = height.div_ceil(band_rows);
-    let bands = plan.batch * bands_per_image;
-    let chunks = chunk_count(plan, sum_len, bands);
+    let sum_len = sums.with_bias(plan);
+    let chunks = Chunks::new(plan, sum_len);
     let taps = plan.tap_offsets(&plan.passes[0]);
-    with_scratch(chunks * sum_len, |memory| {
+    with_scratch(chunks.count * sum_len, |memory| {
         memory
             .par_chunks_exact_mut(sum_len)
             .enumerate()
             .for_each(|(k, sum)| {
                 sum.fill(0.0);
-                for band in k * bands / chunks..(k + 1) * bands / chunks {
-                    let from = (band % bands_per_image) * band_rows;
-                    let band = Band {
-                        image: band / bands_per_image,
-                        from,
-                        rows: band_rows.min(height - from),
-                    };
-                    add_band(simd, &job, &sums, &taps, band, sum);
+                for band in chunks.bands_of(k) {
+                    add_band(simd, &job, &sums, &taps, chunks.band(band), sum);
                 }
             });
         add_chunks(simd, memory, sum_len);
@@ -139,51 +135,6 @@ fn grad_weight<S: Simd>(simd: S, job: GradWeight) {
             db.copy_from_slice(&sum[sums.len..sums.len + channels]);
         }
     });
-}
-
-/// `sum[c] += sum over the pixels of dy[pixel][c]`.
-pub(crate) fn add_pixels<S: Simd>(simd: S, dy: &[f32], sum: &mut [f32]) {
-    simd.vectorize(
-        #[inline(always)]
-        || {
-            for pixel in dy.chunks_exact(sum.len()) {
-                for (s, &g) in sum.iter_mut().zip(pixel) {
-                    *s += g;
-                }
-            }
-        },
-    );
-}
-
-/// How many pieces the sum over all pixels is cut into, by the shape alone.
-pub(crate) fn chunk_count(plan: &Plan, sum_len: usize, bands: usize) -> usize {
-    let pixels = plan.batch * plan.out.0 * plan.out.1;
-    (pixels / CHUNK_PIXELS)
-        .min(CHUNKS)
-        .min(SUM_FLOATS / sum_len)
-        .max(4)
-        .min(bands)
-}
-
-/// Adds all chunks to the first, in order.
-pub(crate) fn add_chunks<S: Simd>(simd: S, memory: &mut [f32], len: usize) {
-    const PART: usize = 4096;
-    let (first, rest) = memory.split_at_mut(len);
-    first
-        .par_chunks_mut(PART)
-        .enumerate()
-        .for_each(|(k, part)| {
-            simd.vectorize(
-                #[inline(always)]
-                || {
-                    for other in rest.chunks_exact(len) {
-                        for (a, &b) in part.iter_mut().zip(&other[k * PART..]) {
-                            *a += b;
-                        }
-                    }
-                },
-            );
-        });
 }
 
 /// From the sums' order to OIHW.
@@ -218,13 +169,6 @@ fn unpack(plan: &Plan, sums: &SumLayout, sum: &[f32], dw: &mut [f32]) {
                 start += width * sums.src_blocks * taps * BLOCK;
             }
         });
-}
-
-/// Destination rows `from..from + rows` of one image.
-struct Band {
-    image: usize,
-    from: usize,
-    rows: usize,
 }
 
 /// Adds the products of one band.

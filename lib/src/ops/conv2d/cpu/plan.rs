@@ -100,15 +100,6 @@ impl Plan {
     /// The forward direction: source `x`, destination `y`.
     pub fn forward(s: &ConvShape) -> Self {
         let depthwise = s.groups > 1 && s.groups == s.in_channels && s.groups == s.out_channels;
-        Self::forward_as(s, depthwise)
-    }
-
-    /// [`Self::forward`] with a block for each group, depthwise or not.
-    pub fn forward_grouped(s: &ConvShape) -> Self {
-        Self::forward_as(s, false)
-    }
-
-    fn forward_as(s: &ConvShape, depthwise: bool) -> Self {
         let s = &flat(s);
         let mut taps = Vec::new();
         for ky in 0..s.kernel.0 {

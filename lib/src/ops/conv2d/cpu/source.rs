@@ -62,7 +62,7 @@ impl SourceLayout {
     }
 
     /// Whether any tap reads padded row `row`.
-    fn uses_row(&self, row: isize) -> bool {
+    pub fn uses_row(&self, row: isize) -> bool {
         let Reach {
             kernel,
             dilation,
@@ -72,7 +72,7 @@ impl SourceLayout {
     }
 
     /// Whether any tap reads columns of `phase`.
-    fn uses_phase(&self, phase: usize) -> bool {
+    pub fn uses_phase(&self, phase: usize) -> bool {
         let Reach {
             kernel,
             dilation,

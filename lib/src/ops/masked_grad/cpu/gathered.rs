@@ -1,16 +1,19 @@
-//! The free entries sixteen at a time, over the same copies of the images as the dense gradient.
+//! The free entries sixteen at a time, over the same copies of the images as the dense gradient and in the same order: an
+//! entry's bits are those that it has there.
 
 use pulp::Simd;
 use rayon::prelude::*;
 
+use super::super::FreezeMask;
 use super::permute::{self, Ahead, Part, Walk};
 use super::vectors::Vectors;
-use crate::ops::conv2d::cpu::grad_weight::{add_chunks, add_pixels, chunk_count};
+use crate::ops::conv2d::ConvShape;
+use crate::ops::conv2d::cpu::chunks::{Band, Chunks, add_chunks, add_pixels};
 use crate::ops::conv2d::cpu::outer::Area;
 use crate::ops::conv2d::cpu::plan::Plan;
 use crate::ops::conv2d::cpu::scratch::with_scratch;
 use crate::ops::conv2d::cpu::source::{BLOCK, Quantiser, copy_band};
-use crate::ops::conv2d::cpu::{Input, Level, WeightGrads};
+use crate::ops::conv2d::cpu::{Input, Level, WeightGrads, grad_weight};
 
 /// Floats of one block of input and one of output gradient that a cell walks over, to stay in the first-level cache.
 const WALK_FLOATS: usize = 10 * 1024;
@@ -21,11 +24,20 @@ pub(crate) fn available(level: Level) -> bool {
 }
 
 /// The free entries of `dw`, zeros in the others, and `dbias`; lengths were checked, and [`available`] was asked.
-pub(crate) fn run(plan: &Plan, vectors: &Vectors, input: Input, dy: &[f32], grads: WeightGrads) {
-    assert!(available(Level::Native));
-    Level::Native.run(Gathered {
+pub(crate) fn run(
+    level: Level,
+    s: &ConvShape,
+    input: Input,
+    dy: &[f32],
+    frozen: &FreezeMask,
+    grads: WeightGrads,
+) {
+    assert!(available(level));
+    let plan = &Plan::forward(s);
+    level.run(Gathered {
         plan,
-        vectors,
+        vectors: &Vectors::new(plan, frozen),
+        chunks: grad_weight::chunks(plan, level.lanes()),
         x: input.x,
         quant: input.quant.map(Quantiser::new),
         dy,
@@ -37,6 +49,7 @@ pub(crate) fn run(plan: &Plan, vectors: &Vectors, input: Input, dy: &[f32], grad
 struct Gathered<'a> {
     plan: &'a Plan,
     vectors: &'a Vectors,
+    chunks: Chunks,
     x: &'a [f32],
     quant: Option<Quantiser>,
     dy: &'a [f32],
@@ -55,24 +68,18 @@ impl pulp::WithSimd for Gathered<'_> {
 
 fn gathered<S: Simd>(simd: S, job: Gathered) {
     let (plan, vectors) = (job.plan, job.vectors);
-    let (height, _, channels) = plan.out;
+    let channels = plan.out.2;
     let lanes = vectors.source.len() * BLOCK;
     let sum_len = (lanes + channels).next_multiple_of(BLOCK);
-    let band_rows = plan.band_rows();
-    let bands_per_image = height.div_ceil(band_rows);
-    let bands = plan.batch * bands_per_image;
-    let chunks = chunk_count(plan, sum_len, bands);
     let taps = plan.tap_offsets(&plan.passes[0]);
-    with_scratch(chunks * sum_len, |memory| {
+    with_scratch(job.chunks.count * sum_len, |memory| {
         memory
             .par_chunks_exact_mut(sum_len)
             .enumerate()
             .for_each(|(k, sum)| {
                 sum.fill(0.0);
-                for band in k * bands / chunks..(k + 1) * bands / chunks {
-                    let from = band % bands_per_image * band_rows;
-                    let rows = from..(from + band_rows).min(height);
-                    add_band(simd, &job, &taps, band / bands_per_image, rows, sum);
+                for band in job.chunks.bands_of(k) {
+                    add_band(simd, &job, &taps, job.chunks.band(band), sum);
                 }
             });
         add_chunks(simd, memory, sum_len);
@@ -91,11 +98,11 @@ fn add_band<S: Simd>(
     simd: S,
     job: &Gathered,
     taps: &[usize],
-    image: usize,
-    rows: std::ops::Range<usize>,
+    Band { image, from, rows }: Band,
     sum: &mut [f32],
 ) {
     let plan = job.plan;
+    let rows = from..from + rows;
     let (height, width, channels) = plan.out;
     let (first, end) = plan.source_rows(rows.start, rows.end);
     let src_rows = (end - first) as usize;

@@ -103,25 +103,25 @@ unsafe fn all<const LOOSE: bool>(walk: &mut Walk, p: Part, out: &[[i32; BLOCK]])
         // SAFETY: the caller's promise.
         unsafe {
             match sum.len() {
-                1 => some::<LOOSE, 1, 4>(walk, offsets, source, out, sum),
-                2 => some::<LOOSE, 2, 2>(walk, offsets, source, out, sum),
-                3 => some::<LOOSE, 3, 2>(walk, offsets, source, out, sum),
-                4 => some::<LOOSE, 4, 1>(walk, offsets, source, out, sum),
-                5 => some::<LOOSE, 5, 1>(walk, offsets, source, out, sum),
-                6 => some::<LOOSE, 6, 1>(walk, offsets, source, out, sum),
-                7 => some::<LOOSE, 7, 1>(walk, offsets, source, out, sum),
-                _ => some::<LOOSE, 8, 1>(walk, offsets, source, out, sum),
+                1 => some::<LOOSE, 1>(walk, offsets, source, out, sum),
+                2 => some::<LOOSE, 2>(walk, offsets, source, out, sum),
+                3 => some::<LOOSE, 3>(walk, offsets, source, out, sum),
+                4 => some::<LOOSE, 4>(walk, offsets, source, out, sum),
+                5 => some::<LOOSE, 5>(walk, offsets, source, out, sum),
+                6 => some::<LOOSE, 6>(walk, offsets, source, out, sum),
+                7 => some::<LOOSE, 7>(walk, offsets, source, out, sum),
+                _ => some::<LOOSE, 8>(walk, offsets, source, out, sum),
             }
         }
     }
 }
 
-/// `N` vectors, each in `U` sums that do not wait for each other.
+/// `N` vectors, one sum each: the order of the pixels is the dense gradient's.
 ///
 /// # Safety
 /// As [`free`].
 #[target_feature(enable = "avx512f")]
-unsafe fn some<const LOOSE: bool, const N: usize, const U: usize>(
+unsafe fn some<const LOOSE: bool, const N: usize>(
     walk: &mut Walk,
     offsets: &[usize],
     source: &[[i32; BLOCK]],
@@ -145,8 +145,8 @@ unsafe fn some<const LOOSE: bool, const N: usize, const U: usize>(
                 _mm512_castps_si512(zero)
             }
         });
-        let mut acc = [[zero; N]; U];
-        let mut step = |u: usize, px: *const f32, pd: *const f32| {
+        let mut acc: [__m512; N] = std::array::from_fn(|v| _mm512_loadu_ps(sum[v].as_ptr()));
+        let mut step = |px: *const f32, pd: *const f32| {
             let g = _mm512_maskz_loadu_ps(there, pd);
             for v in 0..N {
                 let x = _mm512_loadu_ps(px.add(offsets[v]));
@@ -156,34 +156,21 @@ unsafe fn some<const LOOSE: bool, const N: usize, const U: usize>(
                 } else {
                     g
                 };
-                acc[u][v] = _mm512_fmadd_ps(x, g, acc[u][v]);
+                acc[v] = _mm512_fmadd_ps(x, g, acc[v]);
             }
             ahead.ask();
         };
         for row in 0..area.rows {
             let mut px = walk.x.add(row * area.x_line);
             let mut pd = walk.dy.add(row * area.dy_line);
-            let mut left = area.cols;
-            while left >= U {
-                for u in 0..U {
-                    step(u, px, pd);
-                    px = px.wrapping_add(BLOCK);
-                    pd = pd.wrapping_add(area.dy_step);
-                }
-                left -= U;
-            }
-            for _ in 0..left {
-                step(0, px, pd);
+            for _ in 0..area.cols {
+                step(px, pd);
                 px = px.wrapping_add(BLOCK);
                 pd = pd.wrapping_add(area.dy_step);
             }
         }
-        for (v, sum) in sum.iter_mut().enumerate() {
-            let mut total = _mm512_loadu_ps(sum.as_ptr());
-            for acc in &acc {
-                total = _mm512_add_ps(total, acc[v]);
-            }
-            _mm512_storeu_ps(sum.as_mut_ptr(), total);
+        for (acc, sum) in acc.iter().zip(sum) {
+            _mm512_storeu_ps(sum.as_mut_ptr(), *acc);
         }
     }
     walk.ahead = ahead;

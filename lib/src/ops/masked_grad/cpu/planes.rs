@@ -1,182 +1,162 @@
-//! Turns pixels of 16 channels into 16 planes of pixels, 16 by 16 at a time.
+//! Rows of as many chunks as a register has lanes, as planes of one channel each.
+
+use std::ops::Range;
 
 use pulp::Simd;
 
-/// Side of the square that is turned at once.
-pub(crate) const SIDE: usize = 16;
+use super::transpose::transpose;
+use crate::ops::conv2d::cpu::plan::Plan;
+use crate::ops::conv2d::cpu::source::{BLOCK, Quantiser, Reach, SourceLayout, copy_band};
 
-/// `dst[c * dst_step + p] = src[p * src_step + c]` for `c` and `p` below 16.
-///
-/// # Safety
-/// `src` must be readable and `dst` writable at all these places, and they must not overlap.
-#[inline(always)]
-pub(crate) unsafe fn turn<S: Simd>(
-    _simd: S,
-    src: *const f32,
-    src_step: usize,
-    dst: *mut f32,
-    dst_step: usize,
-) {
-    #[cfg(target_arch = "x86_64")]
-    if S::F32_LANES == SIDE {
-        // SAFETY: the only level with 16 lanes that this library runs is pulp's V4, whose token proves AVX-512F.
-        unsafe { turn_avx512(src, src_step, dst, dst_step) };
-        return;
-    }
-    for c in 0..SIDE {
-        for p in 0..SIDE {
-            // SAFETY: the caller's promise.
-            unsafe { *dst.add(c * dst_step + p) = *src.add(p * src_step + c) };
-        }
-    }
+/// How one operand of the products lies in memory: `[channel][row][column][lane]`, columns sorted by phase.
+pub(crate) struct Planes {
+    pub layout: SourceLayout,
+    /// Rows of a window.
+    pub rows: usize,
+    pub lanes: usize,
 }
 
-/// [`turn`] in registers: pairs of rows, then pairs of pairs, then quarters of registers.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-unsafe fn turn_avx512(src: *const f32, src_step: usize, dst: *mut f32, dst_step: usize) {
-    use std::arch::x86_64::*;
-    // SAFETY: `turn`'s caller promised all 16 rows on both sides; loads and stores are unaligned ones.
-    unsafe {
-        let zero = _mm512_setzero_ps();
-        let (mut a, mut b) = ([zero; SIDE], [zero; SIDE]);
-        for (p, a) in a.iter_mut().enumerate() {
-            *a = _mm512_loadu_ps(src.add(p * src_step));
-        }
-        // b[2k], b[2k + 1]: rows 2k and 2k + 1 interleaved within each quarter.
-        for k in 0..8 {
-            b[2 * k] = _mm512_unpacklo_ps(a[2 * k], a[2 * k + 1]);
-            b[2 * k + 1] = _mm512_unpackhi_ps(a[2 * k], a[2 * k + 1]);
-        }
-        // a[4k + c]: in quarter q, column 4q + c of rows 4k .. 4k + 4.
-        for k in 0..4 {
-            let pair = |x, y| (_mm512_castps_pd(x), _mm512_castps_pd(y));
-            for half in 0..2 {
-                let (x, y) = pair(b[4 * k + half], b[4 * k + 2 + half]);
-                a[4 * k + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
-                a[4 * k + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
-            }
-        }
-        // Column 4q + c is quarter q of a[c], a[4 + c], a[8 + c], a[12 + c].
-        for c in 0..4 {
-            let even_low = _mm512_shuffle_f32x4::<0x88>(a[c], a[4 + c]);
-            let odd_low = _mm512_shuffle_f32x4::<0xdd>(a[c], a[4 + c]);
-            let even_high = _mm512_shuffle_f32x4::<0x88>(a[8 + c], a[12 + c]);
-            let odd_high = _mm512_shuffle_f32x4::<0xdd>(a[8 + c], a[12 + c]);
-            let store = |column: usize, v| _mm512_storeu_ps(dst.add(column * dst_step), v);
-            store(c, _mm512_shuffle_f32x4::<0x88>(even_low, even_high));
-            store(4 + c, _mm512_shuffle_f32x4::<0x88>(odd_low, odd_high));
-            store(8 + c, _mm512_shuffle_f32x4::<0xdd>(even_low, even_high));
-            store(12 + c, _mm512_shuffle_f32x4::<0xdd>(odd_low, odd_high));
+impl Planes {
+    /// The input, for windows of so many output rows.
+    pub fn of_input(plan: &Plan, window: usize, lanes: usize) -> Self {
+        let reach = plan.source.reach;
+        let rows = (window - 1) * plan.src_stride + (reach.kernel.0 - 1) * reach.dilation + 1;
+        let layout = plan.source;
+        Planes {
+            layout,
+            rows,
+            lanes,
         }
     }
-}
 
-/// The sum of the lanes of each vector.
-#[inline(always)]
-pub(crate) fn lane_sums<S: Simd>(simd: S, vectors: &[S::f32s; SIDE]) -> [f32; SIDE] {
-    let mut sums = [0.0; SIDE];
-    #[cfg(target_arch = "x86_64")]
-    if S::F32_LANES == SIDE {
-        // SAFETY: as in `turn`; `vectors` are 16 registers.
-        unsafe { lane_sums_avx512(vectors.as_ptr().cast(), &mut sums) };
-        return sums;
-    }
-    for (sum, &v) in sums.iter_mut().zip(vectors) {
-        *sum = simd.reduce_sum_f32s(v);
-    }
-    sums
-}
-
-/// `sums[k]` = the sum of the lanes of register `k`, of 16 registers: halves are added while they are interleaved.
-///
-/// # Safety
-/// `vectors` must be readable for 16 registers.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-unsafe fn lane_sums_avx512(vectors: *const f32, sums: &mut [f32; SIDE]) {
-    use std::arch::x86_64::*;
-    // SAFETY: the caller's promise; `sums` is one register long.
-    unsafe {
-        let zero = _mm512_setzero_ps();
-        let (mut a, mut b) = ([zero; 8], [zero; 4]);
-        for (k, a) in a.iter_mut().enumerate() {
-            let (x, y) = (
-                _mm512_loadu_ps(vectors.add(2 * k * SIDE)),
-                _mm512_loadu_ps(vectors.add((2 * k + 1) * SIDE)),
-            );
-            *a = _mm512_add_ps(_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y));
-        }
-        for (k, b) in b.iter_mut().enumerate() {
-            let (x, y) = (_mm512_castps_pd(a[2 * k]), _mm512_castps_pd(a[2 * k + 1]));
-            *b = _mm512_add_ps(
-                _mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
-                _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)),
-            );
-        }
-        // Quarter q of b[k]: sums of quarter q of registers 4k .. 4k + 4.
-        let pair = |x, y| {
-            _mm512_add_ps(
-                _mm512_shuffle_f32x4::<0x88>(x, y),
-                _mm512_shuffle_f32x4::<0xdd>(x, y),
-            )
+    /// The output gradient.
+    pub fn of_gradient(plan: &Plan, window: usize, lanes: usize) -> Self {
+        let (height, width, channels) = plan.out;
+        let layout = SourceLayout {
+            height,
+            width,
+            channels,
+            groups: 1,
+            top: 0,
+            left: 0,
+            phases: 1,
+            cols: width,
+            reach: Reach::ALL,
         };
-        let total = pair(pair(b[0], b[1]), pair(b[2], b[3]));
-        _mm512_storeu_ps(sums.as_mut_ptr(), total);
-    }
-}
-
-/// [`turn`] where only `pixels` rows of `channels` columns exist; the rest of the square becomes zero.
-///
-/// # Safety
-/// As [`turn`] for `dst`; `src` must be readable at the places that exist.
-pub(crate) unsafe fn turn_part<S: Simd>(
-    simd: S,
-    (src, src_step): (*const f32, usize),
-    (pixels, channels): (usize, usize),
-    dst: *mut f32,
-    dst_step: usize,
-) {
-    let mut square = [0.0f32; SIDE * SIDE];
-    for (p, row) in square.chunks_exact_mut(SIDE).take(pixels).enumerate() {
-        // SAFETY: the caller's promise.
-        let from = unsafe { std::slice::from_raw_parts(src.add(p * src_step), channels) };
-        row[..channels].copy_from_slice(from);
-    }
-    // SAFETY: `square` holds all rows; `dst` is the caller's promise.
-    unsafe { turn(simd, square.as_ptr(), SIDE, dst, dst_step) };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ops::conv2d::cpu::Level;
-
-    struct Turn<'a>(&'a [f32], &'a mut [f32]);
-
-    impl pulp::WithSimd for Turn<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            assert!(self.0.len() >= 15 * 20 + 16 && self.1.len() >= 15 * 18 + 16);
-            // SAFETY: asserted above.
-            unsafe { turn(simd, self.0.as_ptr(), 20, self.1.as_mut_ptr(), 18) };
+        Planes {
+            layout,
+            rows: window,
+            lanes,
         }
     }
 
-    #[test]
-    fn a_square_is_turned() {
-        let src: Vec<f32> = (0..320).map(|v| v as f32).collect();
-        for level in [Level::Native, Level::Scalar] {
-            let mut dst = vec![-1.0; 300];
-            level.run(Turn(&src, &mut dst));
-            for c in 0..16 {
-                for p in 0..16 {
-                    assert_eq!(dst[c * 18 + p], (p * 20 + c) as f32, "{level:?} ({c}, {p})");
+    /// Floats of a row of a plane.
+    pub fn line(&self) -> usize {
+        self.layout.phases * self.layout.cols * self.lanes
+    }
+
+    /// Floats of a plane: an odd number of registers, so that planes do not compete for the same few sets of a cache.
+    pub fn plane(&self) -> usize {
+        (self.rows * self.layout.phases * self.layout.cols | 1) * self.lanes
+    }
+
+    /// Floats of the planes of so many blocks.
+    pub fn len(&self, blocks: usize) -> usize {
+        blocks * BLOCK * self.plane()
+    }
+
+    /// Floats of one lane's copy of a row, with which [`Self::fill`] works.
+    fn copy_step(&self) -> usize {
+        (self.layout.len(1) / BLOCK | 1) * BLOCK
+    }
+
+    /// Floats of all lanes' copies of a row.
+    pub fn copies(&self) -> usize {
+        self.copy_step() * self.lanes
+    }
+
+    /// Moves the rows from `from` on to the beginning.
+    pub fn move_up(&self, planes: &mut [f32], from: usize) {
+        for plane in planes.chunks_exact_mut(self.plane()) {
+            plane.copy_within(from * self.line()..self.rows * self.line(), 0);
+        }
+    }
+
+    /// Fills the rows `job.rows` of the planes of `job.blocks`, one after the other: a row's copies fit the first-level
+    /// cache.
+    pub fn fill<S: Simd>(&self, simd: S, job: Fill, copies: &mut [f32], planes: &mut [f32]) {
+        assert!(self.lanes == S::F32_LANES && job.lanes.len() == S::F32_LANES);
+        assert!(copies.len() >= self.copies() && planes.len() >= self.len(job.blocks.len()));
+        assert!(job.rows.end <= self.rows && job.blocks.end <= self.layout.blocks());
+        let step = self.copy_step();
+        for row in job.rows {
+            // The first row of a window is a whole number of strides from the top.
+            if !self.layout.uses_row(row as isize) {
+                continue;
+            }
+            for (lane, copy) in job.lanes.iter().zip(copies.chunks_exact_mut(step)) {
+                let copy = &mut copy[..self.layout.len(1)];
+                match *lane {
+                    Some((image, first)) => {
+                        let rows = ((first + row) as isize, (first + row + 1) as isize);
+                        copy_band(simd, &self.layout, job.x, image, rows, job.quant, copy);
+                    }
+                    None => copy.fill(job.idle),
                 }
             }
-            assert_eq!(dst[16], -1.0);
+            simd.vectorize(Transpose {
+                planes: self,
+                blocks: job.blocks.clone(),
+                row,
+                copies,
+                to: planes,
+            });
+        }
+    }
+}
+
+/// What fills planes.
+pub(crate) struct Fill<'a> {
+    /// The batch.
+    pub x: &'a [f32],
+    pub quant: Option<Quantiser>,
+    /// Each lane's image, and the padded row that stands in the window's first row.
+    pub lanes: &'a [Option<(usize, usize)>],
+    /// What stands in lanes without an image.
+    pub idle: f32,
+    pub rows: Range<usize>,
+    pub blocks: Range<usize>,
+}
+
+/// The copies of all lanes turned into a row of the planes; lengths were asserted.
+struct Transpose<'a> {
+    planes: &'a Planes,
+    blocks: Range<usize>,
+    row: usize,
+    copies: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl pulp::WithSimd for Transpose<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (layout, plane) = (&self.planes.layout, self.planes.plane());
+        let step = self.planes.copy_step();
+        for (k, block) in self.blocks.enumerate() {
+            let from = block * layout.row_len();
+            let to = k * BLOCK * plane + self.row * self.planes.line();
+            for phase in (0..layout.phases).filter(|&phase| layout.uses_phase(phase)) {
+                for column in phase * layout.cols..(phase + 1) * layout.cols {
+                    // SAFETY: a pixel of the copies that `fill` made, and its place in planes whose length it asserted.
+                    unsafe {
+                        let src = self.copies.as_ptr().add(from + column * BLOCK);
+                        let dst = self.to.as_mut_ptr().add(to + column * S::F32_LANES);
+                        transpose(simd, src, step, dst, plane);
+                    }
+                }
+            }
         }
     }
 }

@@ -48,8 +48,6 @@ pub(crate) struct Vectors {
     pub lanes: Vec<(u32, u32)>,
     /// Walks over the pixels that all of them take.
     pub walks: usize,
-    /// Time of a pixel, in units of a straight vector's.
-    pub cost: usize,
 }
 
 /// A free entry within its cell.
@@ -125,7 +123,6 @@ impl Vectors {
             }
             left -= taken;
         }
-        self.cost += best;
         let (first, first_free) = (self.source.len(), waiting.source.len());
         let first_out = self.out.len();
         self.source.resize(first + straight, [0; BLOCK]);
