@@ -57,7 +57,7 @@ impl Planes {
 
     /// Floats of a plane: an odd number of registers, so that planes do not compete for the same few sets of a cache.
     pub fn plane(&self) -> usize {
-        (self.rows * self.layout.phases * self.layout.cols | 1) * self.lanes
+        ((self.rows * self.layout.phases * self.layout.cols) | 1) * self.lanes
     }
 
     /// Floats of the planes of so many blocks.
@@ -67,7 +67,7 @@ impl Planes {
 
     /// Floats of one lane's copy of a row, with which [`Self::fill`] works.
     fn copy_step(&self) -> usize {
-        (self.layout.len(1) / BLOCK | 1) * BLOCK
+        ((self.layout.len(1) / BLOCK) | 1) * BLOCK
     }
 
     /// Floats of all lanes' copies of a row.

@@ -116,7 +116,7 @@ pub(crate) fn processor() -> String {
         return format!("x86_64 {signature:x}");
     }
     let name: Vec<u8> = (0x8000_0002..=0x8000_0004u32)
-        .map(|leaf| __cpuid(leaf))
+        .map(__cpuid)
         .flat_map(|r| [r.eax, r.ebx, r.ecx, r.edx])
         .flat_map(u32::to_le_bytes)
         .take_while(|&byte| byte != 0)
