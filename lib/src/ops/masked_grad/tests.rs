@@ -75,7 +75,18 @@ fn random_mask(s: &ConvShape, share: f32, seed: u64) -> FreezeMask {
     FreezeMask::from_bools(&bools)
 }
 
-/// The masked gradient of weights and biases, which were something else before.
+/// The gradients of weights and biases that `compute` writes over something else.
+fn gradients(s: &ConvShape, compute: impl FnOnce(WeightGrads)) -> (Vec<f32>, Vec<f32>) {
+    let mut dw = vec![f32::NAN; s.weight_len()];
+    let mut db = vec![f32::NAN; s.out_channels];
+    compute(WeightGrads {
+        dw: &mut dw,
+        dbias: Some(&mut db),
+    });
+    (dw, db)
+}
+
+/// The masked gradient of weights and biases.
 fn masked(
     level: Level,
     method: Option<Method>,
@@ -83,14 +94,9 @@ fn masked(
     (x, dy): (Input, &[f32]),
     mask: &FreezeMask,
 ) -> (Vec<f32>, Vec<f32>) {
-    let mut dw = vec![f32::NAN; s.weight_len()];
-    let mut db = vec![f32::NAN; s.out_channels];
-    let grads = WeightGrads {
-        dw: &mut dw,
-        dbias: Some(&mut db),
-    };
-    grad_weight_masked(level, method, s, x, dy, mask, grads).unwrap();
-    (dw, db)
+    gradients(s, |grads| {
+        grad_weight_masked(level, method, s, x, dy, mask, grads).unwrap();
+    })
 }
 
 /// The dense gradient, zero where `mask` is frozen.
@@ -100,13 +106,9 @@ fn dense(
     (x, dy): (Input, &[f32]),
     mask: &FreezeMask,
 ) -> (Vec<f32>, Vec<f32>) {
-    let mut dw = vec![f32::NAN; s.weight_len()];
-    let mut db = vec![f32::NAN; s.out_channels];
-    let grads = WeightGrads {
-        dw: &mut dw,
-        dbias: Some(&mut db),
-    };
-    cpu::grad_weight(level, s, x, dy, grads).unwrap();
+    let (mut dw, db) = gradients(s, |grads| {
+        cpu::grad_weight(level, s, x, dy, grads).unwrap();
+    });
     for (k, v) in dw.iter_mut().enumerate() {
         *v = if mask.is_frozen(k) { 0.0 } else { *v };
     }
