@@ -63,11 +63,19 @@ pub struct Shared {
     runtime: AtomicU64,
     /// The session's folder, as the system names it.
     folder: PathBuf,
+    /// Held while compilers are ended and while a cell begins: those of a later cell are never among them.
+    ending: Mutex<()>,
+    /// Ends the compilers that work for a session's folder.
+    end_compilers: fn(&Path),
 }
 
 impl Shared {
     /// Listens in `folder` for supervisors, and tells them `secret`.
     pub fn listen(folder: &Path, secret: &str) -> Result<Arc<Shared>> {
+        Shared::listen_with(folder, secret, super::processes::end_compilers)
+    }
+
+    fn listen_with(folder: &Path, secret: &str, end_compilers: fn(&Path)) -> Result<Arc<Shared>> {
         let listener = socket::listen(folder).map_err(|e| Error::io(folder, e))?;
         let shared = Arc::new(Shared {
             connection: Mutex::new(None),
@@ -78,6 +86,8 @@ impl Shared {
             cell: AtomicU64::new(0),
             runtime: AtomicU64::new(0),
             folder: folder.canonicalize().map_err(|e| Error::io(folder, e))?,
+            ending: Mutex::new(()),
+            end_compilers,
         });
         let weak = Arc::downgrade(&shared);
         let secret = secret.to_string();
@@ -105,6 +115,7 @@ impl Shared {
         *self.lock_connection() = Some(stream);
         while let Ok(Some(frame)) = Frame::read(&mut reader) {
             if frame == Frame::Started {
+                let _turn = self.ending.lock().unwrap_or_else(|e| e.into_inner());
                 self.set_phase(Phase::Running);
                 // Asked for while the cell was being compiled.
                 if self.interrupts.load(Ordering::SeqCst) > 0 {
@@ -141,6 +152,7 @@ impl Shared {
 
     /// Sends events to a cell from now on; returns what came before.
     pub fn begin_cell(&self, sender: SyncSender<Event>) -> (Option<IdleSink>, Vec<Frame>) {
+        let _turn = self.ending.lock().unwrap_or_else(|e| e.into_inner());
         self.interrupts.store(0, Ordering::SeqCst);
         self.killed.store(false, Ordering::SeqCst);
         self.cell.fetch_add(1, Ordering::SeqCst);
@@ -214,18 +226,20 @@ impl Shared {
 
     /// Asks the running cell to end; see [`super::InterruptHandle::interrupt`].
     pub fn interrupt(self: &Arc<Self>) {
+        let turn = self.ending.lock().unwrap_or_else(|e| e.into_inner());
         let phase = self.phase();
         if phase == Phase::Idle {
             return;
         }
         let before = self.interrupts.fetch_add(1, Ordering::SeqCst);
         if phase == Phase::Compiling {
-            super::processes::end_compilers(&self.folder);
+            (self.end_compilers)(&self.folder);
             if before == 0 {
                 self.end_later_compilers();
             }
             return;
         }
+        drop(turn);
         if before > 0 {
             self.kill();
             return;
@@ -243,16 +257,24 @@ impl Shared {
         });
     }
 
+    /// Ends the compilers of this cell; false when it is not being compiled any more.
+    fn end_compilers_of(&self, cell: u64) -> bool {
+        let _turn = self.ending.lock().unwrap_or_else(|e| e.into_inner());
+        let goes_on = self.cell.load(Ordering::SeqCst) == cell && self.phase() == Phase::Compiling;
+        if goes_on {
+            (self.end_compilers)(&self.folder);
+        }
+        goes_on
+    }
+
     /// A compiler that starts after the interrupt, for the same cell, ends as well.
     fn end_later_compilers(self: &Arc<Self>) {
         let (weak, cell) = (Arc::downgrade(self), self.cell.load(Ordering::SeqCst));
         std::thread::spawn(move || {
-            while let Some(shared) = weak.upgrade()
-                && shared.cell.load(Ordering::SeqCst) == cell
-                && shared.phase() == Phase::Compiling
+            while weak
+                .upgrade()
+                .is_some_and(|shared| shared.end_compilers_of(cell))
             {
-                super::processes::end_compilers(&shared.folder);
-                drop(shared);
                 std::thread::sleep(Duration::from_millis(50));
             }
         });
@@ -265,5 +287,48 @@ impl Shared {
 
     fn lock_connection(&self) -> std::sync::MutexGuard<'_, Option<UnixStream>> {
         self.connection.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    /// How often compilers were ended, and whether that is going on.
+    static ENDED: AtomicU64 = AtomicU64::new(0);
+    static ENDING: AtomicBool = AtomicBool::new(false);
+
+    fn end_slowly(_: &Path) {
+        ENDING.store(true, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(20));
+        ENDED.fetch_add(1, Ordering::SeqCst);
+        ENDING.store(false, Ordering::SeqCst);
+    }
+
+    #[test]
+    fn an_interrupt_ends_no_compiler_of_a_later_cell() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = Shared::listen_with(folder.path(), "secret", end_slowly).unwrap();
+        for _ in 0..5 {
+            let (events, _inbox) = sync_channel(1);
+            shared.begin_cell(events);
+            let before = ENDED.load(Ordering::SeqCst);
+            shared.interrupt();
+            // Until a later compiler of the same cell is being ended.
+            while !(ENDED.load(Ordering::SeqCst) > before && ENDING.load(Ordering::SeqCst)) {
+                std::thread::yield_now();
+            }
+            shared.end_cell(None);
+            let (events, _inbox) = sync_channel(1);
+            shared.begin_cell(events);
+            let begun = ENDED.load(Ordering::SeqCst);
+            assert!(!ENDING.load(Ordering::SeqCst));
+            std::thread::sleep(Duration::from_millis(80));
+            assert_eq!(ENDED.load(Ordering::SeqCst), begun);
+            assert!(!shared.interrupted());
+            shared.end_cell(None);
+        }
     }
 }
