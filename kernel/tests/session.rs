@@ -230,6 +230,12 @@ fn types_that_only_rustc_knows() {
     // Types of the library and of the crates below it.
     b.ok("let mut generator = rng(1); let tensor = randn(2, 2, &mut generator);");
     b.ok("let other = randn(2, 2, &mut generator);");
+    // One that gets its value later, types that are written, statements without space between them.
+    b.ok("let late;\nlet other = vec![1.5];\nlate = other.len();\nother");
+    b.ok("let (a, mut c): (String, Vec<u8>) = (\"x\".into(), vec![]); c.push(1);let n: usize=c.len();");
+    b.ok("c.push(2);");
+    let shown = b.ok("(late, other, a, c, n)");
+    assert_eq!(shown, "(1, [1.5], \"x\", [1, 2], 1)");
     // A mistake in such a cell is reported as a mistake, where it is.
     let failure = b.fails("let w = vec![1, 2];\nw.push(\"a\");");
     assert!(plain(&failure).contains("cell:2:"), "{}", plain(&failure));

@@ -392,6 +392,16 @@ fn moved_variables_are_missed_by_name() {
         ),
         ("let words = 1;", Shows("")),
         ("words", Shows("1")),
+        // Bound and moved by one cell, also what nothing could keep; and where the name had a meaning before.
+        (
+            "let (list, words) = (vec![1, 2], vec![3]);\nlet f = move || list.len();\n\
+             let count = std::iter::once(f).map(|f| f()).sum::<usize>() + words.into_iter().sum::<usize>();",
+            Shows(""),
+        ),
+        ("count", Shows("5")),
+        ("list", Fails(&["`list` was moved by cell 6"])),
+        ("f()", Fails(&["`f` was moved by cell 6"])),
+        ("words", Fails(&["`words` was moved by cell 6"])),
     ]]);
 }
 

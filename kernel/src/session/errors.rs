@@ -314,7 +314,8 @@ fn labels(error: &CompilationError, user: &str, text: &Text) -> Vec<Label> {
 fn moved(error: &CompilationError, history: &History) -> Option<String> {
     let message = error.message();
     let name = message
-        .strip_prefix("cannot find value `")?
+        .strip_prefix("cannot find value `")
+        .or_else(|| message.strip_prefix("cannot find function `"))?
         .split('`')
         .next()?;
     let number = history.mover(name)?;

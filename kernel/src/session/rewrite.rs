@@ -15,12 +15,13 @@ use syn::{Item, Stmt};
 use super::constants::Constants;
 use super::history::History;
 use super::in_the_way::{self, InTheWay};
-use super::statement::{Binder, Variable, is_value};
+use super::statement::{Binder, Variable, is_plain, is_value, written_types};
 use super::text::{Edit, Text, byte_of, inside, place_of};
 use super::unnamed::{Block, Blocks};
 use super::{commands, made, sources, types};
 use crate::language::commands::{Kind, code_start, head};
 use crate::language::lexer;
+use crate::workshop::hidden::Hider;
 use crate::workshop::session_files::GONE;
 
 /// What stands at the end of a cell that runs something.
@@ -92,6 +93,10 @@ impl Part {
         }
     }
 
+    fn end(&self) -> usize {
+        self.at + self.text.len()
+    }
+
     /// The byte of the cell that a byte of the generated source is, when that lies in this piece.
     pub fn byte(&self, generated: &str, byte: usize) -> Option<usize> {
         let sent = self.sent.as_ref();
@@ -128,6 +133,17 @@ pub struct Reading<'a> {
     pub folder: Option<&'a Path>,
     /// How values are shown so far.
     pub shown: Option<&'a ShownAs>,
+}
+
+/// How the types of a cell's variables are learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TypesAre {
+    /// They are written in the cell.
+    Written,
+    /// evcxr's analyser is quick to tell them, and right; or there are none.
+    Guessed,
+    /// rustc is asked.
+    Asked,
 }
 
 /// Commands that end what the session holds.
@@ -206,6 +222,10 @@ impl Cell {
                 }
             }
         }
+        let end = this.statements.last().map_or(0, Part::end);
+        for variable in &mut this.bound {
+            variable.end = variable.end.min(end);
+        }
         if has_code && !ends_with_code {
             this.run = vec![Edit::insert(cell.len(), END)];
         } else if has_code {
@@ -235,8 +255,20 @@ impl Cell {
         let mut binder = Binder::new(part.at + part.text.len(), refutable, &known);
         binder.visit_pat(&local.pat);
         let (bound, constants) = (binder.bound, binder.constants);
+        let written = match local.init {
+            Some(_) => written_types(&local.pat, None, &self.user[self.start..]),
+            None => Vec::new(),
+        };
+        let init = local.init.as_ref();
+        let is_plain = init.is_some_and(|init| init.diverge.is_none() && is_plain(&init.expr));
         for mut variable in bound {
             variable.at += self.start;
+            variable.is_plain = is_plain;
+            let of = written.iter().find(|(name, _)| *name == variable.name);
+            variable.of = of.map(|(_, of)| of.clone());
+            if local.init.is_none() {
+                variable.end = usize::MAX;
+            }
             self.bound.retain(|old| old.name != variable.name);
             self.bound.push(variable);
         }
@@ -509,14 +541,65 @@ impl Cell {
     pub fn with_types(&self, types: &[(String, String)]) -> Text {
         let mut edits: Vec<Edit> = Vec::new();
         for variable in &self.bound {
-            if let Some((name, of)) = types.iter().find(|(name, _)| *name == variable.name) {
-                let mutable = if variable.mutable { "mut " } else { "" };
-                let binding = format!(" let {mutable}{name}: {of} = {name};");
-                edits.push(Edit::insert(variable.end, binding));
+            if let Some((_, of)) = types.iter().find(|(name, _)| *name == variable.name) {
+                edits.push(variable.bound_again(of));
             }
         }
-        edits.extend(self.run.iter().cloned());
+        // What ends with the last statement stands in front of it.
+        let last = self.statements.last().map_or(0, Part::end);
+        edits.sort_by_key(|edit| edit.at.start == last);
+        let at = edits.partition_point(|edit| edit.at.start != last);
+        edits.splice(at..at, self.run.iter().cloned());
         self.text(&edits)
+    }
+
+    /// How the types of its variables are learned.
+    pub fn types_are(&self) -> TypesAre {
+        let is_known = |variable: &Variable| variable.of.is_some();
+        match &self.bound[..] {
+            [] => TypesAre::Guessed,
+            bound if bound.iter().all(is_known) => TypesAre::Written,
+            bound
+                if bound
+                    .iter()
+                    .all(|variable| is_known(variable) || variable.is_plain) =>
+            {
+                TypesAre::Guessed
+            }
+            _ => TypesAre::Asked,
+        }
+    }
+
+    /// The cell with each variable that it keeps bound a second time, with its type, and with all else hidden from
+    /// evcxr's analyser; `None` where a type is not known. Of a variable that is not kept evcxr never hears.
+    pub fn with_all_types(
+        &self,
+        types: &[(String, String)],
+        is_kept: impl Fn(&str) -> bool,
+        hider: &Hider,
+    ) -> Option<Text> {
+        let mut parts: Vec<&Part> = self.statements.iter().chain(&self.items).collect();
+        parts.sort_by_key(|part| part.at);
+        let stand_apart = parts.windows(2).all(|two| two[0].end() < two[1].at);
+        if !stand_apart {
+            return None;
+        }
+        let (mut opens, mut closes, mut bindings) = (Vec::new(), Vec::new(), Vec::new());
+        for part in &self.statements {
+            opens.push(Edit::insert(part.at, hider.begin.as_str()));
+            closes.push(Edit::insert(part.end(), hider.end.as_str()));
+        }
+        for variable in self.bound.iter().filter(|variable| is_kept(&variable.name)) {
+            let told = types.iter().find(|(name, _)| *name == variable.name);
+            let of = variable.of.as_ref().or(told.map(|(_, of)| of))?;
+            bindings.push(variable.bound_again(of));
+        }
+        let told = Edit::insert(self.user.len(), self.told.as_str());
+        // At one place what begins stands in this order, and what ends.
+        let edits = opens.iter().chain(&self.edits).chain(&self.run);
+        let edits = edits.chain(&closes).chain(&bindings).chain([&told]);
+        let edits: Vec<Edit> = edits.cloned().collect();
+        Some(Text::new(&self.user, &edits))
     }
 
     /// The cell followed by one deliberate error for each of some variables: rustc answers with its type.
@@ -599,6 +682,66 @@ mod tests {
                 .starts_with("let a = 1; let a: i32 = a; match &(a + b)")
         );
         assert_eq!(typed.original(1, 40), (1, 16));
+    }
+
+    #[test]
+    fn types_are_written_guessed_or_asked() {
+        for (code, wanted) in [
+            ("1 + 1", TypesAre::Guessed),
+            (
+                "let a = -1.5; let (b, c) = (\"x\", [1, 2]);",
+                TypesAre::Guessed,
+            ),
+            ("let a: u8 = f()?; let b = 1;", TypesAre::Guessed),
+            ("let mut a: Vec<u8> = f()?;", TypesAre::Written),
+            (
+                "let (a, (b, mut c)): (u8, (A<3>, &str)) = f();",
+                TypesAre::Written,
+            ),
+            ("let a: Vec<_> = f();", TypesAre::Asked),
+            ("let a: [u8; _] = f();", TypesAre::Asked),
+            ("let (a, ..): (u8, u8) = f();", TypesAre::Asked),
+            ("let ref a: u8 = f();", TypesAre::Asked),
+            ("let a: u8; a = f();", TypesAre::Asked),
+            ("let a = f();", TypesAre::Asked),
+            ("let Some(a) = 5 else { return };", TypesAre::Asked),
+        ] {
+            assert_eq!(Cell::new(code).types_are(), wanted, "{code}");
+        }
+    }
+
+    #[test]
+    fn all_but_the_types_is_hidden() {
+        let hider = Hider::of(Path::new("h"));
+        let types = [
+            ("a".to_string(), "A".to_string()),
+            ("late".to_string(), "u8".to_string()),
+        ];
+        let typed = |code: &str, moved: &str| {
+            let cell = Cell::new(code);
+            cell.with_all_types(&types, |name| name != moved, &hider)
+        };
+        let code = "let late;\nlet mut a = f()?; use x::y;\nlate = 1; g(a)";
+        let text = typed(code, "").unwrap();
+        let wanted = "rebit_hidden_h!{let late;/*rebit_hidden_h*/};\n\
+             rebit_hidden_h!{let mut a = f()?;/*rebit_hidden_h*/}; let mut a: A = a; use x::y;\n\
+             rebit_hidden_h!{late = 1;/*rebit_hidden_h*/}; rebit_hidden_h!{match &(g(a)) ";
+        assert!(text.source.starts_with(wanted), "{}", text.source);
+        let end = "::rebit::cell::end();/*rebit_hidden_h*/}; let late: u8 = late;";
+        assert!(text.source.ends_with(end), "{}", text.source);
+        let revealed = hider.revealed(&text.source);
+        let column = revealed.lines().nth(2).unwrap().find("g(a)").unwrap() + 1;
+        assert_eq!(text.original(3, column), (3, 11));
+        let moved = typed(code, "a").unwrap().source;
+        assert!(!moved.contains("let mut a: A"), "{moved}");
+        // Its type is not known, or it stands too close to the next.
+        for code in ["let b = f();", "let a = f();g()"] {
+            assert_eq!(typed(code, ""), None, "{code}");
+        }
+        let all = Cell::new("let late; let a = f(); late = g(a)").with_types(&types);
+        let wanted = "let late; let a = f(); let a: A = a; late = g(a);\n\
+             ::rebit::cell::end(); let late: u8 = late;";
+        assert_eq!(all.source, wanted);
     }
 
     #[test]

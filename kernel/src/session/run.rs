@@ -253,11 +253,13 @@ impl Session {
         let is_there = |name: &String| there.iter().any(|(found, _)| found == name);
         let before = self.variables.iter().map(|(name, _)| name);
         let is_moved = |name: &&String| !is_there(name) && !ending.retyped.contains(name);
-        let gone: Vec<String> = before.filter(is_moved).cloned().collect();
+        let mut gone: Vec<String> = before.filter(is_moved).cloned().collect();
+        let failed = ending.failure.is_some();
+        let bound = cell.bound.iter().map(|variable| &variable.name);
+        gone.extend(bound.filter(|name| !failed && is_moved(name)).cloned());
         if !gone.is_empty() || !cell.bound.is_empty() {
             Arc::make_mut(&mut self.history).note_moved(self.number, &gone, there);
         }
-        let failed = ending.failure.is_some();
         for variable in cell.bound.iter().filter(|_| !failed) {
             match variable.mutable {
                 true => self.mutable.insert(variable.name.clone()),

@@ -1,7 +1,10 @@
 //! What a statement of a cell is to its reader: a value to show, or names to keep.
 
+use syn::spanned::Spanned;
 use syn::visit::Visit;
 use syn::{Expr, Pat, Stmt};
+
+use super::text::Edit;
 
 /// Macros whose value nobody wants to see.
 const SILENT: [&str; 14] = [
@@ -30,8 +33,21 @@ pub struct Variable {
     pub mutable: bool,
     /// Byte of the code where it stands.
     pub at: usize,
-    /// Byte of the cell where its `let` statement ends.
+    /// Byte of the cell where its `let` statement ends; where it gets its value later, where the last statement does.
     pub end: usize,
+    /// Its type, where that is written in full.
+    pub of: Option<String>,
+    /// It is bound to a literal or to what is made of literals alone.
+    pub is_plain: bool,
+}
+
+impl Variable {
+    /// Binds it a second time, with its type, behind where it is bound.
+    pub fn bound_again(&self, of: &str) -> Edit {
+        let mutable = if self.mutable { "mut " } else { "" };
+        let name = &self.name;
+        Edit::insert(self.end, format!(" let {mutable}{name}: {of} = {name};"))
+    }
 }
 
 /// Whether the last statement is an expression whose value is shown.
@@ -76,6 +92,64 @@ fn is_silent_path(path: &syn::Path, own: &dyn Fn(&str) -> bool) -> bool {
         let is_silent = SILENT.iter().any(|name| segment.ident == name);
         is_silent && !(path.segments.len() == 1 && own(&segment.ident.to_string()))
     })
+}
+
+/// The names in a pattern of this type whose own types are written in full, with these.
+pub fn written_types(pat: &Pat, of: Option<&syn::Type>, code: &str) -> Vec<(String, String)> {
+    match (pat, of) {
+        (Pat::Type(typed), _) => written_types(&typed.pat, Some(&typed.ty), code),
+        (Pat::Paren(inner), of) => written_types(&inner.pat, of, code),
+        (Pat::Ident(ident), Some(of)) if ident.by_ref.is_none() && is_full(of) => {
+            let of = code[of.span().byte_range()].to_string();
+            vec![(ident.ident.to_string(), of)]
+        }
+        (Pat::Tuple(pats), Some(syn::Type::Tuple(types)))
+            if pats.elems.len() == types.elems.len()
+                && !pats.elems.iter().any(|pat| matches!(pat, Pat::Rest(_))) =>
+        {
+            let pairs = pats.elems.iter().zip(&types.elems);
+            pairs
+                .flat_map(|(pat, of)| written_types(pat, Some(of), code))
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether nothing is left to infer in a type.
+fn is_full(of: &syn::Type) -> bool {
+    struct Open(bool);
+    impl<'ast> Visit<'ast> for Open {
+        fn visit_type_infer(&mut self, _: &'ast syn::TypeInfer) {
+            self.0 = true;
+        }
+        fn visit_type_impl_trait(&mut self, _: &'ast syn::TypeImplTrait) {
+            self.0 = true;
+        }
+        fn visit_expr_infer(&mut self, _: &'ast syn::ExprInfer) {
+            self.0 = true;
+        }
+        fn visit_type_macro(&mut self, _: &'ast syn::TypeMacro) {
+            self.0 = true;
+        }
+    }
+    let mut open = Open(false);
+    open.visit_type(of);
+    !open.0
+}
+
+/// Whether an expression is made of literals alone.
+pub fn is_plain(expr: &Expr) -> bool {
+    match expr {
+        Expr::Lit(_) => true,
+        Expr::Unary(expr) => is_plain(&expr.expr),
+        Expr::Paren(expr) => is_plain(&expr.expr),
+        Expr::Reference(expr) => is_plain(&expr.expr),
+        Expr::Binary(expr) => is_plain(&expr.left) && is_plain(&expr.right),
+        Expr::Tuple(expr) => expr.elems.iter().all(is_plain),
+        Expr::Array(expr) => expr.elems.iter().all(is_plain),
+        _ => false,
+    }
 }
 
 /// Collects the names in the pattern of a `let`.
@@ -125,6 +199,8 @@ impl<'a> Binder<'a> {
             mutable: pat.mutability.is_some(),
             at: pat.ident.span().byte_range().start,
             end: self.end,
+            of: None,
+            is_plain: false,
         });
     }
 }

@@ -1,27 +1,30 @@
 //! Asks rustc for the types of variables that the analyser could not infer.
 //!
 //! The analyser of a session knows nothing of the standard library (that makes it quick), so it cannot
-//! say what `vec![1, 2]` is. rustc can: `let () = v;` is an error that names the type of `v`. What a
-//! type stands on may be known later than this line is read (the type of a literal in an index); that a value is moved twice
-//! is noticed when all of them are known.
+//! say what `vec![1, 2]` is. rustc can: that a value is moved twice is an error that names its type, and another one where the
+//! cell itself has moved it. Where rustc does not get that far, `let () = v;` is an error too.
 
 use evcxr::CompilationError;
 
 /// How rustc is asked for the type of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// By a pattern that it does not fit: answered at once, for closures too.
-    Pattern,
-    /// By moving it twice: answered when all types of the cell are known, for what is not `Copy`.
+    /// By moving it twice: answered when all types of the cell are known.
     Move,
+    /// By a pattern that it does not fit: answered at once, before rustc has read on.
+    Pattern,
 }
+
+/// How the second binding of a variable begins that is then moved twice, beside something that is never `Copy`.
+const MOVED: &str = "::core::mem::drop({ let rebit_asked = (";
+const TWICE: &str = ", ::std::string::String::new()); (rebit_asked, rebit_asked) });";
 
 impl Question {
     /// The code that asks for this variable.
     pub fn about(self, name: &str) -> String {
         match self {
             Question::Pattern => format!("let () = {name};"),
-            Question::Move => format!("::core::mem::drop(({name}, {name}));"),
+            Question::Move => format!("{MOVED}{name}{TWICE}"),
         }
     }
 
@@ -29,10 +32,7 @@ impl Question {
     fn variable(self, line: &str) -> Option<&str> {
         match self {
             Question::Pattern => line.strip_prefix("let () = ")?.strip_suffix(';'),
-            Question::Move => {
-                let both = line.strip_prefix("::core::mem::drop((")?;
-                Some(both.strip_suffix("));")?.split_once(", ")?.0)
-            }
+            Question::Move => line.strip_prefix(MOVED)?.strip_suffix(TWICE),
         }
     }
 }
@@ -53,20 +53,50 @@ pub fn are_unknown(error: &evcxr::Error) -> bool {
     }
 }
 
-/// The types that rustc named in the answer to a question, as `(variable, type)`.
-///
-/// Types without a name (closures, `impl Trait`) and types that are not known completely are left out.
-pub fn found(errors: &[CompilationError]) -> Vec<(String, String)> {
-    let named = answers(errors).filter_map(|(name, of)| Some((name, nameable(&of)?)));
-    named.collect()
+/// What rustc said of the variables that it was asked for, each as `(variable, type)`.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// Those whose types can be written, with what rustc falls back to for literals.
+    pub named: Vec<(String, String)>,
+    /// Those whose types nobody can write (closures, `impl Trait`).
+    pub unnamed: Vec<(String, String)>,
+    /// Those that the cell itself moves; types that can be written are among the named ones too.
+    pub moved: Vec<(String, String)>,
 }
 
-/// The types among them that nobody can write, as `(variable, type)`.
-pub fn without_name(errors: &[CompilationError]) -> Vec<(String, String)> {
-    let unnamed =
-        |of: &String| of.contains("{closure") || of.contains("{async") || of.contains("impl ");
-    let without = answers(errors).filter(|(_, of)| unnamed(of) && nameable(of).is_none());
-    without.collect()
+impl Answers {
+    /// Adds what these errors answer.
+    pub fn read(&mut self, errors: &[CompilationError]) {
+        let moves = errors.iter().filter(|error| error.code() == Some("E0382"));
+        let moved: Vec<_> = moves
+            .filter_map(|error| moved_before(&error.json))
+            .collect();
+        for (name, of) in answers(errors).chain(moved.iter().cloned()) {
+            match nameable(&of) {
+                Some(of) => self.named.push((name, of)),
+                None if is_without_name(&of) => self.unnamed.push((name, of)),
+                None => {}
+            }
+        }
+        self.moved.extend(moved);
+    }
+
+    /// Whether nothing was said of a variable.
+    pub fn leaves_open(&self, name: &str) -> bool {
+        let told = self.named.iter().chain(&self.unnamed).chain(&self.moved);
+        told.clone().all(|(told, _)| told != name)
+    }
+
+    /// Whether the cell moves a variable.
+    pub fn moves(&self, name: &str) -> bool {
+        self.moved.iter().any(|(moved, _)| moved == name)
+    }
+}
+
+fn is_without_name(of: &str) -> bool {
+    ["{closure", "{async", "impl "]
+        .iter()
+        .any(|mark| of.contains(mark))
 }
 
 fn answers(errors: &[CompilationError]) -> impl Iterator<Item = (String, String)> {
@@ -128,8 +158,19 @@ fn from_pattern(json: &serde_json::Value) -> Option<(String, String)> {
 }
 
 fn from_move(json: &serde_json::Value) -> Option<(String, String)> {
-    let before = "` has type `";
-    from_label(json, Question::Move, before, "`, which does not implement")
+    let before = "`rebit_asked` has type `(";
+    let behind = "::string::String)`, which does not implement";
+    let (name, of) = from_label(json, Question::Move, before, behind)?;
+    // Its crate is called `std` or `alloc`.
+    Some((name, of.rsplit_once(", ")?.0.to_string()))
+}
+
+/// The variable that was asked for, and its type, where it was moved before.
+fn moved_before(json: &serde_json::Value) -> Option<(String, String)> {
+    let primary = spans(json).find(|span| span["is_primary"] == true)?;
+    let name = Question::Move.variable(line_of(primary))?;
+    let before = format!("`{name}` has type `");
+    from_label(json, Question::Move, &before, "`, which does not implement")
 }
 
 /// The variable that was asked for, and what stands between these words in a label.
@@ -202,13 +243,24 @@ mod tests {
 
     #[test]
     fn the_type_is_read_from_the_move() {
-        let label = "move occurs because `row` has type `ndarray::Dim<[usize; 1]>`, which does not implement the `Copy` trait";
-        let json = serde_json::json!({"spans": [
-            {"label": label, "text": [{"text": "let row = m.row(1).to_owned();"}]},
-            {"label": "value used here after move", "text": [{"text": Question::Move.about("row")}]},
-        ]});
+        let moved_twice = |name: &str, of: &str, line: &str| {
+            let label = format!(
+                "move occurs because `{name}` has type `{of}`, which does not implement the `Copy` trait"
+            );
+            serde_json::json!({"spans": [
+                {"label": label, "text": [{"text": line}]},
+                {"label": "value used here after move", "is_primary": true, "text": [{"text": Question::Move.about("row")}]},
+            ]})
+        };
+        let asked = "(ndarray::Dim<[usize; 1]>, std::string::String)";
+        let json = moved_twice("rebit_asked", asked, &Question::Move.about("row"));
         let wanted = ("row".to_string(), "ndarray::Dim<[usize; 1]>".to_string());
-        assert_eq!(from_move(&json), Some(wanted));
+        assert_eq!(from_move(&json), Some(wanted.clone()));
+        assert_eq!(moved_before(&json), None);
+        assert!(is_question(&json));
+        let json = moved_twice("row", &wanted.1, "let row = m.row(1).to_owned();");
+        assert_eq!(from_move(&json), None);
+        assert_eq!(moved_before(&json), Some(wanted));
         assert!(is_question(&json));
     }
 

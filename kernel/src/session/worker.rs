@@ -13,14 +13,15 @@ use super::child::Event;
 use super::errors::Sources;
 use super::history::History;
 use super::kept::NotKept;
-use super::rewrite::{Cell, Reset};
+use super::rewrite::{Cell, Reset, TypesAre};
 use super::text::Text;
-use super::types::Question;
+use super::types::{Answers, Question};
 use super::unnamed::Blocks;
 use super::{InputRequest, errors, imports, in_the_way, types};
 use crate::error::{Error, Result};
 use crate::output::{Bundle, Failure};
 use crate::supervisor::COLON;
+use crate::workshop::hidden::Hider;
 use crate::workshop::{Prepared, session_files};
 
 /// A cell is compiled at most so often again after something of the session's was put right.
@@ -222,12 +223,21 @@ impl Worker {
         }
     }
 
-    /// Runs the cell with the types that evcxr guesses, or with those that rustc knows.
+    /// Runs the cell with the types that it says itself, that rustc knows, or that evcxr guesses.
     fn execute_with_best_types(
         &mut self,
         job: &Job,
         text: &mut Text,
     ) -> Result<evcxr::EvalOutputs, evcxr::Error> {
+        let written = match job.cell.types_are() {
+            TypesAre::Asked => return self.execute_with_types(job, text),
+            TypesAre::Written => job.cell.with_all_types(&[], |_| true, &self.hider()),
+            TypesAre::Guessed => None,
+        };
+        if let Some(written) = written {
+            *text = written;
+            return self.execute(&text.source, job);
+        }
         let result = self.execute_guessing(&text.source, job);
         match result {
             Err(error) if !job.cell.bound.is_empty() && types::are_unknown(&error) => {
@@ -360,35 +370,46 @@ impl Worker {
         job: &Job,
         text: &mut Text,
     ) -> Result<evcxr::EvalOutputs, evcxr::Error> {
-        let mut answers = self.ask_types(job, Question::Pattern, |_| true)?;
-        let own_errors = answers
-            .iter()
-            .any(|e| e.level() == "error" && !types::is_answer(e));
+        let mut told = Answers::default();
+        let errors = self.ask_types(job, Question::Move, |_| true)?;
+        told.read(&errors);
+        let mut own_errors = has_own_errors(&errors);
+        let mut bound = job.cell.bound.iter();
+        if own_errors || bound.any(|variable| told.leaves_open(&variable.name)) {
+            // rustc may not have come so far as to see what is moved, or has found what is only wrong in what is kept.
+            let is_asked = |name: &str| own_errors || told.leaves_open(name);
+            let errors = self.ask_types(job, Question::Pattern, is_asked)?;
+            own_errors = has_own_errors(&errors);
+            told.read(&errors);
+        }
         if !own_errors {
-            let known = types::found(&answers);
-            let unnamed = types::without_name(&answers);
-            let is_open = |name: &str| known.iter().chain(&unnamed).all(|(told, _)| told != name);
-            if job
-                .cell
-                .bound
-                .iter()
-                .any(|variable| is_open(&variable.name))
-            {
-                answers.extend(self.ask_types(job, Question::Move, is_open)?);
-            }
-            let mut found = types::found(&answers);
-            if let Some((name, of)) = types::without_name(&answers).into_iter().next() {
+            if let Some((name, of)) = told.unnamed.iter().find(|(name, _)| !told.moves(name)) {
                 // As evcxr would say it, which has no other way to fail.
                 let message =
                     format!("The variable `{name}` has type `{of}` which cannot be persisted.");
                 return Err(evcxr::Error::Message(message));
             }
             if job.history.shadows_crates(&job.cell) {
-                types::from_outside(&mut found);
+                types::from_outside(&mut told.named);
             }
-            *text = job.cell.with_types(&found);
+            // evcxr would keep what a name meant before the cell.
+            let is_new = |name: &str| {
+                self.context
+                    .variables_and_types()
+                    .all(|(old, _)| old != name)
+            };
+            let moved: Vec<&str> = told.moved.iter().map(|(name, _)| name.as_str()).collect();
+            let is_kept = |name: &str| !moved.contains(&name) || !is_new(name);
+            *text = match job.cell.with_all_types(&told.named, is_kept, &self.hider()) {
+                Some(text) => text,
+                None => job.cell.with_types(&told.named),
+            };
         }
         self.execute(&text.source, job)
+    }
+
+    fn hider(&self) -> Hider {
+        Hider::of(&self.folder)
     }
 
     /// What rustc says to a question for the types of some variables.
@@ -406,6 +427,12 @@ impl Worker {
         let _ = std::fs::remove_file(&mark);
         answers
     }
+}
+
+/// Whether rustc has something to say of the cell itself.
+fn has_own_errors(answers: &[CompilationError]) -> bool {
+    let mut errors = answers.iter().filter(|error| error.level() == "error");
+    errors.any(|error| !types::is_answer(error))
 }
 
 /// Whether it is the parser's, whose errors have no code, or the lexer's, where something has no end.

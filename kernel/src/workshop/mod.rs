@@ -16,6 +16,7 @@
 //! | `recipe` | how cargo calls rustc for a cell | |
 //! | `lean` | what rustc searches and calls for a cell | `recipe`, `tools` |
 //! | `seal` | whether a finished build is still as it was made | `lean` |
+//! | [`hidden`] | code that evcxr's analyser need not read | |
 //! | [`session_files`] | what lies in a session's folder | `prepared` |
 //! | `externs` | where the compiled crates of that interface lie | `cargo`, `interface` |
 //! | `build`, `cache` | compiling the library, finding it again | all of these |
@@ -29,6 +30,7 @@ mod crates;
 mod externs;
 mod features;
 mod folder;
+pub mod hidden;
 mod interface;
 mod key;
 mod lean;

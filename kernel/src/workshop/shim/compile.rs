@@ -11,6 +11,7 @@ use super::timed::{become_rustc, pass_on, run_rustc};
 use super::{failed, further};
 use crate::files;
 use crate::orphans;
+use crate::workshop::hidden::Hider;
 use crate::workshop::recipe::Recipe;
 use crate::workshop::session_files::{FRESH, FULL_TYPES, GENERATED, NO_CHECK, PREFERRED, Settings};
 
@@ -128,8 +129,14 @@ impl Task<'_> {
     /// Makes evcxr's cell into ours and compiles it.
     fn run(&self) -> std::io::Result<i32> {
         let path = self.session.join("src/lib.rs");
-        let generated = fs::read_to_string(&path)?;
+        let generated = Hider::of(self.session).revealed(&fs::read_to_string(&path)?);
         fs::write(self.session.join(GENERATED), &generated)?;
+        if !self.check
+            && let Some(complaint) = cell::complaint(&generated)
+        {
+            eprintln!("{complaint}");
+            return Ok(1);
+        }
         let mut surroundings = self.surroundings();
         let mut cell = cell::finished(&generated, &surroundings);
         fs::write(&path, &cell.cell)?;

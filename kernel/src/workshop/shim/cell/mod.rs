@@ -4,12 +4,14 @@ mod fingerprint;
 mod items;
 mod macros;
 mod names;
+mod question_mark;
 mod rebound;
 mod statics;
 mod store;
 
 use std::collections::{BTreeMap, HashSet};
 
+pub use question_mark::complaint;
 pub use statics::{SYMBOL, Shared};
 
 /// How cells begin.
