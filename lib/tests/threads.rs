@@ -86,3 +86,43 @@ fn a_training_with_frozen_weights_gives_the_same_bits_on_any_number_of_threads()
         }
     }
 }
+
+/// Prints how many threads work when the first thing that a process asks for is no tensor.
+#[test]
+#[ignore = "run by the other test, in a process for each"]
+fn first() -> Result<()> {
+    let Ok(what) = std::env::var(CHILD) else {
+        return Ok(());
+    };
+    let data = Dataset {
+        name: "grey".into(),
+        images: vec![128; 4 * 3 * 64],
+        labels: vec![0, 1, 0, 1],
+        classes: ["a", "b"].map(String::from).to_vec(),
+        channels: 3,
+        height: 8,
+        width: 8,
+    };
+    match what.as_str() {
+        "pooled" => drop(data.mean_pooled(2)?),
+        "world" => drop(World::new(WorldConfig::default())?.scenes(0..2)?),
+        what => panic!("{what}"),
+    }
+    println!("RESULT threads {}", rayon::current_num_threads());
+    Ok(())
+}
+
+#[test]
+fn as_many_threads_work_as_are_asked_for_whatever_comes_first() {
+    for what in ["pooled", "world"] {
+        let output = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "first", "--ignored", "--nocapture"])
+            .env("REBIT_THREADS", "3")
+            .env_remove("RAYON_NUM_THREADS")
+            .env(CHILD, what)
+            .output()
+            .expect("this test starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("RESULT threads 3"), "{what}: {text}");
+    }
+}

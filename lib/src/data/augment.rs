@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::{Dataset, Normalize};
 use crate::error::{Error, Result};
+use crate::ops::parallel::start_threads;
 use crate::tensors::Rng;
 
 /// Random changes of a training image that keep its class.
@@ -198,6 +199,7 @@ pub(super) fn fill(
     normalize: &Normalize,
     out: &mut [f32],
 ) -> Result<Vec<u32>> {
+    start_threads();
     let image_len = data.image_len();
     if out.len() != indices.len() * image_len {
         return Err(Error::shape(

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 
 use super::{Dataset, fetch};
 use crate::error::{Error, Result};
+use crate::ops::parallel::start_threads;
 use crate::show::Progress;
 
 const CLASSES: [&str; 10] = [
@@ -112,6 +113,7 @@ impl Cifar10 {
     }
 
     fn read_checked(folder: &Path, records: Option<usize>) -> Result<Cifar10> {
+        start_threads();
         let checksums = read_checksums(folder)?;
         let read = |name: &str, files: &[&str]| -> Result<Dataset> {
             let counts = files
@@ -252,6 +254,7 @@ fn fetch_and_convert(finished: &Path) -> Result<()> {
 
 /// Unpacks the PNG files and labels of `archive` and writes the official layout.
 fn convert(archive: &Path, finished: &Path) -> Result<()> {
+    start_threads();
     let broken = |why: String| Error::data(archive, why, "Delete it and try again");
     let file = File::open(archive).map_err(|e| Error::io(archive, e))?;
     let mut members: HashMap<String, Vec<u8>> = HashMap::new();

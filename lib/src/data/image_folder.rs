@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::augment::random_part;
 use super::{Augment, ImageSource, Normalize, epoch_rng};
 use crate::error::{Error, Result};
+use crate::ops::parallel::start_threads;
 use crate::show::check_interrupt;
 use crate::tensors::Rng;
 
@@ -219,6 +220,7 @@ impl ImageSource for ImageFolder {
         normalize: &Normalize,
         out: &mut [f32],
     ) -> Result<Vec<u32>> {
+        start_threads();
         self.check()?;
         let image_len = 3 * self.size * self.size;
         if out.len() != indices.len() * image_len {

@@ -4,6 +4,7 @@ use rand::Rng as _;
 
 use super::{Photo, SrPair};
 use crate::error::{Error, Result};
+use crate::ops::parallel::start_threads;
 use crate::ops::tape::store_images;
 use crate::tensors::{Images, Rng};
 
@@ -66,6 +67,7 @@ impl Patches {
     /// # Errors
     /// [`Error::Invalid`] without a photograph, or with one that is smaller than a patch.
     pub fn new(photos: &[Photo], scale: usize, size: usize) -> Result<Patches> {
+        start_threads();
         use rayon::prelude::*;
         let pairs: Vec<SrPair> = photos
             .par_iter()

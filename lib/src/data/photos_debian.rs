@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::photos_list::{Listed, PACKAGES, PHOTOS};
 use super::{Photo, fetch, photos};
 use crate::error::{Error, Result};
+use crate::ops::parallel::start_threads;
 use crate::show::check_interrupt;
 
 const FOLDER: &str = "debian-photos";
@@ -67,6 +68,7 @@ pub fn debian_photos() -> Result<DebianPhotos> {
 }
 
 fn fetch_and_shrink(finished: &Path) -> Result<()> {
+    start_threads();
     let scratch = fetch::scratch_beside(finished)?;
     for (index, package) in PACKAGES.iter().enumerate() {
         let folder = scratch.path().join(package);

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::{Cifar10, Dataset};
 use crate::error::{Error, Result};
+use crate::ops::parallel::start_threads;
 
 impl Dataset {
     /// The same images at `1 / window` of their sides: each pixel the mean of `window x window` ones, rounded half to
@@ -21,6 +22,7 @@ impl Dataset {
     /// # Errors
     /// [`Error::Shape`] for a window that does not divide both sides of the images.
     pub fn mean_pooled(&self, window: usize) -> Result<Dataset> {
+        start_threads();
         let (h, w) = (self.height, self.width);
         if window == 0 || !h.is_multiple_of(window) || !w.is_multiple_of(window) {
             return Err(Error::shape(

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use super::Plane;
 use crate::data::Photo;
 use crate::error::{Error, Result};
+use crate::ops::parallel::start_threads;
 
 pub(super) const SIDE: usize = 11;
 const SIGMA: f64 = 1.5;
@@ -31,6 +32,7 @@ const SIGMA: f64 = 1.5;
 /// # Errors
 /// [`Error::Shape`] for planes of different sizes or below 11x11.
 pub fn ssim(a: &Plane, b: &Plane) -> Result<f32> {
+    start_threads();
     a.check_same("ssim", b)?;
     if a.height.min(a.width) < SIDE {
         let found = format!("{}x{}", a.height, a.width);

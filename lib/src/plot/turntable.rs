@@ -9,6 +9,7 @@ use super::images::images;
 use crate::data::{Body, Photo, Portrait, Pose, Texture};
 use crate::error::{Error, Result};
 use crate::files::write_whole;
+use crate::ops::parallel::start_threads;
 use crate::show::{MimeBundle, Show, base64_of, bundle_of};
 
 /// A picture that moves. It ends a cell as an animated PNG, of which the first frame stands still where animation is not
@@ -42,6 +43,7 @@ pub fn turntable(
     frames: usize,
     how: &Portrait,
 ) -> Result<Animation> {
+    start_threads();
     if !(1..=360).contains(&frames) {
         let what = format!("a turntable of {frames} frames");
         return Err(Error::invalid(what, "has 1 to 360"));

@@ -24,6 +24,7 @@ use rayon::prelude::*;
 
 use super::surface::Surface;
 use crate::error::{Error, Result};
+use crate::ops::parallel::start_threads;
 
 /// Parts of a pixel to which corners are rounded.
 const PARTS: f32 = 256.0;
@@ -165,6 +166,7 @@ pub fn rasterise(
     (height, width): (usize, usize),
     sides: Sides,
 ) -> Result<Raster> {
+    start_threads();
     let vertices = mesh.surface.vertices();
     for (what, found) in [
         ("positions", mesh.positions.len()),

@@ -8,6 +8,7 @@ use super::{BoxCut, GalleryScene, SearchQuery};
 use crate::boxes::iou64;
 use crate::data::epoch_rng;
 use crate::error::{Error, Result};
+use crate::ops::parallel::start_threads;
 
 /// The scenes in which a query is looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,6 +97,7 @@ pub fn search(
     queries: &[SearchQuery],
     config: &SearchConfig,
 ) -> Result<SearchReport> {
+    start_threads();
     let length = queries.first().map_or(0, |q| q.feature.len());
     check(scenes, queries, config, length)?;
     let one = |k: usize| -> QueryReport {
