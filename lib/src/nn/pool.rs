@@ -1,15 +1,33 @@
 //! Buffers that are used again instead of being freed: a training step allocates only the first time.
+//!
+//! All networks share what is free. One that has run and is only kept holds nothing but its parameters: of thirty trained
+//! networks in a list the buffers are those of the one that ran last.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::{LazyLock, Mutex, MutexGuard};
 
 use dfdx::tensor::Storage;
 
 use crate::{Buffer, HostAccess, Result, dev};
 
-/// Free buffers by length.
+/// Free buffers of one length.
+#[derive(Default)]
+struct Shelf {
+    free: Vec<Buffer>,
+    /// Networks that have asked for this length.
+    users: usize,
+}
+
+fn shelves() -> MutexGuard<'static, HashMap<usize, Shelf>> {
+    static SHELVES: LazyLock<Mutex<HashMap<usize, Shelf>>> = LazyLock::new(Mutex::default);
+    SHELVES.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// A network's part in the free buffers.
 #[derive(Default)]
 pub(crate) struct BufferPool {
-    free: HashMap<usize, Vec<Buffer>>,
+    /// Lengths that it asks for.
+    lengths: HashSet<usize>,
     /// Elements handed out and not yet returned, and their largest count so far.
     live: usize,
     peak: usize,
@@ -20,7 +38,8 @@ impl BufferPool {
     pub fn take(&mut self, len: usize) -> Result<Buffer> {
         self.live += len;
         self.peak = self.peak.max(self.live);
-        match self.free.get_mut(&len).and_then(Vec::pop) {
+        let found = self.on_shelf(len, |shelf| shelf.free.pop());
+        match found {
             Some(buffer) => Ok(buffer),
             None => Ok(<crate::Dev as Storage<f32>>::try_alloc_len(&dev(), len)?),
         }
@@ -30,16 +49,83 @@ impl BufferPool {
     pub fn give(&mut self, buffer: Buffer) {
         let len = buffer.elements();
         self.live = self.live.saturating_sub(len);
-        self.free.entry(len).or_default().push(buffer);
+        self.on_shelf(len, |shelf| shelf.free.push(buffer));
     }
 
-    /// Frees what is not in use, before buffers of other sizes are asked for.
+    fn on_shelf<R>(&mut self, len: usize, act: impl FnOnce(&mut Shelf) -> R) -> R {
+        let mut shelves = shelves();
+        let shelf = shelves.entry(len).or_default();
+        shelf.users += usize::from(self.lengths.insert(len));
+        act(shelf)
+    }
+
+    /// Frees what is not in use and no other network asks for, before buffers of other sizes are asked for.
     pub fn clear(&mut self) {
-        self.free.clear();
+        let mut unused = Vec::new();
+        let mut shelves = shelves();
+        for len in self.lengths.drain() {
+            if let Some(shelf) = shelves.get_mut(&len) {
+                shelf.users -= 1;
+                if shelf.users == 0 {
+                    unused.extend(shelves.remove(&len));
+                }
+            }
+        }
+        // Memory is given back to the system while others go on.
+        drop(shelves);
+        drop(unused);
     }
 
     /// Largest number of bytes in use at one time.
     pub fn peak_bytes(&self) -> usize {
         self.peak * size_of::<f32>()
+    }
+}
+
+impl Drop for BufferPool {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Free buffers of a length that no other test asks for.
+    fn free(len: usize) -> Option<usize> {
+        shelves().get(&len).map(|shelf| shelf.free.len())
+    }
+
+    #[test]
+    fn networks_share_what_is_free() -> Result<()> {
+        const LEN: usize = 1_234_567;
+        let (mut one, mut other) = (BufferPool::default(), BufferPool::default());
+        let (a, b) = (one.take(LEN)?, one.take(LEN)?);
+        one.give(a);
+        one.give(b);
+        assert_eq!(one.peak_bytes(), 8 * LEN);
+        let c = other.take(LEN)?;
+        assert_eq!((free(LEN), other.peak_bytes()), (Some(1), 4 * LEN));
+        one.clear();
+        other.give(c);
+        assert_eq!(free(LEN), Some(2));
+        drop(other);
+        assert_eq!(free(LEN), None);
+        Ok(())
+    }
+
+    #[test]
+    fn what_comes_back_late_is_freed_with_its_network() -> Result<()> {
+        const LEN: usize = 1_234_568;
+        let mut one = BufferPool::default();
+        let a = one.take(LEN)?;
+        one.clear();
+        assert_eq!(free(LEN), None);
+        one.give(a);
+        assert_eq!(free(LEN), Some(1));
+        drop(one);
+        assert_eq!(free(LEN), None);
+        Ok(())
     }
 }
