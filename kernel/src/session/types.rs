@@ -136,6 +136,20 @@ pub fn is_answer(error: &CompilationError) -> bool {
     is_question(&error.json)
 }
 
+/// What rustc says of values that are borrowed or moved, for which it must have understood all else. What is kept, and asked
+/// for, may be to blame.
+const OF_BORROWS: [&str; 22] = [
+    "E0373", "E0381", "E0382", "E0384", "E0499", "E0502", "E0503", "E0505", "E0506", "E0507",
+    "E0508", "E0509", "E0510", "E0515", "E0521", "E0594", "E0596", "E0597", "E0700", "E0712",
+    "E0713", "E0716",
+];
+
+/// Whether an error stops the cell whatever is asked.
+pub fn is_mistake(error: &CompilationError) -> bool {
+    let is_of_types = error.code().is_some_and(|code| !OF_BORROWS.contains(&code));
+    error.level() == "error" && is_of_types && error.is_from_user_code() && !is_answer(error)
+}
+
 fn is_question(json: &serde_json::Value) -> bool {
     let asks = |line: &str| {
         [Question::Pattern, Question::Move]

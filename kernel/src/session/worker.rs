@@ -373,6 +373,11 @@ impl Worker {
         let mut told = Answers::default();
         let errors = self.ask_types(job, Question::Move, |_| true)?;
         told.read(&errors);
+        if errors.iter().any(types::is_mistake)
+            && let Some(mistakes) = self.mistakes(job, text)?
+        {
+            return Err(evcxr::Error::CompilationErrors(mistakes));
+        }
         let mut own_errors = has_own_errors(&errors);
         let mut bound = job.cell.bound.iter();
         if own_errors || bound.any(|variable| told.leaves_open(&variable.name)) {
@@ -410,6 +415,22 @@ impl Worker {
 
     fn hider(&self) -> Hider {
         Hider::of(&self.folder)
+    }
+
+    /// What rustc says to a cell that cannot be compiled, in its usual words; `text` becomes what it was about.
+    fn mistakes(
+        &mut self,
+        job: &Job,
+        text: &mut Text,
+    ) -> Result<Option<Vec<CompilationError>>, evcxr::Error> {
+        let question = job.cell.question();
+        let mut errors = self.context.check(&question.source)?;
+        errors.retain(|error| error.level() == "error" && error.is_from_user_code());
+        if errors.is_empty() {
+            return Ok(None);
+        }
+        *text = question;
+        Ok(Some(errors))
     }
 
     /// What rustc says to a question for the types of some variables.
