@@ -231,6 +231,8 @@ impl IntegerNet {
         };
         let (answer, image) = (each * extent.len(), each * own);
         match n <= each {
+            // Bands are joined within the pool: from outside, each layer would wait for a thread to wake and to answer.
+            true if run.bands > 1 => rayon::scope(|_| part((&mut answers, &images)))?,
             true => part((&mut answers, &images))?,
             false => answers
                 .par_chunks_mut(answer)

@@ -160,50 +160,56 @@ impl Packed {
         let mut pixels = vec![0; padded.len() / self.depth];
         let mut down = vec![0; width];
         let mut found = vec![0; geometry.out_height * geometry.out_width];
-        wide(|| {
-            match self.words {
-                Words::Pairs => {
-                    let all: &[i16] = bytemuck::cast_slice(padded);
-                    for (sum, pixel) in pixels.iter_mut().zip(all.chunks_exact(2 * self.depth)) {
-                        *sum = 0;
-                        for v in &pixel[..channels] {
-                            *sum += i32::from(*v);
-                        }
-                    }
-                }
-                Words::Quads => bytes_of_pixels(
-                    bytemuck::cast_slice(padded),
-                    self.depth,
-                    channels,
-                    &mut pixels,
-                ),
-            }
-            for (row, found) in found.chunks_exact_mut(geometry.out_width).enumerate() {
-                down.fill(0);
-                for tap in 0..window.kernel {
-                    let from = (row * window.stride + tap * window.dilation) * width;
-                    for (sum, pixel) in down.iter_mut().zip(&pixels[from..from + width]) {
-                        *sum += *pixel;
-                    }
-                }
-                for tap in 0..window.kernel {
-                    let from = &down[tap * window.dilation..];
-                    // With a known distance the compiler vectorises it.
-                    match window.stride {
-                        1 => {
-                            for (sum, column) in found.iter_mut().zip(from) {
-                                *sum += *column;
-                            }
-                        }
-                        stride => {
-                            for (sum, column) in found.iter_mut().zip(from.iter().step_by(stride)) {
-                                *sum += *column;
+        wide(
+            #[inline(always)]
+            || {
+                match self.words {
+                    Words::Pairs => {
+                        let all: &[i16] = bytemuck::cast_slice(padded);
+                        for (sum, pixel) in pixels.iter_mut().zip(all.chunks_exact(2 * self.depth))
+                        {
+                            *sum = 0;
+                            for v in &pixel[..channels] {
+                                *sum += i32::from(*v);
                             }
                         }
                     }
+                    Words::Quads => bytes_of_pixels(
+                        bytemuck::cast_slice(padded),
+                        self.depth,
+                        channels,
+                        &mut pixels,
+                    ),
                 }
-            }
-        });
+                for (row, found) in found.chunks_exact_mut(geometry.out_width).enumerate() {
+                    down.fill(0);
+                    for tap in 0..window.kernel {
+                        let from = (row * window.stride + tap * window.dilation) * width;
+                        for (sum, pixel) in down.iter_mut().zip(&pixels[from..from + width]) {
+                            *sum += *pixel;
+                        }
+                    }
+                    for tap in 0..window.kernel {
+                        let from = &down[tap * window.dilation..];
+                        // With a known distance the compiler vectorises it.
+                        match window.stride {
+                            1 => {
+                                for (sum, column) in found.iter_mut().zip(from) {
+                                    *sum += *column;
+                                }
+                            }
+                            stride => {
+                                for (sum, column) in
+                                    found.iter_mut().zip(from.iter().step_by(stride))
+                                {
+                                    *sum += *column;
+                                }
+                            }
+                        }
+                    }
+                }
+            },
+        );
         found
     }
 
@@ -234,18 +240,21 @@ impl Packed {
         above.fill(edge);
         below.fill(edge);
         let from = levels.chunks_exact(x.width * x.channels);
-        wide(|| {
-            for (to, from) in rows.chunks_exact_mut(row).zip(from) {
-                let (left, rest) = to.split_at_mut(padding * self.depth);
-                let (to, right) = rest.split_at_mut(x.width * self.depth);
-                left.fill(edge);
-                right.fill(edge);
-                match self.words {
-                    Words::Pairs => copy.pairs(from, bytemuck::cast_slice_mut(to)),
-                    Words::Quads => copy.quads(from, bytemuck::cast_slice_mut(to)),
+        wide(
+            #[inline(always)]
+            || {
+                for (to, from) in rows.chunks_exact_mut(row).zip(from) {
+                    let (left, rest) = to.split_at_mut(padding * self.depth);
+                    let (to, right) = rest.split_at_mut(x.width * self.depth);
+                    left.fill(edge);
+                    right.fill(edge);
+                    match self.words {
+                        Words::Pairs => copy.pairs(from, bytemuck::cast_slice_mut(to)),
+                        Words::Quads => copy.quads(from, bytemuck::cast_slice_mut(to)),
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }
 

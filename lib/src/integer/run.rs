@@ -131,7 +131,10 @@ impl Run<'_> {
                 plain(layer.as_ref(), &inputs, &extents, self.extents[step.node])?
             }
         };
-        wide(|| out.all(&mut all));
+        wide(
+            #[inline(always)]
+            || out.all(&mut all),
+        );
         Ok(())
     }
 

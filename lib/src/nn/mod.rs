@@ -23,6 +23,7 @@ mod imagenet;
 mod info;
 mod layer;
 pub mod layers;
+mod look;
 mod mobilenet;
 mod net;
 mod packed;
@@ -55,6 +56,7 @@ pub use info::{NormInfo, SiteInfo};
 pub(crate) use layer::forward_alone;
 pub use layer::{BackwardPass, ForwardPass, Layer, LayerInputs, Memo, Statistics};
 pub use layers::{Conv, Init, Norm};
+pub use look::Seen;
 
 pub use crate::ops::batch_norm2d::Mode;
 pub use activation_loss::{ActivationLoss, BatchExtent, CrossEntropy, MeanAbsoluteError};

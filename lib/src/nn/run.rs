@@ -175,7 +175,7 @@ fn vector(extent: Extent) -> Result<()> {
 }
 
 /// Nodes by name; without names, the output.
-fn find(graph: &Graph, names: &[&str]) -> Result<Vec<NodeId>> {
+pub(super) fn find(graph: &Graph, names: &[&str]) -> Result<Vec<NodeId>> {
     if names.is_empty() {
         return Ok(vec![graph.output]);
     }

@@ -2,7 +2,7 @@
 
 use dfdx::prelude::HasShape;
 
-use crate::nn::Net;
+use crate::nn::{Net, Seen};
 use crate::show::check_interrupt;
 use crate::{Error, Images, Result, Shape4, from_vec, read};
 
@@ -79,52 +79,97 @@ impl Calibration {
         &self.batches
     }
 
-    /// Hands the activations of named nodes to `f`, batch by batch: their shapes and numbers in the order of the names.
-    pub fn each_batch(
+    /// Lets `f` look at the activations of named nodes, batch by batch and in the order of the names.
+    pub fn look(
         &self,
         net: &Net,
         names: &[&str],
-        mut f: impl FnMut(&[(Shape4, Vec<f32>)]) -> Result<()>,
+        mut f: impl FnMut(&[Seen]) -> Result<()>,
     ) -> Result<()> {
         if names.is_empty() {
             return Ok(());
         }
         for batch in &self.batches {
             check_interrupt()?;
-            let found = net.predict_nodes(&[batch], names)?;
-            let found: Vec<_> = found.iter().map(|x| (*x.shape(), read(x))).collect();
-            f(&found)?;
+            net.look(&[batch], names, &mut f)?;
         }
         Ok(())
     }
 
-    /// [`each_batch`](Self::each_batch), one name after the other: which it is, its shape and its numbers.
+    /// [`look`](Self::look) at one node: its shape and its numbers in that order, as in a tensor.
     pub fn each(
         &self,
         net: &Net,
-        names: &[&str],
-        mut f: impl FnMut(usize, Shape4, &[f32]) -> Result<()>,
+        name: &str,
+        mut f: impl FnMut(Shape4, &[f32]) -> Result<()>,
     ) -> Result<()> {
-        self.each_batch(net, names, |found| {
-            let mut all = found.iter().enumerate();
-            all.try_for_each(|(i, (shape, values))| f(i, *shape, values))
-        })
+        for batch in &self.batches {
+            check_interrupt()?;
+            let found = net.predict_nodes(&[batch], &[name])?;
+            for x in &found {
+                f(*x.shape(), &read(x))?;
+            }
+        }
+        Ok(())
     }
 
     /// The means of named nodes by channel.
     pub fn channel_means(&self, net: &Net, names: &[&str]) -> Result<Vec<Vec<f64>>> {
         let mut sums = vec![(Vec::new(), 0usize); names.len()];
-        self.each(net, names, |i, (n, c, h, w), values| {
-            let (sums, count) = &mut sums[i];
-            sums.resize(c, 0.0);
-            *count += n * h * w;
-            for (at, part) in values.chunks_exact((h * w).max(1)).enumerate() {
-                sums[at % c] += part.iter().map(|v| f64::from(*v)).sum::<f64>();
+        self.look(net, names, |seen| {
+            for ((sums, count), seen) in sums.iter_mut().zip(seen) {
+                let extent = seen.at.extent;
+                sums.resize(extent.channels, 0.0);
+                *count += seen.at.batch * extent.pixels();
+                let mut own = vec![0.0; extent.channels];
+                for image in seen.values.chunks_exact(extent.len().max(1)) {
+                    own.fill(0.0);
+                    for pixel in image.chunks_exact(extent.channels) {
+                        let pairs = own.iter_mut().zip(pixel);
+                        pairs.for_each(|(sum, v)| *sum += f64::from(*v));
+                    }
+                    sums.iter_mut().zip(&own).for_each(|(sum, v)| *sum += v);
+                }
             }
             Ok(())
         })?;
         let mean =
             |(sums, count): (Vec<f64>, usize)| sums.into_iter().map(move |s| s / count as f64);
         Ok(sums.into_iter().map(|s| mean(s).collect()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{pretrained_resnet8, resnet8};
+    use crate::{images, rng};
+
+    #[test]
+    fn means_are_those_of_the_tensors_to_the_bit() -> Result<()> {
+        let net = pretrained_resnet8()?;
+        let calibration = Calibration::new(&net, &images(5, 3, 16, 16, &mut rng(1)), 2)?;
+        let names = ["conv1", "layer3.0.conv2", "fc"];
+        let means = calibration.channel_means(&net, &names)?;
+        for (name, means) in names.iter().zip(means) {
+            let (mut sums, mut count) = (vec![0.0; means.len()], 0);
+            calibration.each(&net, name, |(n, c, h, w), values| {
+                count += n * h * w;
+                for (i, plane) in values.chunks_exact(h * w).enumerate() {
+                    sums[i % c] += plane.iter().map(|v| f64::from(*v)).sum::<f64>();
+                }
+                Ok(())
+            })?;
+            let expected: Vec<f64> = sums.into_iter().map(|s| s / count as f64).collect();
+            assert_eq!(means, expected, "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn without_names_nothing_runs() -> Result<()> {
+        let net = resnet8(10, rng(0));
+        let calibration = Calibration::new(&net, &images(1, 3, 16, 16, &mut rng(1)), 1)?;
+        calibration.look(&net, &[], |_| Err(Error::invalid("a look", "at nothing")))
     }
 }

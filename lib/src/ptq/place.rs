@@ -59,29 +59,42 @@ pub(super) fn observe(
             asked.push((source, *bits));
         }
     }
-    let observer = |&(_, bits): &(&str, u32)| RangeObserver::of_bits(config.input_range, bits);
+    // Where nothing is left out, nothing need be counted.
+    let range = config.input_range;
+    let observer = |&(_, bits): &(&str, u32)| match range.covers_all() {
+        true => RangeObserver::new(range),
+        false => RangeObserver::of_bits(range, bits),
+    };
     let mut observers = asked.iter().map(observer).collect::<Result<Vec<_>>>()?;
     let names: Vec<&str> = asked.iter().map(|(name, _)| *name).collect();
-    calibration.each_batch(net, &names, |found| {
-        let pairs = observers.par_iter_mut().zip(found).zip(&names);
-        pairs.try_for_each(|((observer, (_, values)), name)| {
-            let seen = observer.observe(values);
-            seen.map_err(|e| Error::invalid(format!("activation {name}"), e))
+    calibration.look(net, &names, |seen| {
+        let pairs = observers.par_iter_mut().zip(seen).zip(&names);
+        pairs.try_for_each(|((observer, seen), name)| {
+            let taken = observer.observe(&seen.values);
+            taken.map_err(|e| Error::invalid(format!("activation {name}"), e))
         })
     })?;
+    let bounds: Result<Vec<(Bounds, f64)>> = observers.par_iter().map(settled).collect();
+    let bounds = bounds?;
     let found = readers.iter().map(|(reader, source, bits)| {
         let at = asked.iter().position(|a| *a == (source.as_str(), *bits));
-        let observer = &observers[at.unwrap_or_default()];
-        let bounds = observer.found()?.with_zero();
-        let seen = observer.histogram();
-        Ok(Observed {
+        let (bounds, clipped) = bounds[at.unwrap_or_default()];
+        Observed {
             reader: reader.clone(),
             bits: *bits,
             bounds,
-            clipped: seen.map_or(0.0, |h| h.outside(bounds.lower, bounds.upper)),
-        })
+            clipped,
+        }
     });
-    found.collect()
+    Ok(found.collect())
+}
+
+/// The bounds, and the share of what was seen outside them.
+fn settled(observer: &RangeObserver) -> Result<(Bounds, f64)> {
+    let bounds = observer.found()?.with_zero();
+    let seen = observer.histogram();
+    let clipped = seen.map_or(0.0, |h| h.outside(bounds.lower, bounds.upper));
+    Ok((bounds, clipped))
 }
 
 /// The bounds of a weight: one pair, or one for each output channel.

@@ -1,16 +1,18 @@
 //! What quantising cost, layer by layer.
 
+use rayon::prelude::*;
+
 use super::calibration::Calibration;
 use super::config::PtqConfig;
 use super::graph::Wiring;
 use super::place::{Observed, grids, on_grids};
 use super::sensitivity::{Answers, is_of};
+use crate::Result;
 use crate::nn::{Affine, LayerInfo, Net, Operand, Slots};
 use crate::ops::affine_quant::AffineGrid;
 use crate::plot::{self, Figure};
 use crate::quant::{Bounds, Range};
 use crate::show::{Cell, MimeBundle, Progress, Show, Table, bundle_of};
-use crate::{Result, read};
 
 /// Images that the outputs of the layers are compared on, at most.
 const COMPARED: usize = 128;
@@ -69,11 +71,23 @@ pub(super) struct Made<'a> {
     pub config: &'a PtqConfig,
 }
 
+/// The network at full precision beside the quantised one.
+struct Compared {
+    /// By layer, the ratio of the output to what quantising changed in it, in dB.
+    noise: Vec<f64>,
+    answers: Answers,
+    /// How far the quantised network's answers are.
+    rise: f64,
+}
+
 impl Made<'_> {
     pub fn report(&self, equalised: usize, corrected: usize) -> Result<PtqReport> {
         let few = self.calibration.first(COMPARED);
-        let noise = self.output_noise(&few)?;
-        let answers = Answers::of(self.float, &few)?;
+        let Compared {
+            noise,
+            answers,
+            rise,
+        } = self.compare(&few)?;
         let mut layers = Vec::with_capacity(noise.len());
         for (layer, output_sqnr) in self.wiring.layers.iter().zip(noise) {
             layers.push(self.layer(layer, output_sqnr)?);
@@ -89,26 +103,42 @@ impl Made<'_> {
         Ok(PtqReport {
             layers,
             images: self.calibration.count(),
-            rise: answers.rise(self.q, &few)?,
+            rise,
             equalised,
             corrected,
         })
     }
 
-    /// By layer, the ratio of the output to what quantising changed in it, in dB.
-    fn output_noise(&self, few: &Calibration) -> Result<Vec<f64>> {
-        let names: Vec<&str> = self.wiring.layers.iter().map(|l| l.name.as_str()).collect();
-        let mut sums = vec![(0.0, 0.0); names.len()];
+    /// Both networks on the same images, in one pass each: their layers and their answers.
+    fn compare(&self, few: &Calibration) -> Result<Compared> {
+        let output = self.float.output_name();
+        let names = self.wiring.layers.iter().map(|l| l.name.as_str());
+        let names: Vec<&str> = names.chain([output.as_str()]).collect();
+        let mut sums = vec![(0.0, 0.0); self.wiring.layers.len()];
+        let (mut answers, mut on_levels) = (Vec::new(), Vec::new());
         for x in few.batches() {
             crate::show::check_interrupt()?;
-            let float = self.float.predict_nodes(&[x], &names)?;
-            let q = self.q.predict_nodes(&[x], &names)?;
-            for ((sum, y), yq) in sums.iter_mut().zip(&float).zip(&q) {
-                let (signal, noise) = energies(&read(y), &read(yq));
-                *sum = (sum.0 + signal, sum.1 + noise);
-            }
+            self.float.look(&[x], &names, |float| {
+                self.q.look(&[x], &names, |q| {
+                    let layers = sums.par_iter_mut().zip(float).zip(q);
+                    layers.for_each(|((sum, y), yq)| {
+                        let (signal, noise) = energies(&y.values, &yq.values);
+                        *sum = (sum.0 + signal, sum.1 + noise);
+                    });
+                    if let (Some(y), Some(yq)) = (float.last(), q.last()) {
+                        answers.extend_from_slice(&y.values);
+                        on_levels.extend_from_slice(&yq.values);
+                    }
+                    Ok(())
+                })
+            })?;
         }
-        Ok(sums.into_iter().map(decibel).collect())
+        let answers = Answers::from_values(self.float, answers);
+        Ok(Compared {
+            noise: sums.into_iter().map(decibel).collect(),
+            rise: answers.rise_to(&on_levels)?,
+            answers,
+        })
     }
 
     fn layer(&self, layer: &LayerInfo, output_sqnr: f64) -> Result<LayerReport> {
@@ -197,16 +227,28 @@ fn outermost(grids: &[AffineGrid]) -> Option<Bounds> {
     grids.iter().map(ends).reduce(wider)
 }
 
+/// Sums that are added up side by side.
+const LANES: usize = 8;
+
 /// Energy of a signal and of another one's difference to it.
 fn energies(signal: &[f32], other: &[f32]) -> (f64, f64) {
-    let energy = |(a, b): (&f32, &f32)| {
-        (
-            f64::from(*a).powi(2),
-            (f64::from(*b) - f64::from(*a)).powi(2),
-        )
+    let (mut energy, mut noise) = ([0.0f64; LANES], [0.0f64; LANES]);
+    let mut add = |lane: usize, a: f32, b: f32| {
+        let (a, b) = (f64::from(a), f64::from(b));
+        energy[lane] += a * a;
+        noise[lane] += (b - a) * (b - a);
     };
-    let add = |a: (f64, f64), b: (f64, f64)| (a.0 + b.0, a.1 + b.1);
-    signal.iter().zip(other).map(energy).fold((0.0, 0.0), add)
+    let (parts, rest) = signal.as_chunks::<LANES>();
+    let (others, other_rest) = other.as_chunks::<LANES>();
+    for (part, other) in parts.iter().zip(others) {
+        for (lane, (a, b)) in part.iter().zip(other).enumerate() {
+            add(lane, *a, *b);
+        }
+    }
+    for (lane, (a, b)) in rest.iter().zip(other_rest).enumerate() {
+        add(lane, *a, *b);
+    }
+    (energy.iter().sum(), noise.iter().sum())
 }
 
 /// Infinite without noise, and for nothing at all.
@@ -318,6 +360,9 @@ mod tests {
     #[test]
     fn literal_ratios_and_ends() {
         assert_eq!(energies(&[3.0, 4.0], &[3.0, 3.5]), (25.0, 0.25));
+        let (ones, twos) = (vec![1.0; 5 * LANES + 3], vec![3.0; 5 * LANES + 3]);
+        let n = ones.len() as f64;
+        assert_eq!(energies(&ones, &twos), (n, 4.0 * n));
         assert!((decibel((25.0, 0.25)) - 20.0).abs() < 1e-12);
         assert_eq!(decibel((0.0, 0.0)), f64::INFINITY);
         let grid = |l, u| AffineGrid::new(Bounds::new(l, u), 2).unwrap();

@@ -170,24 +170,33 @@ pub(super) struct Answers {
 
 impl Answers {
     pub fn of(net: &Net, calibration: &Calibration) -> Result<Self> {
+        Ok(Answers::from_values(net, outputs(net, calibration)?))
+    }
+
+    /// What [`of`](Self::of) would find, of a network that has just run.
+    pub fn from_values(net: &Net, values: Vec<f32>) -> Self {
         let extent = net.output_extent();
         let vector = extent.pixels() == 1 && extent.channels > 1;
-        Ok(Answers {
-            values: outputs(net, calibration)?,
+        Answers {
+            values,
             classes: vector.then_some(extent.channels),
-        })
+        }
     }
 
     /// How far another network's answers are from these.
     pub fn rise(&self, net: &Net, calibration: &Calibration) -> Result<f64> {
-        let other = outputs(net, calibration)?;
+        self.rise_to(&outputs(net, calibration)?)
+    }
+
+    /// [`rise`](Self::rise) of a network that has just run, to its answers to the same images.
+    pub fn rise_to(&self, other: &[f32]) -> Result<f64> {
         let rise = match self.classes {
-            Some(classes) => divergence(&self.values, &other, classes),
+            Some(classes) => divergence(&self.values, other, classes),
             None => {
                 let squares = |values: &mut dyn Iterator<Item = f32>| -> f64 {
                     values.map(|v| f64::from(v).powi(2)).sum()
                 };
-                let pairs = self.values.iter().zip(&other);
+                let pairs = self.values.iter().zip(other);
                 squares(&mut pairs.map(|(a, b)| a - b))
                     / squares(&mut self.values.iter().copied()).max(f64::MIN_POSITIVE)
             }
@@ -204,8 +213,8 @@ impl Answers {
 
 fn outputs(net: &Net, calibration: &Calibration) -> Result<Vec<f32>> {
     let mut all = Vec::new();
-    calibration.each(net, &[&net.output_name()], |_, _, values| {
-        all.extend_from_slice(values);
+    calibration.look(net, &[&net.output_name()], |seen| {
+        seen.iter().for_each(|s| all.extend_from_slice(&s.values));
         Ok(())
     })?;
     Ok(all)

@@ -274,6 +274,26 @@ fn dead_and_constant_channels_are_exact() -> Result<()> {
 }
 
 #[test]
+fn any_number_of_threads_gives_the_same_bits() -> Result<()> {
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        // A tensor of a GPU stays with its thread.
+        let of = || -> Result<_> {
+            let config = PtqConfig::bits(4).corrected(Correction::Empirical);
+            let (q, report) = post_training(&resnet8(false)?, &some(70, 6), &config)?;
+            Ok((q.state()?, report))
+        };
+        pool.build().unwrap().install(of)
+    };
+    let one = run(1)?;
+    assert_eq!(one.1.images, 70);
+    for threads in [2, 3] {
+        assert_eq!(run(threads)?, one, "{threads} threads");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_cannot_be_quantised_is_refused() -> Result<()> {
     let net = resnet8(false)?;
     let x = some(4, 1);

@@ -1,9 +1,17 @@
 //! Counts of values in bins that grow with what is seen.
 
-use crate::error::{Error, Result};
+use super::ends::ends;
+use crate::error::Result;
+use crate::ops::parallel::wide;
 
 /// Bins for the widest range: between this and half of it are in use.
 const BINS: i64 = 4096;
+/// What a bin's place fits.
+const MASK: u16 = BINS as u16 - 1;
+/// Values whose bins are computed at a time.
+const BLOCK: usize = 1024;
+/// Tables that are counted into in turn: most activations are 0, and a count would wait for the one before it.
+const TABLES: usize = 4;
 
 /// How often values fall into bins `[i w, (i + 1) w)` of a width `w` that is a power of two.
 ///
@@ -31,40 +39,21 @@ pub struct Histogram {
     largest: f32,
 }
 
-/// Refuses values that no range covers.
-pub(super) fn check_finite(values: &[f32]) -> Result<()> {
-    let broken = values.iter().filter(|v| !v.is_finite()).count();
-    if broken == 0 {
-        return Ok(());
-    }
-    Err(Error::invalid(
-        format!(
-            "{broken} of {} observed values are not finite",
-            values.len()
-        ),
-        "no range covers them; look for a diverged layer or an unnormalised input",
-    ))
-}
-
 impl Histogram {
     /// Counts values in.
     ///
     /// # Errors
     /// [`Error::Invalid`] for values that are not finite; none of them is then counted.
     pub fn add(&mut self, values: &[f32]) -> Result<()> {
-        check_finite(values)?;
-        let Some(&start) = values.first() else {
+        let Some((smallest, largest)) = ends(values)? else {
             return Ok(());
         };
-        if self.count == 0 {
-            (self.smallest, self.largest) = (start, start);
-        }
         // All that came before, if it was one value: it has no bin yet.
         let alike = (self.exponent.is_none()).then_some((self.smallest, self.count));
-        for &v in values {
-            self.smallest = self.smallest.min(v);
-            self.largest = self.largest.max(v);
-        }
+        (self.smallest, self.largest) = match self.count {
+            0 => (smallest, largest),
+            _ => (self.smallest.min(smallest), self.largest.max(largest)),
+        };
         self.count += values.len() as u64;
         if self.smallest == self.largest {
             return Ok(());
@@ -73,13 +62,16 @@ impl Histogram {
         let Some(exponent) = self.exponent else {
             return Ok(());
         };
-        let scale = 2f64.powi(-exponent);
-        let bin = |v: f32| (f64::from(v) * scale).floor() as i64;
-        if let Some((value, count)) = alike {
-            self.bins[(bin(value) - self.first) as usize] += count;
+        let places = Places {
+            scale: 2f64.powi(-exponent),
+            first: self.first as f64,
+        };
+        if let Some((value, count @ 1..)) = alike {
+            self.bins[usize::from(places.of(value))] += count;
         }
-        for &v in values {
-            self.bins[(bin(v) - self.first) as usize] += 1;
+        // A table's counts fit 32 bits.
+        for most in values.chunks(1 << 30) {
+            places.count(most, &mut self.bins);
         }
         Ok(())
     }
@@ -186,10 +178,92 @@ impl Histogram {
     }
 }
 
+/// Which bin a value falls into.
+#[derive(Clone, Copy)]
+struct Places {
+    /// `1 / w`, a power of two.
+    scale: f64,
+    /// Index of the first bin.
+    first: f64,
+}
+
+impl Places {
+    /// Exact: a product with a power of two, and whole numbers below 2^53.
+    #[inline(always)]
+    fn of(self, v: f32) -> u16 {
+        // Added to 2^52, a whole number stands in the lowest bits; every register's conversion is as quick.
+        const WHOLE: f64 = (1u64 << 52) as f64;
+        let place = (f64::from(v) * self.scale).floor() - self.first;
+        (place + WHOLE).to_bits() as u16 & MASK
+    }
+
+    /// The bins of at most as many values as there are places.
+    fn fill<'a>(self, values: &[f32], places: &'a mut [u16; BLOCK]) -> &'a [u16] {
+        let places = &mut places[..values.len()];
+        wide(
+            #[inline(always)]
+            || {
+                let pairs = places.iter_mut().zip(values);
+                pairs.for_each(|(place, v)| *place = self.of(*v));
+            },
+        );
+        places
+    }
+
+    /// Adds to the bin of each value.
+    fn count(self, values: &[f32], bins: &mut [u64]) {
+        let mut places = [0u16; BLOCK];
+        if values.len() <= BLOCK {
+            let places = self.fill(values, &mut places);
+            return places.iter().for_each(|p| bins[usize::from(*p)] += 1);
+        }
+        let mut tables = Box::new([[0u32; BINS as usize]; TABLES]);
+        let mut add = |table: usize, place: u16| tables[table][usize::from(place & MASK)] += 1;
+        for part in values.chunks(BLOCK) {
+            let (places, rest) = self.fill(part, &mut places).as_chunks::<TABLES>();
+            for [a, b, c, d] in places {
+                add(0, *a);
+                add(1, *b);
+                add(2, *c);
+                add(3, *d);
+            }
+            rest.iter().for_each(|p| add(0, *p));
+        }
+        for table in tables.iter() {
+            let counts = bins.iter_mut().zip(table);
+            counts.for_each(|(bin, n)| *bin += u64::from(*n));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::wave;
+
+    #[test]
+    fn many_values_fall_into_the_bins_of_single_ones() {
+        // More than one block, an incomplete one, negative numbers, a value at each end of its bin.
+        let mut values = wave(5 * BLOCK + 3);
+        values.extend([-0.0, 0.0, -1e-30, 0.25, -0.25, 0.75]);
+        let mut whole = Histogram::default();
+        whole.add(&values).unwrap();
+        let index = |v: f32| (f64::from(v) / whole.width()).floor();
+        let mut counts = std::collections::BTreeMap::new();
+        for v in &values {
+            *counts.entry(index(*v) as i64).or_insert(0u64) += 1;
+        }
+        let expected = counts
+            .into_iter()
+            .map(|(i, n)| ((i as f64 + 0.5) * whole.width(), n));
+        assert_eq!(whole.bins(), expected.collect::<Vec<_>>());
+        // Far from 0, where an index takes more bits than there are bins.
+        let mut far = Histogram::default();
+        let values: Vec<f32> = (0..3000).map(|i| -1e6 + (i % 3) as f32 / 16.0).collect();
+        far.add(&values).unwrap();
+        let counts: Vec<u64> = far.bins().iter().map(|b| b.1).collect();
+        assert_eq!(counts, [1000, 1000, 1000]);
+    }
 
     #[test]
     fn counts_do_not_depend_on_order_or_batches() {

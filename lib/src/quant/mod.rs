@@ -6,6 +6,7 @@
 pub(crate) mod blocks;
 mod display;
 mod ema;
+mod ends;
 mod export;
 mod histogram;
 mod range;

@@ -1,6 +1,7 @@
 //! Bounds read off data: the first guess of a trainable quantiser, the whole answer of a fixed one.
 
 use super::ema::EmaRule;
+use super::ends::{check_finite, ends};
 use super::histogram::Histogram;
 use super::search;
 use crate::error::{Error, Result};
@@ -160,6 +161,16 @@ impl Range {
         }
     }
 
+    /// Whether its bounds leave out nothing that was seen: [`MinMax`](Self::MinMax) and [`MaxAbs`](Self::MaxAbs).
+    ///
+    /// ```
+    /// use rebit::quant::Range;
+    /// assert!(Range::MinMax.covers_all() && !Range::Percentile(0.99).covers_all());
+    /// ```
+    pub fn covers_all(self) -> bool {
+        matches!(self, Range::MinMax | Range::MaxAbs)
+    }
+
     /// Whether it follows from more than the ends and a histogram.
     fn needs_moments(self) -> bool {
         !matches!(
@@ -234,12 +245,15 @@ impl Range {
     /// # Errors
     /// As [`bounds_for`](Self::bounds_for).
     pub fn affine_bounds(self, bits: u32, values: &[f32]) -> Result<Bounds> {
-        let mut observer = RangeObserver::of_bits(self, bits)?;
         if self == Range::Mse {
-            observer.range = Range::MinMax;
-            observer.observe(values)?;
-            return search::least_squares(observer.found()?.with_zero(), bits, values);
+            let all = Range::MinMax.affine_bounds(bits, values)?;
+            return search::least_squares(all, bits, values);
         }
+        let mut observer = match self.covers_all() {
+            true => RangeObserver::new(self)?,
+            false => RangeObserver::of_bits(self, bits)?,
+        };
+        levels(bits)?;
         observer.observe(values)?;
         Ok(observer.found()?.with_zero())
     }
@@ -367,14 +381,24 @@ impl RangeObserver {
         if values.is_empty() || self.frozen {
             return Ok(());
         }
-        // What ranges that are searched for need, and the ends, one walk over the values counts.
-        if let (Some((seen, _)), false) = (&mut self.counted, self.range.needs_moments()) {
-            seen.add(values)?;
-            self.count += values.len() as f64;
-            (self.smallest, self.largest) = (seen.smallest(), seen.largest());
-            return Ok(());
+        if !self.range.needs_moments() {
+            let sorts = matches!(self.range, Range::Percentile(_));
+            let seen = match &mut self.counted {
+                Some((seen, _)) => {
+                    seen.add(values)?;
+                    Some((seen.smallest(), seen.largest()))
+                }
+                None if sorts => None,
+                None => ends(values)?,
+            };
+            if let Some((smallest, largest)) = seen {
+                self.count += values.len() as f64;
+                self.smallest = self.smallest.min(smallest);
+                self.largest = self.largest.max(largest);
+                return Ok(());
+            }
         }
-        super::histogram::check_finite(values)?;
+        check_finite(values)?;
         let n = values.len() as f64;
         let mean = values.iter().map(|&v| v as f64).sum::<f64>() / n;
         let squares: f64 = values.iter().map(|&v| (v as f64 - mean).powi(2)).sum();
@@ -568,6 +592,28 @@ mod tests {
         }
         let error = Range::Mse.bounds(&values).unwrap_err().to_string();
         assert!(error.contains("Range::bounds_for"), "{error}");
+    }
+
+    #[test]
+    fn what_leaves_nothing_out_needs_no_counts() {
+        let values = wave(3000);
+        for range in [Range::MinMax, Range::MaxAbs] {
+            let mut counted = RangeObserver::of_bits(range, 8).unwrap();
+            let mut alone = RangeObserver::new(range).unwrap();
+            for part in values.chunks(700) {
+                counted.observe(part).unwrap();
+                alone.observe(part).unwrap();
+            }
+            assert!(range.covers_all() && alone.histogram().is_none());
+            let found = alone.found().unwrap();
+            assert_eq!(pair(found), pair(counted.found().unwrap()));
+            let seen = counted.histogram().unwrap();
+            assert_eq!(seen.outside(found.lower, found.upper), 0.0);
+            let whole = range.affine_bounds(8, &values).unwrap();
+            assert_eq!(pair(whole), pair(found.with_zero()));
+        }
+        assert!(Range::MinMax.affine_bounds(0, &values).is_err());
+        assert!(!Range::Percentile(1.0).covers_all() && !Range::Constant(9.0).covers_all());
     }
 
     #[test]

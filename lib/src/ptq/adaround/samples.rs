@@ -58,7 +58,7 @@ impl Samples {
         order.sort_unstable();
         let (mut at_x, mut first) = (order.iter().peekable(), 0);
         on.calibration
-            .each(on.q, &[wanted.source], |_, (n, ..), values| {
+            .each(on.q, wanted.source, |(n, ..), values| {
                 let end = (first + n) * geometry.pixels();
                 while let Some((place, row)) = at_x.next_if(|(place, _)| *place < end) {
                     let into = &mut x[row * patch..][..patch];
@@ -69,7 +69,7 @@ impl Samples {
             })?;
         let (mut at_y, mut first) = (order.iter().peekable(), 0);
         on.calibration
-            .each(on.float, &[wanted.layer], |_, (n, c, h, w), values| {
+            .each(on.float, wanted.layer, |(n, c, h, w), values| {
                 if (c, h * w) != (conv.channels, geometry.pixels()) {
                     let expected = format!(
                         "{}: {} x {} pixels",
