@@ -42,7 +42,7 @@ def roi(sides, table):
 
     def torch(how, threads):
         return sides.torch("roi", how, steps, threads=threads)
-    ways = {"PyTorch grid_sample, images copied": "each", "PyTorch grid_sample, stacked": "stacked"}
+    ways = {"grid_sample, copied": "each", "grid_sample, stacked": "stacked"}
     runs = in_turn(o.rounds, {
         "tape": lambda: rebit("tape", THREADS),
         "kernels": lambda: rebit("kernels", THREADS),
@@ -99,7 +99,7 @@ def search(sides, table):
         "rebit": lambda: sides.rebit("search", o.steps),
         name: lambda: call(o.torch, os.path.join(here, "search_peer.py"), o.exchange, few),
     })
-    work = "search, 120 scenes, 300 queries, 5 galleries"
+    work = "search, 300 queries, 5 gallery sizes"
     maps = runs["rebit"][0]["maps"], runs[name][0]["maps"]
     if max(abs(a - b) for a, b in zip(*maps)) > 1e-6:
         table.fail(work, name, 0.1, f"does not compute the same: {maps[1]}, rebit's {maps[0]}")

@@ -26,6 +26,7 @@ struct Read {
 }
 
 impl Read {
+    #[inline(always)]
     fn new(axis: Axis, cell: usize) -> Option<Read> {
         let place = axis.place(cell)?;
         let pixels = [0, 1].map(|k| axis.pixel(place, k));
@@ -54,6 +55,18 @@ impl Read {
     }
 }
 
+/// Those of all cells of an axis; `None` for one that is not finite. Wide, since rounding down is an instruction only
+/// there, and a call elsewhere.
+fn reads(axis: Axis) -> Option<Vec<Read>> {
+    wide(|| {
+        let mut out = Vec::with_capacity(axis.cells);
+        for cell in 0..axis.cells {
+            out.push(Read::new(axis, cell)?);
+        }
+        Some(out)
+    })
+}
+
 /// The readings of a box; `None` for one that is not finite.
 struct Cut {
     rows: Vec<Read>,
@@ -62,21 +75,16 @@ struct Cut {
 
 impl Cut {
     fn new(s: SampleShape, corners: &[f32]) -> Option<Cut> {
-        let axis = |from, to, pixels, cells| {
-            let axis = Axis {
-                from,
-                to,
-                pixels,
-                cells,
-                border: s.border,
-            };
-            (0..cells).map(|k| Read::new(axis, k)).collect()
+        let axis = |from, to, pixels, cells| Axis {
+            from,
+            to,
+            pixels,
+            cells,
+            border: s.border,
         };
-        let rows: Option<Vec<Read>> = axis(corners[1], corners[3], s.image.0, s.out.0);
-        let columns: Option<Vec<Read>> = axis(corners[0], corners[2], s.image.1, s.out.1);
         Some(Cut {
-            rows: rows?,
-            columns: columns?,
+            rows: reads(axis(corners[1], corners[3], s.image.0, s.out.0))?,
+            columns: reads(axis(corners[0], corners[2], s.image.1, s.out.1))?,
         })
     }
 
@@ -128,7 +136,7 @@ impl Cut {
         }
     }
 
-    /// The gradient of the corners.
+    /// The gradient of the corners. A row's share of the vertical ones has one factor, so its cells are summed first.
     #[inline(always)]
     fn slopes(&self, x: &[f32], dy: &[f32], width: usize, channels: usize) -> [f64; 4] {
         let line = width * channels;
@@ -136,30 +144,27 @@ impl Cut {
         let lines = dy.chunks_exact(self.columns.len() * channels);
         for (row, dy) in self.rows.iter().zip(lines) {
             let [above, below] = row.pixels.map(|m| &x[m * line..][..line]);
+            let mut of_row = 0.0f64;
             for (column, dy) in self.columns.iter().zip(dy.chunks_exact(channels)) {
-                let at = column.pixels[0] * channels;
-                let last = column.pixels[1] * channels;
+                let [at, last] = column.pixels.map(|n| n * channels);
                 let first = [&above[at..][..channels], &below[at..][..channels]];
                 let second = [&above[last..][..channels], &below[last..][..channels]];
+                let (mut by_x, mut by_y) = (0.0f64, 0.0f64);
                 for k in 0..channels {
+                    let all = [[first[0][k], second[0][k]], [first[1][k], second[1][k]]];
                     let slope = match row.both && column.both {
-                        true => [[first[0][k], second[0][k]], [first[1][k], second[1][k]]],
-                        false => [0, 1].map(|m| {
-                            let pixels = [first[m][k], second[m][k]];
-                            [0, 1].map(|n| match row.inside[m] && column.inside[n] {
-                                true => pixels[n],
-                                false => 0.0,
-                            })
-                        }),
+                        true => inner_slopes(row, column, all),
+                        false => slopes(row, column, all),
                     };
-                    let slope = slopes(row, column, slope);
-                    let (by_x, by_y) = (f64::from(dy[k] * slope.0), f64::from(dy[k] * slope.1));
-                    sums[0] += by_x * f64::from(column.place.by_from);
-                    sums[1] += by_y * f64::from(row.place.by_from);
-                    sums[2] += by_x * f64::from(column.place.by_to);
-                    sums[3] += by_y * f64::from(row.place.by_to);
+                    by_x += f64::from(dy[k] * slope.0);
+                    by_y += f64::from(dy[k] * slope.1);
                 }
+                sums[0] += by_x * f64::from(column.place.by_from);
+                sums[2] += by_x * f64::from(column.place.by_to);
+                of_row += by_y;
             }
+            sums[1] += of_row * f64::from(row.place.by_from);
+            sums[3] += of_row * f64::from(row.place.by_to);
         }
         sums
     }
@@ -190,17 +195,29 @@ fn spread_some((row, column): (&Read, &Read), dy: &[f32], dx: &mut [f32], width:
     }
 }
 
-/// How a reading of four pixels, row by row, changes with its column and with its row. Pixels of weight 0 are not looked
-/// at.
+/// How a reading of four pixels, row by row, changes with its column and with its row.
 #[inline(always)]
+fn inner_slopes(row: &Read, column: &Read, at: [[f32; 2]; 2]) -> (f32, f32) {
+    let [[a, b], [c, d]] = at;
+    let by_x = row.weights[0] * (b - a) + row.weights[1] * (d - c);
+    let by_y = column.weights[0] * (c - a) + column.weights[1] * (d - b);
+    (by_x, by_y)
+}
+
+/// The same where some pixel does not exist, for which there is a zero, or has the weight 0 and is not looked at.
+#[cold]
 fn slopes(row: &Read, column: &Read, at: [[f32; 2]; 2]) -> (f32, f32) {
+    let at = |m: usize, n: usize| match row.inside[m] && column.inside[n] {
+        true => at[m][n],
+        false => 0.0,
+    };
     let (mut by_x, mut by_y) = (0.0, 0.0);
     for k in 0..2 {
         if row.weights[k] > 0.0 {
-            by_x += row.weights[k] * (at[k][1] - at[k][0]);
+            by_x += row.weights[k] * (at(k, 1) - at(k, 0));
         }
         if column.weights[k] > 0.0 {
-            by_y += column.weights[k] * (at[1][k] - at[0][k]);
+            by_y += column.weights[k] * (at(1, k) - at(0, k));
         }
     }
     (by_x, by_y)
