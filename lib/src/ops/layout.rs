@@ -4,7 +4,7 @@ use dfdx::prelude::{Cpu, Storage};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::ops::parallel::expect_len;
+use crate::ops::parallel::{CHUNK, expect_len};
 use crate::tensors::CpuBuffer;
 
 #[cfg(feature = "cuda")]
@@ -81,8 +81,8 @@ impl LayoutKernel for Cpu {
 
 /// Side of the square that is turned at once: two of them fit the first-level cache.
 const SIDE: usize = 16;
-/// Output rows of one piece of parallel work.
-const PIECE: usize = 64;
+/// Channels of a picture, for which there are loops without an inner one.
+const COLOURS: usize = 3;
 
 /// `dst[n, p, c] = src[n, c, p]` for `channels` channels and `pixels` = height * width.
 ///
@@ -124,26 +124,90 @@ fn transpose(src: &[f32], rows: usize, columns: usize, dst: &mut [f32], add: boo
         "layout: {} elements are not a whole number of {rows}x{columns} images",
         src.len()
     );
+    // Output rows of one piece of parallel work, whole squares of about as many numbers as a chunk has.
+    let piece = (CHUNK / rows / SIDE).max(1) * SIDE;
     let mut pieces = Vec::new();
     for (src, dst) in src.chunks_exact(len).zip(dst.chunks_exact_mut(len)) {
-        for (k, dst) in dst.chunks_mut(PIECE * rows).enumerate() {
-            pieces.push((src, k * PIECE, dst));
+        for (k, dst) in dst.chunks_mut(piece * rows).enumerate() {
+            pieces.push((src, k * piece, dst));
         }
     }
     pieces.into_par_iter().for_each(|(src, first, dst)| {
+        let at = Piece {
+            src,
+            rows,
+            columns,
+            first,
+        };
+        match add {
+            true => at.turn(dst, |d, value| *d += value),
+            false => at.turn(dst, |d, value| *d = value),
+        }
+    });
+}
+
+/// Output rows from `first` on, out of a matrix `rows x columns`.
+struct Piece<'a> {
+    src: &'a [f32],
+    rows: usize,
+    columns: usize,
+    first: usize,
+}
+
+impl Piece<'_> {
+    #[inline(always)]
+    fn turn(&self, dst: &mut [f32], put: impl Fn(&mut f32, f32) + Copy) {
+        if self.rows == COLOURS {
+            self.interleave(dst, put);
+        } else if self.columns == COLOURS {
+            self.part(dst, put);
+        } else {
+            self.squares(dst, put);
+        }
+    }
+
+    /// From three planes.
+    #[inline(always)]
+    fn interleave(&self, dst: &mut [f32], put: impl Fn(&mut f32, f32)) {
+        let (dst, _) = dst.as_chunks_mut::<COLOURS>();
+        let plane = |c: usize| &self.src[c * self.columns + self.first..][..dst.len()];
+        let (red, green, blue) = (plane(0), plane(1), plane(2));
+        for (((d, r), g), b) in dst.iter_mut().zip(red).zip(green).zip(blue) {
+            put(&mut d[0], *r);
+            put(&mut d[1], *g);
+            put(&mut d[2], *b);
+        }
+    }
+
+    /// To three planes, of which a piece holds some.
+    #[inline(always)]
+    fn part(&self, dst: &mut [f32], put: impl Fn(&mut f32, f32)) {
+        let (src, _) = self.src.as_chunks::<COLOURS>();
+        for (c, plane) in dst.chunks_exact_mut(self.rows).enumerate() {
+            let c = self.first + c;
+            for (d, pixel) in plane.iter_mut().zip(src) {
+                put(d, pixel[c]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn squares(&self, dst: &mut [f32], put: impl Fn(&mut f32, f32)) {
+        let (rows, columns) = (self.rows, self.columns);
         for (k, dst) in dst.chunks_mut(SIDE * rows).enumerate() {
-            let first = first + k * SIDE;
+            let first = self.first + k * SIDE;
             for row in (0..rows).step_by(SIDE) {
                 let side = SIDE.min(rows - row);
                 for (c, line) in dst.chunks_exact_mut(rows).enumerate() {
-                    for (r, d) in line[row..row + side].iter_mut().enumerate() {
-                        let value = src[(row + r) * columns + first + c];
-                        *d = if add { *d + value } else { value };
+                    let values = self.src[row * columns + first + c..].iter();
+                    let values = values.step_by(columns);
+                    for (d, value) in line[row..row + side].iter_mut().zip(values) {
+                        put(d, *value);
                     }
                 }
             }
         }
-    });
+    }
 }
 
 #[cfg(test)]
@@ -166,7 +230,16 @@ mod tests {
 
     #[test]
     fn every_size_comes_back() {
-        for (n, c, p) in [(1, 1, 1), (3, 17, 70), (2, 64, 129), (1, 3, 300)] {
+        // The last ones have several pieces.
+        let sizes = [
+            (1, 1, 1),
+            (3, 17, 70),
+            (2, 64, 129),
+            (1, 3, 300),
+            (2, 3, 6000),
+            (1, 40, 900),
+        ];
+        for (n, c, p) in sizes {
             let data: Vec<f32> = (0..n * c * p).map(|v| v as f32).collect();
             let (mut there, mut back) = (vec![0.0; data.len()], vec![0.0; data.len()]);
             nchw_to_nhwc(&data, c, p, &mut there);
@@ -176,6 +249,8 @@ mod tests {
             }
             nhwc_to_nchw(&there, c, p, &mut back);
             assert_eq!(back, data);
+            add_nhwc_to_nchw(&there, c, p, &mut back);
+            assert!(back.iter().zip(&data).all(|(b, d)| *b == 2.0 * d));
         }
     }
 }

@@ -38,7 +38,7 @@ class Table:
     def __init__(self, path=None):
         self.rows = []
         self.path = path
-        print(f"{'work':<44}{'peer':<24}{'ours':>9}{'theirs':>10}    {'ratio':>7}    bar")
+        print(f"{'work':<44} {'peer':<24}{'ours':>9}{'theirs':>10}    {'ratio':>7}    bar")
 
     def add(self, work, peer, unit, ours, theirs, bar, **more):
         ratio = ours / theirs
@@ -46,7 +46,7 @@ class Table:
         row["holds"] = None if bar is None else ratio <= bar
         self.rows.append(row | more)
         verdict = "" if bar is None else f"{bar:5.2f}  {'holds' if ratio <= bar else 'MISSED'}"
-        print(f"{work:<44}{peer:<24}{ours:>9.2f}{theirs:>10.2f} {unit:<3}{ratio:>7.3f}  {verdict}", flush=True)
+        print(f"{work:<44} {peer:<24}{ours:>9.2f}{theirs:>10.2f} {unit:<3}{ratio:>7.3f}  {verdict}", flush=True)
 
         self.write()
 
@@ -54,7 +54,7 @@ class Table:
         """A row without figures: it does not hold."""
         row = {"work": work, "peer": peer, "ours": None, "theirs": None, "ratio": None, "bar": bar, "holds": False}
         self.rows.append(row | {"failed": str(why)})
-        print(f"{work:<44}{peer:<24}{why}", flush=True)
+        print(f"{work:<44} {peer:<24}{why}", flush=True)
         self.write()
 
     def write(self):

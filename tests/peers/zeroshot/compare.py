@@ -6,15 +6,13 @@ median of all steps of all rounds; rounds alternate between the sides, so that a
 
 import argparse
 import os
-import statistics
 import sys
 
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(here, "..", "training"))
+from sides import WARM_UP, add, quickest, same  # noqa: E402
 from table import THREADS, Failed, Table, call  # noqa: E402
 
-# The first steps fault in memory, and PyTorch chooses its kernels.
-WARM_UP = 3
 # Images of a synthesis: for time, for memory.
 TIMED, LARGE = 128, 256
 TORCH = "PyTorch", "PyTorch, channels last"
@@ -43,19 +41,6 @@ def arguments():
     return parser.parse_args()
 
 
-def median(runs, of="seconds"):
-    return 1e3 * statistics.median(s for run in runs for s in run[of][WARM_UP:])
-
-
-def same(name, ours, theirs, tolerances):
-    """The first two losses of both; they must agree."""
-    pairs = list(zip(ours["losses"], theirs["losses"]))[:2]
-    for which, pair, tolerance in zip(("first", "second"), pairs, tolerances):
-        if not abs(pair[0] - pair[1]) <= tolerance * abs(pair[0]):
-            raise Failed(f"{name} does not compute the same: {which} loss {pair[1]}, rebit's {pair[0]}")
-    return {"first_losses": pairs[0], "second_losses": pairs[1]}
-
-
 class Sides:
     """Rounds of our side and of both of PyTorch's memory formats in turn."""
 
@@ -82,31 +67,11 @@ class Sides:
         return runs
 
 
-def quickest(runs):
-    """PyTorch's memory formats, the quicker one first."""
-    return sorted(TORCH, key=lambda name: median(runs[name]))
-
-
-def add(table, work, runs, bars, tolerances):
-    """A row for each side of `bars`, whose bar may be none."""
-    ours = runs["rebit"]
-    for name, limit in bars:
-        theirs = runs[name]
-        more = {"processor_ratio": median(ours, "processor_seconds") / median(theirs, "processor_seconds")}
-        try:
-            if name in TORCH:
-                more |= same(name, ours[0], theirs[0], tolerances)
-        except Failed as why:
-            table.fail(work, name, limit, why)
-            continue
-        table.add(work, name, "ms", median(ours), median(theirs), limit, **more)
-
-
 def synthesis(sides, table):
     o = sides.options
     runs = sides.rounds(o.rounds, o.steps, "synthesis", TIMED, "whole", own=[(OWN, "training")])
-    bars = [*zip(quickest(runs), (0.8, None)), (OWN, 0.85)]
-    add(table, f"synthesis step, {TIMED} images", runs, bars, FULL_PRECISION)
+    bars = [*zip(quickest(runs, TORCH), (0.8, None)), (OWN, 0.85)]
+    add(table, f"synthesis step, {TIMED} images", runs, bars, FULL_PRECISION, other_work=(OWN,))
     # Maps are what the network's pool hands out; the other buffers are tensors at its edge: pixels and their gradient.
     run = runs["rebit"][0]
     first, *later = run["new_maps"]

@@ -9,13 +9,16 @@ the losses, the seconds of each step, and the peak memory of the process.
 """
 
 import json
+import os
 import sys
-import time
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "training"))
+from torch_side import load, timed  # noqa: E402
 
 BITS = 3
 LAMBDA_LOWER, LAMBDA_UPPER = 0.05, 0.8
@@ -181,32 +184,6 @@ class Statistics:
         """The mean over norms of the squared distances of means and of variances."""
         terms = [F.mse_loss(m, to) for name, of in targets.items() for m, to in zip(self.found[name], of)]
         return sum(terms) / len(targets)
-
-
-def load(net, path, ignored=()):
-    """Its numbers; ranges that are read off weights anew in each pass are not among them."""
-    values = {name: v for name, v in load_file(path).items() if not name.endswith(tuple(ignored))}
-    missing, unexpected = net.load_state_dict(values, strict=False)
-    assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing), (missing, unexpected)
-    return net
-
-
-def peak_kilobytes():
-    with open("/proc/self/status") as status:
-        for line in status:
-            if line.startswith("VmHWM"):
-                return int(line.split()[1])
-    raise RuntimeError("this kernel does not tell the peak of a process's memory")
-
-
-def timed(steps, step):
-    losses, seconds, processor = [], [], []
-    for _ in range(steps):
-        start = time.perf_counter(), time.process_time()
-        losses.append(step())
-        seconds.append(time.perf_counter() - start[0])
-        processor.append(time.process_time() - start[1])
-    return {"losses": losses, "seconds": seconds, "processor_seconds": processor, "peak_kilobytes": peak_kilobytes()}
 
 
 def readings(start, end):

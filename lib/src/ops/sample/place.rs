@@ -82,15 +82,3 @@ impl Axis {
             .then_some(at as usize)
     }
 }
-
-impl Place {
-    /// The pixels that are read and their weights, above 0.
-    #[inline(always)]
-    pub fn taps(self, axis: Axis) -> impl Iterator<Item = (usize, f32)> {
-        let weights = [(0, 1.0 - self.second), (1, self.second)];
-        weights
-            .into_iter()
-            .filter_map(move |(k, w)| Some((axis.pixel(self, k)?, w)))
-            .filter(|(_, w)| *w > 0.0)
-    }
-}
