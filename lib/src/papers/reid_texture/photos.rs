@@ -5,7 +5,6 @@ use std::ops::Range;
 use rand::Rng as _;
 
 use crate::data::{Crop, Lookup, Texture, World};
-use crate::ops::parallel::start_threads;
 use crate::ops::texture_render::TexelMap;
 use crate::{Error, Images, Result, Rng, from_vec};
 
@@ -45,7 +44,6 @@ impl PhotoSet {
     /// # Errors
     /// As [`of`](Self::of).
     pub fn new(world: &World, crops: Vec<Crop>) -> Result<PhotoSet> {
-        start_threads();
         use rayon::prelude::*;
         if crops.is_empty() {
             return Err(Error::invalid("a set of photographs", "holds none"));
