@@ -230,7 +230,16 @@ impl Worker {
         text: &mut Text,
     ) -> Result<evcxr::EvalOutputs, evcxr::Error> {
         let written = match job.cell.types_are() {
-            TypesAre::Asked => return self.execute_with_types(job, text),
+            TypesAre::Asked => {
+                let has_types = self.find_types(job, text)?;
+                let result = self.execute(&text.source, job);
+                return match result {
+                    Err(error) if has_types && types::are_unknown(&error) => {
+                        self.execute_as_guessed(job, text).unwrap_or(Err(error))
+                    }
+                    result => result,
+                };
+            }
             TypesAre::Written => job.cell.with_all_types(&[], |_| true, &self.hider()),
             TypesAre::Guessed => None,
         };
@@ -241,10 +250,28 @@ impl Worker {
         let result = self.execute_guessing(&text.source, job);
         match result {
             Err(error) if !job.cell.bound.is_empty() && types::are_unknown(&error) => {
-                self.execute_with_types(job, text)
+                self.find_types(job, text)?;
+                self.execute(&text.source, job)
             }
             result => result,
         }
+    }
+
+    /// Runs the cell with the types that evcxr guesses, where rustc's do not fit: it names a type by the crate that defines
+    /// it, and in a cell another version may have that name. `None` when the guesses do not fit either.
+    fn execute_as_guessed(
+        &mut self,
+        job: &Job,
+        text: &mut Text,
+    ) -> Option<Result<evcxr::EvalOutputs, evcxr::Error>> {
+        let guessed = job.cell.source();
+        let result = self.execute_guessing(&guessed.source, job);
+        if matches!(&result, Err(error) if !matches!(error, evcxr::Error::SubprocessTerminated(_)))
+        {
+            return None;
+        }
+        *text = guessed;
+        Some(result)
     }
 
     /// Puts right what the session itself is to blame for; whether there was such a thing.
@@ -364,12 +391,9 @@ impl Worker {
         self.context.execute_with_callbacks(source, &mut callbacks)
     }
 
-    /// Asks rustc for the types of the variables and runs the cell with them; `text` becomes what evcxr got.
-    fn execute_with_types(
-        &mut self,
-        job: &Job,
-        text: &mut Text,
-    ) -> Result<evcxr::EvalOutputs, evcxr::Error> {
+    /// Asks rustc for the types of the variables; `text` becomes the cell with them, where there is nothing wrong with it. Whether
+    /// that is so.
+    fn find_types(&mut self, job: &Job, text: &mut Text) -> Result<bool, evcxr::Error> {
         let mut told = Answers::default();
         let errors = self.ask_types(job, Question::Move, |_| true)?;
         told.read(&errors);
@@ -410,7 +434,7 @@ impl Worker {
                 None => job.cell.with_types(&told.named),
             };
         }
-        self.execute(&text.source, job)
+        Ok(!own_errors)
     }
 
     fn hider(&self) -> Hider {
