@@ -18,8 +18,8 @@ pub struct Seen<'a> {
 
 impl Net {
     /// Lets `f` look at the activations of named nodes, in the order of the names, in inference mode and without
-    /// gradients: what [`predict_nodes`](Self::predict_nodes) gives as tensors, without a copy. The network is locked
-    /// meanwhile: `f` runs others, not this one. Without names, the output.
+    /// gradients: what [`predict_nodes`](Self::predict_nodes) gives as tensors, without a copy. Without names, the
+    /// output.
     ///
     /// ```
     /// use rebit::prelude::*;
@@ -46,6 +46,8 @@ impl Net {
         let x = inputs.iter().map(|x| inner.images(x));
         let x = x.collect::<Result<Vec<_>>>()?;
         let mut pass = inner.forward(x, Mode::Eval, false, &nodes)?;
+        // What `f` calls may run this network too.
+        drop(inner);
         let seen = nodes.iter().map(|&node| {
             let (batch, extent) = (pass.batch, pass.extents[node]);
             Ok(Seen {
@@ -55,7 +57,7 @@ impl Net {
         });
         let seen: Result<Vec<Seen>> = seen.collect();
         let found = seen.and_then(|seen| f(&seen));
-        pass.release(&mut inner.pool);
+        pass.release(&mut self.lock().pool);
         found
     }
 }
@@ -72,6 +74,7 @@ mod tests {
         let tensors = net.predict_nodes(&[&x], &names)?;
         net.look(&[&x], &names, |seen| {
             assert_eq!(seen.len(), 3);
+            assert_eq!(read(&net.predict(&x)?), read(&tensors[0]));
             for (seen, tensor) in seen.iter().zip(&tensors) {
                 let (of, pixels) = (seen.at.extent, seen.at.extent.pixels());
                 assert_eq!(seen.at.elements(), seen.values.len());

@@ -43,7 +43,7 @@ impl Histogram {
     /// Counts values in.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for values that are not finite; none of them is then counted.
+    /// [`Error::Invalid`](crate::Error::Invalid) for values that are not finite; none of them is then counted.
     pub fn add(&mut self, values: &[f32]) -> Result<()> {
         let Some((smallest, largest)) = ends(values)? else {
             return Ok(());
