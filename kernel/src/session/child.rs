@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::InputRequest;
@@ -115,7 +115,7 @@ impl Shared {
         *self.lock_connection() = Some(stream);
         while let Ok(Some(frame)) = Frame::read(&mut reader) {
             if frame == Frame::Started {
-                let _turn = self.ending.lock().unwrap_or_else(|e| e.into_inner());
+                let _turn = self.turn();
                 self.set_phase(Phase::Running);
                 // Asked for while the cell was being compiled.
                 if self.interrupts.load(Ordering::SeqCst) > 0 {
@@ -152,7 +152,7 @@ impl Shared {
 
     /// Sends events to a cell from now on; returns what came before.
     pub fn begin_cell(&self, sender: SyncSender<Event>) -> (Option<IdleSink>, Vec<Frame>) {
-        let _turn = self.ending.lock().unwrap_or_else(|e| e.into_inner());
+        let _turn = self.turn();
         self.interrupts.store(0, Ordering::SeqCst);
         self.killed.store(false, Ordering::SeqCst);
         self.cell.fetch_add(1, Ordering::SeqCst);
@@ -226,7 +226,7 @@ impl Shared {
 
     /// Asks the running cell to end; see [`super::InterruptHandle::interrupt`].
     pub fn interrupt(self: &Arc<Self>) {
-        let turn = self.ending.lock().unwrap_or_else(|e| e.into_inner());
+        let turn = self.turn();
         let phase = self.phase();
         if phase == Phase::Idle {
             return;
@@ -259,7 +259,7 @@ impl Shared {
 
     /// Ends the compilers of this cell; false when it is not being compiled any more.
     fn end_compilers_of(&self, cell: u64) -> bool {
-        let _turn = self.ending.lock().unwrap_or_else(|e| e.into_inner());
+        let _turn = self.turn();
         let goes_on = self.cell.load(Ordering::SeqCst) == cell && self.phase() == Phase::Compiling;
         if goes_on {
             (self.end_compilers)(&self.folder);
@@ -283,6 +283,11 @@ impl Shared {
     fn kill(&self) {
         self.killed.store(true, Ordering::SeqCst);
         self.send(&[command::KILL]);
+    }
+
+    /// Holds off the next cell while compilers are ended, and the other way round.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.ending.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     fn lock_connection(&self) -> std::sync::MutexGuard<'_, Option<UnixStream>> {

@@ -7,7 +7,6 @@ use rayon::prelude::*;
 use super::augment::{self, Choice, Part};
 use super::{Augment, ImageSource, Normalize};
 use crate::error::{Error, Result};
-use crate::ops::parallel::start_threads;
 use crate::tensors::{Images, Rng, read};
 use dfdx::prelude::HasShape;
 
@@ -138,7 +137,6 @@ impl ImageSource for FloatImages {
         normalize: &Normalize,
         out: &mut [f32],
     ) -> Result<Vec<u32>> {
-        start_threads();
         let len: usize = self.extent.iter().product();
         if out.len() != indices.len() * len {
             return Err(Error::shape(

@@ -67,8 +67,8 @@ impl Patches {
     /// # Errors
     /// [`Error::Invalid`] without a photograph, or with one that is smaller than a patch.
     pub fn new(photos: &[Photo], scale: usize, size: usize) -> Result<Patches> {
-        start_threads();
         use rayon::prelude::*;
+        start_threads();
         let pairs: Vec<SrPair> = photos
             .par_iter()
             .map(|photo| SrPair::new(photo, scale))

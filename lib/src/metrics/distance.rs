@@ -4,7 +4,6 @@ use rayon::prelude::*;
 
 use super::rows;
 use crate::error::{Error, Result};
-use crate::ops::parallel::start_threads;
 use crate::tensors::Matrix;
 
 /// `1 - a b / (|a| |b|)`: 0 for one direction, 1 for a right angle, 2 for opposite directions.
@@ -52,7 +51,6 @@ pub fn cosine_distance(a: &[f32], b: &[f32]) -> Result<f32> {
 /// # Errors
 /// [`Error::Shape`] unless there is a label for each row, [`Error::Invalid`] for rows that are zero or not finite.
 pub fn within_class_distance(features: &Matrix, labels: &[u32]) -> Result<Vec<(u32, f32)>> {
-    start_threads();
     let (values, n, d) = rows("within_class_distance", features)?;
     super::silhouette::expect_labels("within_class_distance", n, labels)?;
     let directions: Vec<Vec<f64>> = values

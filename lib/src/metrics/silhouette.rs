@@ -4,7 +4,6 @@ use rayon::prelude::*;
 
 use super::rows;
 use crate::error::{Error, Result};
-use crate::ops::parallel::start_threads;
 use crate::tensors::Matrix;
 
 /// Mean silhouette coefficient of rows with labels, from -1 to 1, by Euclidean distance.
@@ -28,7 +27,6 @@ use crate::tensors::Matrix;
 /// [`Error::Shape`] unless there is a label for each row, [`Error::Invalid`] for fewer than two labels and for numbers
 /// that are not finite.
 pub fn silhouette(features: &Matrix, labels: &[u32]) -> Result<f32> {
-    start_threads();
     let (values, n, d) = rows("silhouette", features)?;
     expect_labels("silhouette", n, labels)?;
     let mut classes: Vec<u32> = labels.to_vec();

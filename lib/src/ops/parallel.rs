@@ -16,7 +16,8 @@ pub(crate) const LANES: usize = 64;
 /// Starts the pool of threads that all kernels share, once: `REBIT_THREADS` of them, or one for each physical core.
 ///
 /// A second thread on a core shares its arithmetic units, which the kernels keep busy. `RAYON_NUM_THREADS` and a pool
-/// that the program built itself are left as they are.
+/// that the program built itself are left as they are. Making a tensor does this; what works in parallel without one calls
+/// it first.
 pub(crate) fn start_threads() {
     static START: std::sync::Once = std::sync::Once::new();
     START.call_once(|| {

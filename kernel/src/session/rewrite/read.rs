@@ -95,7 +95,7 @@ impl Cell {
             let constants = [Some(&self.constants), with.history.map(History::constants)];
             Constants::path(name, &constants)
         };
-        let mut binder = Binder::new(part.at + part.text.len(), refutable, &known);
+        let mut binder = Binder::new(part.end(), refutable, &known);
         binder.visit_pat(&local.pat);
         let (bound, constants) = (binder.bound, binder.constants);
         let written = match local.init {
@@ -154,7 +154,7 @@ impl Cell {
         let end = if ends || is_brace { "" } else { ";" };
         let begin = format!("macro_rules! {name} {{ () => {{ ");
         self.edits.push(Edit::insert(part.at, begin));
-        let at = part.at + part.text.len();
+        let at = part.end();
         self.edits.push(Edit::insert(at, format!("{end} }} }}")));
         self.made.push(name);
         self.items.push(part.clone());
@@ -164,7 +164,7 @@ impl Cell {
     /// Notes what is compiled in the place of pieces that are changed inside.
     fn note_what_is_sent(&mut self) {
         for part in self.statements.iter_mut().chain(&mut self.items) {
-            let end = part.at + part.text.len();
+            let end = part.end();
             // What is put in at its ends stands beside it.
             let inside = self.edits.iter().filter(|edit| {
                 let at = &edit.at;

@@ -84,17 +84,16 @@ impl Cell {
     ///
     /// The second binding stands directly behind the first, so that later uses see it.
     pub fn with_types(&self, types: &[(String, String)]) -> Text {
-        let mut edits: Vec<Edit> = Vec::new();
-        for variable in &self.bound {
-            if let Some((_, of)) = types.iter().find(|(name, _)| *name == variable.name) {
-                edits.push(variable.bound_again(of));
-            }
-        }
-        // What ends with the last statement stands in front of it.
-        let last = self.statements.last().map_or(0, Part::end);
-        edits.sort_by_key(|edit| edit.at.start == last);
-        let at = edits.partition_point(|edit| edit.at.start != last);
-        edits.splice(at..at, self.run.iter().cloned());
+        let bindings = self.bound.iter().filter_map(|variable| {
+            let (_, of) = types.iter().find(|(name, _)| *name == variable.name)?;
+            Some(variable.bound_again(of))
+        });
+        // What is put around the last statement ends in front of what stands behind it.
+        let end = self.statements.last().map_or(0, Part::end);
+        let (behind, mut edits): (Vec<Edit>, Vec<Edit>) =
+            bindings.partition(|edit| edit.at.start == end);
+        edits.extend(self.run.iter().cloned());
+        edits.extend(behind);
         self.text(&edits)
     }
 }

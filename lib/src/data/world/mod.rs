@@ -178,8 +178,8 @@ fn seen_by(body: &dyn Body, pose: &Pose, viewpoint: &Viewpoint, size: (usize, us
 
 /// `make(0)`, `make(1)` and so on, in parallel, in order.
 fn in_parallel<T: Send>(count: u64, make: impl Fn(u64) -> T + Sync) -> Result<Vec<T>> {
-    start_threads();
     const AT_ONCE: u64 = 256;
+    start_threads();
     let mut out = Vec::with_capacity(count as usize);
     for first in (0..count).step_by(AT_ONCE as usize) {
         check_interrupt()?;

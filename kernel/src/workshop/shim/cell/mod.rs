@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, HashSet};
 pub use question_mark::complaint;
 pub use statics::{SYMBOL, Shared};
 
+/// How the function of a cell begins, which evcxr calls; its number follows.
+const FUNCTION: &str = "\npub extern \"C\" fn run_user_code_";
 /// How cells begin.
 const ALLOWED: &str = "#![allow(unused_imports, unused_mut, dead_code)]\n";
 /// The same, with names that two glob imports bring as an error.

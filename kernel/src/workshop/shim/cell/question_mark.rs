@@ -5,8 +5,8 @@
 
 use proc_macro2::{TokenStream, TokenTree};
 
-/// How the function of a cell begins.
-const FUNCTION: &str = "\npub extern \"C\" fn run_user_code_";
+use super::FUNCTION;
+
 /// What stands in front of the user's code, and what where there may be a `?` already.
 const BEGINS: [&str; 2] = ["AssertUnwindSafe(||{\n", "catch_unwind(||{\n"];
 const ALLOWED: [&str; 2] = [

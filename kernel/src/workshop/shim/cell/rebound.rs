@@ -11,6 +11,8 @@ use std::collections::HashSet;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
+use super::FUNCTION;
+
 const LOAD: &str = "evcxr_variable_store.take_variable::<";
 const STORE: &str = "evcxr_variable_store.put_variable";
 const CHECK: &str = "evcxr_variable_store.check_variable::<";
@@ -26,7 +28,7 @@ const COPY: [&str; 16] = [
 /// that it binds anew; `None` when there is none.
 pub fn kept(cell: &str) -> Option<String> {
     let end = cell.rfind(END)?;
-    let begin = cell[..end].rfind("\npub extern \"C\" fn run_user_code_")?;
+    let begin = cell[..end].rfind(FUNCTION)?;
     let body = &cell[begin..end];
     // New variables are stored inside of what is caught, the others behind it.
     let caught = body.rfind("\n})) { \n")?;
