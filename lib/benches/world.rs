@@ -6,10 +6,13 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, Divan};
 use rand::Rng as _;
 use rebit::data::{World, WorldConfig};
-use rebit::metrics::{
-    Detection, Galleries, GalleryScene, Person, SearchConfig, SearchQuery, gallery_lists, search,
-};
+use rebit::metrics::{Galleries, GalleryScene, SearchConfig, SearchQuery, gallery_lists, search};
 use rebit::{dev, rng};
+
+#[path = "../examples/support/gallery.rs"]
+mod gallery;
+
+use gallery::gallery_scene;
 
 fn main() {
     // Starts the library's threads.
@@ -46,22 +49,7 @@ fn search_all_gallery_sizes(bencher: Bencher) {
     let mut feature = || -> Vec<f32> { (0..192).map(|_| rng.random_range(-1.0..1.0)).collect() };
     let world = world();
     let scenes: Vec<GalleryScene> = (0..120)
-        .map(|k| {
-            let scene = world.scene(k);
-            let people = scene.boxes.iter().zip(&scene.identities);
-            GalleryScene {
-                camera: scene.camera,
-                people: people
-                    .map(|(&at, &identity)| Person { identity, at })
-                    .collect(),
-                detections: scene
-                    .annotated
-                    .iter()
-                    .map(|&at| Detection { at, score: 0.9 })
-                    .collect(),
-                features: scene.boxes.iter().flat_map(|_| feature()).collect(),
-            }
-        })
+        .map(|k| gallery_scene(&world.scene(k), |_| feature()))
         .collect();
     let people = scenes.iter().enumerate().flat_map(|(scene, s)| {
         s.people

@@ -28,10 +28,13 @@ use serde_json::{Value, json};
 mod counting;
 #[path = "support/exchange.rs"]
 mod exchange;
+#[path = "support/timed.rs"]
+mod timed;
 #[path = "support/training.rs"]
 mod training;
 
-use exchange::{Begun, Named, Steps};
+use exchange::{Named, Steps};
+use timed::timed;
 
 /// Images of a synthesis: those of the bars on time and on memory.
 const SYNTHESES: [usize; 2] = [128, 256];
@@ -177,14 +180,6 @@ fn prepare(folder: &Path) -> Result<Value> {
         &drawn_tensors(&drawn),
     );
     Ok(json!({ "threads": rayon::current_num_threads() }))
-}
-
-/// Does and notes a step that returns its loss.
-fn timed(told: &mut Steps, step: impl FnOnce() -> Result<f32>) -> Result<()> {
-    let begun = Begun::now();
-    let loss = step()?;
-    told.end(begun, loss);
-    Ok(())
 }
 
 fn class_means(features: &[f32], labels: &[u32]) -> [[f32; FEATURES]; CLASSES] {

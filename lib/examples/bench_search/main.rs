@@ -20,12 +20,20 @@ use serde_json::{Value, json};
 mod exchange;
 #[path = "../support/fine_body.rs"]
 mod fine_body;
+#[path = "../support/folder.rs"]
+mod folder;
+#[path = "../support/gallery.rs"]
+mod gallery;
 mod joint;
 mod roi;
 mod search;
 mod steps;
+#[path = "../support/timed.rs"]
+mod timed;
 
-use exchange::{Begun, Named, Steps};
+use exchange::{Named, Steps};
+use folder::Folder;
+use timed::timed;
 
 /// Scenes of a step.
 const SCENES: usize = 8;
@@ -66,25 +74,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Where files are exchanged.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(format!("{name}.safetensors"))
-    }
-
-    fn write(&self, name: &str, tensors: &[Named]) {
-        exchange::write(&self.file(name), tensors);
-    }
-
-    fn read(&self, name: &str) -> std::collections::HashMap<String, Vec<f32>> {
-        exchange::read(&self.file(name))
-    }
-}
-
 fn prepare(folder: &Folder) -> Result<Value> {
-    std::fs::create_dir_all(&folder.0).expect("the folder to exchange files in");
+    folder.create();
     steps::prepare(folder)?;
     joint::prepare(folder)?;
     roi::prepare(folder)?;
@@ -137,14 +128,6 @@ fn loaded(net: Net, file: &Path) -> Result<Net> {
     Ok(net)
 }
 
-/// Does and notes a step that returns a number.
-fn timed(told: &mut Steps, step: impl FnOnce() -> Result<f32>) -> Result<()> {
-    let begun = Begun::now();
-    let value = step()?;
-    told.end(begun, value);
-    Ok(())
-}
-
 fn world() -> Result<World> {
     World::new(WorldConfig::default())
 }
@@ -160,8 +143,6 @@ fn fine_world() -> Result<World> {
 
 /// Pictures that `make` returns the number of, again and again: its losses are these numbers.
 fn rate(world: &World, steps: usize, make: impl Fn(&World) -> Result<usize>) -> Result<Value> {
-    // Starts the library's threads.
-    dev();
     let mut told = Steps::default();
     for _ in 0..steps {
         timed(&mut told, || Ok(make(world)? as f32))?;

@@ -2,12 +2,13 @@
 
 use rand::Rng as _;
 use rebit::metrics::{
-    Detection, Galleries, GalleryScene, Person, SearchConfig, SearchQuery, gallery_lists, search,
+    Galleries, GalleryScene, Person, SearchConfig, SearchQuery, gallery_lists, search,
 };
 use rebit::prelude::*;
 use serde_json::{Value, json};
 
 use super::exchange::{Named, Steps};
+use super::gallery::gallery_scene;
 use super::{Folder, timed};
 
 const SCENES: usize = 120;
@@ -29,26 +30,11 @@ fn setting() -> Result<(Vec<GalleryScene>, Vec<SearchQuery>)> {
             .map(|(k, v)| 3.0 * v + own.map_or(0.0, |own| own[k]))
             .collect()
     };
-    let mut scenes = Vec::new();
-    for scene in world.scenes(0..SCENES as u64)? {
-        let people = scene.boxes.iter().zip(&scene.identities);
-        scenes.push(GalleryScene {
-            camera: scene.camera,
-            people: people
-                .map(|(&at, &identity)| Person { identity, at })
-                .collect(),
-            detections: scene
-                .annotated
-                .iter()
-                .map(|&at| Detection { at, score: 0.9 })
-                .collect(),
-            features: scene
-                .identities
-                .iter()
-                .flat_map(|id| feature(*id))
-                .collect(),
-        });
-    }
+    let all = world.scenes(0..SCENES as u64)?;
+    let scenes: Vec<GalleryScene> = all
+        .iter()
+        .map(|scene| gallery_scene(scene, &mut feature))
+        .collect();
     let known = scenes.iter().enumerate().flat_map(|(k, scene)| {
         let people = scene.people.iter().filter_map(|p| p.identity);
         people.map(move |id| (k, id))

@@ -18,11 +18,17 @@ use serde_json::{Value, json};
 mod exchange;
 #[path = "../support/fine_body.rs"]
 mod fine_body;
+#[path = "../support/folder.rs"]
+mod folder;
 mod pictures;
 mod render;
 mod steps;
+#[path = "../support/timed.rs"]
+mod timed;
 
-use exchange::{Begun, Named, Steps};
+use exchange::Named;
+use folder::Folder;
+use timed::timed;
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -42,25 +48,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Where files are exchanged.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(format!("{name}.safetensors"))
-    }
-
-    fn write(&self, name: &str, tensors: &[Named]) {
-        exchange::write(&self.file(name), tensors);
-    }
-
-    fn read(&self, name: &str) -> std::collections::HashMap<String, Vec<f32>> {
-        exchange::read(&self.file(name))
-    }
-}
-
 fn prepare(folder: &Folder) -> Result<Value> {
-    std::fs::create_dir_all(&folder.0).expect("the folder to exchange files in");
+    folder.create();
     render::prepare(folder)?;
     steps::prepare(folder)?;
     Ok(json!({ "threads": rayon::current_num_threads() }))
@@ -88,12 +77,4 @@ fn reads(maps: &[TexelMap]) -> [Named; 2] {
         ),
         ("weight".into(), shape, all.iter().map(|r| r.1).collect()),
     ]
-}
-
-/// Does and notes a step that returns a number.
-fn timed(told: &mut Steps, step: impl FnOnce() -> Result<f32>) -> Result<()> {
-    let begun = Begun::now();
-    let value = step()?;
-    told.end(begun, value);
-    Ok(())
 }

@@ -10,7 +10,7 @@ import sys
 
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(here, "..", "training"))
-from sides import WARM_UP, add, add_limit, arguments, in_turn, quickest, wanted  # noqa: E402
+from sides import WARM_UP, add, add_limit, arguments, in_turn, measure, quickest  # noqa: E402
 from table import THREADS, Failed, Table, call  # noqa: E402
 
 FORMATS = {"PyTorch": [], "PyTorch, channels last": ["--channels-last"]}
@@ -121,10 +121,8 @@ def notebook(sides, table):
     table.add(f"peak memory of the notebook, {budget}", "at most 2 GB", "MB", peak, 2048, None if o.quick else 1.0)
 
 
-# By name, and whether it is measured unless asked for.
-PARTS = {name: (part, name != "notebook") for name, part in {
-    "roi": roi, "detector": detector, "reid": reid, "joint": joint, "world": world, "search": search,
-    "notebook": notebook}.items()}
+PARTS = {"roi": roi, "detector": detector, "reid": reid, "joint": joint, "world": world, "search": search,
+         "notebook": notebook}
 
 
 def main():
@@ -133,11 +131,7 @@ def main():
     options = arguments(__doc__, PARTS, peers)
     sides, table = Sides(options), Table(options.json)
     sides.rebit("prepare", options.exchange)
-    for name, part in wanted(options, PARTS):
-        try:
-            part(sides, table)
-        except Failed as why:
-            table.fail(name, "", None, why)
+    measure(PARTS, sides, table, unasked=["notebook"])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Written from the formulas in rebit's documentation: what it computes is compared
 losses, the seconds of each step, and the peak memory of the process.
 """
 
-import json
 import os
 import sys
 
@@ -18,7 +17,7 @@ from torch.nn import functional as F
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(here, "..", "training"))
 from networks import Detector, Reid, Targets, centres, decode, iou  # noqa: E402
-from torch_side import load, timed  # noqa: E402
+from torch_side import load, main, optimised, timed  # noqa: E402
 
 CROP = 64, 32
 LOOKED_AT, PER_SCENE, PER_PERSON, OVERLAP, LEAST, CLIP, LAMBDA = 60, 6, 2, 0.5, 4.0, 3.0, 1.0
@@ -57,7 +56,7 @@ def roi(folder, how, steps, _):
         (cut * weights).sum().backward()
         return float((boxes.detach() * boxes.grad).sum())
 
-    return timed(steps, step)
+    return timed(int(steps), step)
 
 
 def scenes_of(folder, form):
@@ -81,14 +80,7 @@ def detector(folder, steps, form):
     images, targets = seen(pixels), targets_of(annotated, pixels)
     adam = torch.optim.Adam(net.parameters(), lr=1e-3)
 
-    def step():
-        adam.zero_grad()
-        loss = targets.loss(*net(images))
-        loss.backward()
-        adam.step()
-        return loss.item()
-
-    return timed(steps, step)
+    return timed(int(steps), optimised(adam, lambda: targets.loss(*net(images))))
 
 
 def reid(folder, steps, form):
@@ -98,14 +90,7 @@ def reid(folder, steps, form):
     labels = found["labels"].long().repeat_interleave(net.stripes)
     adam = torch.optim.Adam(net.parameters(), lr=1e-3)
 
-    def step():
-        adam.zero_grad()
-        loss = F.cross_entropy(net(images), labels)
-        loss.backward()
-        adam.step()
-        return loss.item()
-
-    return timed(steps, step)
+    return timed(int(steps), optimised(adam, lambda: F.cross_entropy(net(images), labels)))
 
 
 class Clipped(torch.autograd.Function):
@@ -173,8 +158,7 @@ def joint(folder, steps, form):
     adam = torch.optim.Adam(net.parameters(), lr=2e-4)
     told = {"detection": [], "identity": [], "boxes": []}
 
-    def step():
-        adam.zero_grad()
+    def loss():
         images = seen(pixels)
         score, distances = net(images)
         detection = targets.loss(score, distances)
@@ -183,30 +167,13 @@ def joint(folder, steps, form):
         boxes = Clipped.apply(boxes, LAMBDA * CLIP / len(cells))
         crops = cut_out(images[scene], boxes).contiguous(memory_format=form)
         identity = F.cross_entropy(reader(crops), labels.repeat_interleave(reader.stripes))
-        loss = detection + LAMBDA * identity
-        loss.backward()
-        adam.step()
         for name, value in ("detection", detection), ("identity", identity):
             told[name].append(value.item())
         told["boxes"].append(len(cells))
-        return loss.item()
+        return detection + LAMBDA * identity
 
-    return timed(steps, step) | told
-
-
-def main():
-    form = torch.contiguous_format
-    if "--channels-last" in sys.argv:
-        sys.argv.remove("--channels-last")
-        form = torch.channels_last
-    threads, what, folder, *rest = sys.argv[1:]
-    torch.set_num_threads(int(threads))
-    if what == "roi":
-        result = roi(folder, rest[0], int(rest[1]), form)
-    else:
-        result = {"detector": detector, "reid": reid, "joint": joint}[what](folder, int(rest[0]), form)
-    print(json.dumps(result))
+    return timed(int(steps), optimised(adam, loss)) | told
 
 
 if __name__ == "__main__":
-    main()
+    main({"roi": roi, "detector": detector, "reid": reid, "joint": joint})

@@ -9,8 +9,8 @@ import sys
 
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(here, "..", "training"))
-from sides import add, add_limit, arguments, in_turn, quickest, same, wanted  # noqa: E402
-from table import THREADS, Failed, Table, call  # noqa: E402
+from sides import add, add_limit, arguments, in_turn, measure, quickest, same  # noqa: E402
+from table import THREADS, Table, call  # noqa: E402
 
 FORMATS = {"PyTorch": [], "PyTorch, channels last": ["--channels-last"]}
 SPARSE = {"PyTorch sparse, COO": "coo", "PyTorch sparse, CSR": "csr"}
@@ -80,9 +80,7 @@ def pictures(sides, table):
     add_limit(table, "turntable, 24 frames 128x64, encoded", runs, 500.0, bytes=runs[0]["losses"][0])
 
 
-# By name, and whether it is measured unless asked for.
-PARTS = {name: (part, True) for name, part in {
-    "render": render, "training": training, "unet": unet, "pictures": pictures}.items()}
+PARTS = {"render": render, "training": training, "unet": unet, "pictures": pictures}
 
 
 def main():
@@ -91,11 +89,7 @@ def main():
     options = arguments(__doc__, PARTS, peers)
     sides, table = Sides(options), Table(options.json)
     sides.rebit("prepare", options.exchange)
-    for name, part in wanted(options, PARTS):
-        try:
-            part(sides, table)
-        except Failed as why:
-            table.fail(name, "", None, why)
+    measure(PARTS, sides, table)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Written from the formulas in rebit's documentation: what it computes is compared
 losses, the seconds of each step, and the peak memory of the process.
 """
 
-import json
 import os
 import sys
 import warnings
@@ -20,7 +19,7 @@ from torch.nn import functional as F
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(here, "..", part) for part in ("training", "person-search")]
 from networks import Reid  # noqa: E402
-from torch_side import load, timed  # noqa: E402
+from torch_side import load, main, optimised, timed  # noqa: E402
 
 
 class Double(nn.Module):
@@ -116,7 +115,7 @@ def render(folder, how, steps, _):
         images.backward(images.detach())
         return float(textures.grad.square().sum())
 
-    return timed(steps, step)
+    return timed(int(steps), step)
 
 
 def seen(reid, pictures):
@@ -136,19 +135,16 @@ def training(folder, steps, form):
         targets = seen(reid, pictures)
     adam = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-5)
 
-    def step():
-        adam.zero_grad()
+    def loss():
         made = net(pictures)
-        loss = 2.0 * ((made - real) * structure).square().mean()
+        total = 2.0 * ((made - real) * structure).square().mean()
         person = gathered((0.5 * made + 0.5).flatten(2), texel, weight).view_as(pictures)
         shown = mask * (2.0 * person - 1.0) + (1.0 - mask) * around
         for share, found, target in zip(layers, seen(reid, shown.contiguous(memory_format=form)), targets):
-            loss = loss + share * (1.0 - (found * target).sum(1)).mean()
-        loss.backward()
-        adam.step()
-        return loss.item()
+            total = total + share * (1.0 - (found * target).sum(1)).mean()
+        return total
 
-    return timed(steps, step)
+    return timed(int(steps), optimised(adam, loss))
 
 
 def unet(folder, steps, form):
@@ -157,31 +153,10 @@ def unet(folder, steps, form):
     pictures, target = (found[name].contiguous(memory_format=form) for name in ("pictures", "target"))
     adam = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=1e-5)
 
-    def step():
-        adam.zero_grad()
-        loss = F.l1_loss(net(pictures), target)
-        loss.backward()
-        adam.step()
-        return loss.item()
-
-    return timed(steps, step)
-
-
-def main():
-    # PyTorch calls its sparse rows a beta.
-    warnings.filterwarnings("ignore", message="Sparse CSR")
-    form = torch.contiguous_format
-    if "--channels-last" in sys.argv:
-        sys.argv.remove("--channels-last")
-        form = torch.channels_last
-    threads, what, folder, *rest = sys.argv[1:]
-    torch.set_num_threads(int(threads))
-    if what == "render":
-        result = render(folder, rest[0], int(rest[1]), form)
-    else:
-        result = {"training": training, "unet": unet}[what](folder, int(rest[0]), form)
-    print(json.dumps(result))
+    return timed(int(steps), optimised(adam, lambda: F.l1_loss(net(pictures), target)))
 
 
 if __name__ == "__main__":
-    main()
+    # PyTorch calls its sparse rows a beta.
+    warnings.filterwarnings("ignore", message="Sparse CSR")
+    main({"render": render, "training": training, "unet": unet})

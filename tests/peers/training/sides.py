@@ -9,12 +9,12 @@ from table import Failed
 WARM_UP = 3
 
 
-def arguments(about, parts, peers):
+def arguments(about, parts, peers, rounds=5, steps=23):
     """Options of a comparison: `parts` is what `--only` takes, `peers` are the programs and folders that it is given."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--json", help="where the rows go")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=23, help=f"steps of a round, the first {WARM_UP} not counted")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--steps", type=int, default=steps, help=f"steps of a round, the first {WARM_UP} not counted")
     parser.add_argument("--only", default="", help="comma-separated: " + ", ".join(parts))
     parser.add_argument("--quick", action="store_true", help="two rounds of few steps")
     for name, what in peers.items():
@@ -25,13 +25,19 @@ def arguments(about, parts, peers):
     return options
 
 
-def wanted(options, parts):
-    """The functions of `parts` that are asked for."""
-    names = set(options.only.split(",")) - {""} or {name for name in parts if parts[name][1]}
+def measure(parts, sides, table, unasked=(), peer=""):
+    """Measures what is asked for of `parts`, functions by name; those of `unasked` only when they are named. A part that
+    fails is a row against `peer`."""
+    names = set(sides.options.only.split(",")) - {""} or set(parts) - set(unasked)
     unknown = names - set(parts)
     if unknown:
         raise SystemExit(f"no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
-    return [(name, part) for name, (part, _) in parts.items() if name in names]
+    for name, part in parts.items():
+        if name in names:
+            try:
+                part(sides, table)
+            except Failed as why:
+                table.fail(name, peer, None, why)
 
 
 def in_turn(rounds, sides):

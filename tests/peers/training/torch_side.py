@@ -1,7 +1,11 @@
-"""What every program on PyTorch's side does: read a network's numbers, time steps, tell the peak of its memory."""
+"""What every program on PyTorch's side does: read its words and a network's numbers, time steps, tell the peak of its
+memory, and print what came of it."""
 
+import json
+import sys
 import time
 
+import torch
 from safetensors.torch import load_file
 
 
@@ -30,3 +34,25 @@ def timed(steps, step):
         seconds.append(time.perf_counter() - start[0])
         processor.append(time.process_time() - start[1])
     return {"losses": losses, "seconds": seconds, "processor_seconds": processor, "peak_kilobytes": peak_kilobytes()}
+
+
+def optimised(optimiser, loss):
+    """A training step on what `loss` computes; returns its value."""
+    def step():
+        optimiser.zero_grad()
+        value = loss()
+        value.backward()
+        optimiser.step()
+        return value.item()
+    return step
+
+
+def main(works):
+    """THREADS, one of `works`, FOLDER and its own words: functions of the folder, those words and the memory format."""
+    form = torch.contiguous_format
+    if "--channels-last" in sys.argv:
+        sys.argv.remove("--channels-last")
+        form = torch.channels_last
+    threads, what, folder, *rest = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    print(json.dumps(works[what](folder, *rest, form)))

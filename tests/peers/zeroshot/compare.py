@@ -4,14 +4,13 @@ Both sides start from the same networks, the same batch and the same noise, with
 median of all steps of all rounds; rounds alternate between the sides, so that a slow moment of the machine meets both.
 """
 
-import argparse
 import os
 import sys
 
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(here, "..", "training"))
-from sides import WARM_UP, add, quickest, same  # noqa: E402
-from table import THREADS, Failed, Table, call  # noqa: E402
+from sides import WARM_UP, add, arguments, in_turn, measure, quickest, same  # noqa: E402
+from table import THREADS, Table, call  # noqa: E402
 
 # Images of a synthesis: for time, for memory.
 TIMED, LARGE = 128, 256
@@ -27,18 +26,6 @@ FULL_PRECISION = 1e-5, 1e-3
 # its range, and the distillation loss has a factor of 8,000. Both losses were equal to six digits, but a batch with such an
 # activation on a machine that sums in another order would show it in the third or fourth.
 THREE_BITS = 1e-3, 1e-3
-
-
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", help="where the rows go")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=15, help="steps of a round, the first three not counted")
-    parser.add_argument("--only", default="", help="comma-separated: synthesis, parts, memory, student, generator")
-    parser.add_argument("--torch", required=True, help="a Python interpreter that has PyTorch")
-    parser.add_argument("--rebit", required=True, help="the program bench_zeroshot")
-    parser.add_argument("--exchange", required=True, help="a folder for networks and batches")
-    return parser.parse_args()
 
 
 class Sides:
@@ -57,14 +44,12 @@ class Sides:
 
     def rounds(self, rounds, steps, what, *more, own=()):
         """`own`: names of further works of our side alone, and these works."""
-        runs = {}
-        for _ in range(rounds):
-            for name, work in own:
-                runs.setdefault(name, []).append(self.rebit(work, steps))
-            runs.setdefault("rebit", []).append(self.rebit(what, *more, steps))
-            for name, form in zip(TORCH, ([], ["--channels-last"])):
-                runs.setdefault(name, []).append(self.torch(what, *more, steps, *form))
-        return runs
+        forms = zip(TORCH, ([], ["--channels-last"]))
+        return in_turn(rounds, {
+            **{name: lambda work=work: self.rebit(work, steps) for name, work in own},
+            "rebit": lambda: self.rebit(what, *more, steps),
+            **{name: lambda form=form: self.torch(what, *more, steps, *form) for name, form in forms},
+        })
 
 
 def synthesis(sides, table):
@@ -108,18 +93,16 @@ def generator(sides, table):
     add(table, "FDDA generator step, 2 x 16 images", runs, zip(TORCH, (0.8, None)), FULL_PRECISION)
 
 
+PARTS = {"synthesis": synthesis, "parts": parts, "memory": memory, "student": student, "generator": generator}
+
+
 def main():
-    options = arguments()
+    peers = {"torch": "a Python interpreter that has PyTorch", "rebit": "the program bench_zeroshot",
+             "exchange": "a folder for networks and batches"}
+    options = arguments(__doc__, PARTS, peers, rounds=3, steps=15)
     sides, table = Sides(options), Table(options.json)
     sides.rebit("prepare")
-    works = {"synthesis": synthesis, "parts": parts, "memory": memory, "student": student, "generator": generator}
-    wanted = set(options.only.split(",")) - {""} or set(works)
-    for name, work in works.items():
-        if name in wanted:
-            try:
-                work(sides, table)
-            except Failed as why:
-                table.fail(name, "PyTorch", None, why)
+    measure(PARTS, sides, table, peer="PyTorch")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Written from the formulas of arXiv:2111.09136 and arXiv:2109.04186, with the aut
 the losses, the seconds of each step, and the peak memory of the process.
 """
 
-import json
 import os
 import sys
 
@@ -18,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "training"))
-from torch_side import load, timed  # noqa: E402
+from torch_side import load, main, optimised, timed  # noqa: E402
 
 BITS = 3
 LAMBDA_LOWER, LAMBDA_UPPER = 0.05, 0.8
@@ -202,7 +201,7 @@ def parts_of(x, boxes):
     return rows[:, None] @ x @ columns[:, None].transpose(2, 3)
 
 
-def synthesis(folder, images, in_parts, steps, form):
+def synthesis(folder, images, how, steps, form):
     net = load(ResNet20(), f"{folder}/network.safetensors").eval().requires_grad_(False).to(memory_format=form)
     batch = load_file(f"{folder}/synthesis-{images}.safetensors")
     labels, targets = batch["labels"].long(), batch["targets"]
@@ -211,21 +210,18 @@ def synthesis(folder, images, in_parts, steps, form):
     statistics = Statistics(net)
     adam = torch.optim.Adam([pixels], lr=0.5)
 
-    def step():
-        adam.zero_grad()
+    def loss():
+        in_parts = how == "parts"
         features = net.features(parts_of(pixels, boxes).contiguous(memory_format=form) if in_parts else pixels)
         logits = net.fc(features)
         probability = logits.softmax(1).gather(1, labels[:, None])[:, 0]
         distance = 1.0 - F.cosine_similarity(features, centres)
         outside = (LAMBDA_LOWER - distance).clamp(min=0.0) + (distance - LAMBDA_UPPER).clamp(min=0.0)
-        loss = statistics.loss(statistics.running) + (probability - targets).square().mean()
+        matched = statistics.loss(statistics.running) + (probability - targets).square().mean()
         # Every class has a centre here.
-        loss = loss + outside.sum() / (len(labels) + 1e-6)
-        loss.backward()
-        adam.step()
-        return loss.item()
+        return matched + outside.sum() / (len(labels) + 1e-6)
 
-    return timed(steps, step)
+    return timed(int(steps), optimised(adam, loss))
 
 
 def student(folder, steps, form):
@@ -235,18 +231,14 @@ def student(folder, steps, form):
     x, labels = batch["images"].contiguous(memory_format=form), batch["labels"].long()
     sgd = torch.optim.SGD(low.parameters(), lr=1e-6, momentum=0.9, nesterov=True, weight_decay=1e-4)
 
-    def step():
-        sgd.zero_grad()
+    def loss():
         with torch.no_grad():
             wanted = F.softmax(net(x) / TEMPERATURE, 1)
         logits = low(x)
         alike = F.kl_div(F.log_softmax(logits / TEMPERATURE, 1), wanted, reduction="batchmean")
-        loss = F.cross_entropy(logits, labels) + ALPHA * TEMPERATURE**2 * alike
-        loss.backward()
-        sgd.step()
-        return loss.item()
+        return F.cross_entropy(logits, labels) + ALPHA * TEMPERATURE**2 * alike
 
-    return timed(steps, step)
+    return timed(int(steps), optimised(sgd, loss))
 
 
 def generator(folder, steps, form):
@@ -263,32 +255,14 @@ def generator(folder, steps, form):
     centre, distorted = targets("centre"), targets("distorted")
     adam = torch.optim.Adam(made.parameters(), lr=1e-3, betas=(0.5, 0.999))
 
-    def step():
-        adam.zero_grad()
-        loss = 0.5 * F.cross_entropy(net(made(mixed, labels)), labels)
-        loss = loss + 0.2 * statistics.loss(statistics.running)
-        loss = loss + 0.5 * F.cross_entropy(net(made(single, of_one)), of_one)
-        loss = loss + 0.01 * statistics.loss(centre) + 0.9 * statistics.loss(distorted)
-        loss.backward()
-        adam.step()
-        return loss.item()
+    def loss():
+        total = 0.5 * F.cross_entropy(net(made(mixed, labels)), labels)
+        total = total + 0.2 * statistics.loss(statistics.running)
+        total = total + 0.5 * F.cross_entropy(net(made(single, of_one)), of_one)
+        return total + 0.01 * statistics.loss(centre) + 0.9 * statistics.loss(distorted)
 
-    return timed(steps, step)
-
-
-def main():
-    form = torch.contiguous_format
-    if "--channels-last" in sys.argv:
-        sys.argv.remove("--channels-last")
-        form = torch.channels_last
-    threads, what, folder, *rest = sys.argv[1:]
-    torch.set_num_threads(int(threads))
-    if what == "synthesis":
-        result = synthesis(folder, int(rest[0]), rest[1] == "parts", int(rest[2]), form)
-    else:
-        result = {"student": student, "generator": generator}[what](folder, int(rest[0]), form)
-    print(json.dumps(result))
+    return timed(int(steps), optimised(adam, loss))
 
 
 if __name__ == "__main__":
-    main()
+    main({"synthesis": synthesis, "student": student, "generator": generator})
