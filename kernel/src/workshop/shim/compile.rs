@@ -139,6 +139,9 @@ impl Task<'_> {
         }
         let mut surroundings = self.surroundings();
         let mut cell = cell::finished(&generated, &surroundings);
+        if self.asks_types() {
+            cell.cell = cell::without_bodies(&cell.cell, &surroundings.fresh);
+        }
         fs::write(&path, &cell.cell)?;
         if !self.check && cell::keeps_old(&cell.cell) {
             // It may use an old value after all, and then there is nothing to keep.
@@ -242,13 +245,18 @@ impl Task<'_> {
             let name = library.file_name().unwrap_or_default().display();
             command.args(["-C", &recipe.with_soname(&name.to_string())]);
         }
-        if self.check && self.session.join(FULL_TYPES).exists() {
+        if self.asks_types() {
             // A shortened type cannot be written into the cell; this option is not stable yet.
             command
                 .args(["--verbose", "-Ztrim-diagnostic-paths=no"])
                 .env("RUSTC_BOOTSTRAP", "1");
         }
         Ok(command)
+    }
+
+    /// Whether the cell is only checked, for the types that rustc then names.
+    fn asks_types(&self) -> bool {
+        self.check && self.session.join(FULL_TYPES).exists()
     }
 
     fn what(&self) -> &'static str {

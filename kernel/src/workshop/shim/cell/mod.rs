@@ -1,5 +1,6 @@
 //! A cell as evcxr generates it, made into what rustc gets: line for line, so that places stay what they are.
 
+mod bodies;
 mod fingerprint;
 mod items;
 mod macros;
@@ -11,6 +12,7 @@ mod store;
 
 use std::collections::{BTreeMap, HashSet};
 
+pub use bodies::without_bodies;
 pub use question_mark::complaint;
 pub use statics::{SYMBOL, Shared};
 
