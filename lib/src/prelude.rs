@@ -44,6 +44,7 @@ pub use crate::ops::moments::{moments, try_moments};
 pub use crate::ops::pixel_shuffle::{pixel_shuffle, try_pixel_shuffle};
 pub use crate::ops::pool::{global_avg_pool, max_pool2d, try_global_avg_pool, try_max_pool2d};
 pub use crate::ops::relu::{Activation, relu, relu6, try_relu, try_relu6};
+pub use crate::ops::roi_align::{RoiAlign, roi_align, try_roi_align};
 pub use crate::ops::roi_transform::{RoiTransform, roi_transform, try_roi_transform};
 pub use crate::ops::sample::{Border, Sampling, sample, try_sample};
 pub use crate::ops::texture_render::{TexelMap, texture_render, try_texture_render};

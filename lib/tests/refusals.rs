@@ -17,6 +17,7 @@ use rebit::ops::l1_loss::try_l1_loss;
 use rebit::ops::moments::try_moments;
 use rebit::ops::prelu::try_prelu;
 use rebit::ops::resize::{Filter, try_resize, try_resize_by};
+use rebit::ops::roi_align::{RoiAlign, try_roi_align};
 use rebit::ops::sample::{Border, Sampling, try_sample};
 use rebit::ops::upsample::{Upsample, try_upsample};
 use rebit::papers::ddtb::try_attention_loss;
@@ -162,6 +163,17 @@ fn roi(count: usize, four: usize, of: Vec<u32>, out: (usize, usize)) -> Outcome 
         supersample: true,
     };
     tensor(try_roi_transform(images((1, 1, 2, 2)), boxes, how))
+}
+
+fn align(count: usize, four: usize, of: Vec<u32>, out: (usize, usize)) -> Outcome {
+    let boxes = from_vec(vec![0.5; count * four], (count, four)).unwrap();
+    let how = RoiAlign {
+        images: of,
+        out,
+        scale: 0.5,
+        sampling: 2,
+    };
+    tensor(try_roi_align(images((1, 1, 2, 2)), boxes, how))
 }
 
 fn world() -> World {
@@ -374,6 +386,13 @@ fn cases() -> Vec<Case> {
             "no output" => roi(1, 4, vec![0], (0, 1)) => error!("0x2", "2x2"),
             "more than memory" => roi(1, 4, vec![0], (usize::MAX, 2)) => error!("at most"),
             "no boxes" => roi(0, 4, vec![], (1, 1)) => Empty,
+        }
+        "ops/roi_align/mod.rs: try_roi_align": {
+            "three corners" => align(1, 3, vec![0], (1, 1)) => error!("(1, 4)", "(1, 3)"),
+            "an image that is not there" => align(1, 4, vec![3], (1, 1)) => error!("image 3", "0..1"),
+            "no output" => align(1, 4, vec![0], (0, 1)) => error!("0x2", "2x2"),
+            "more than memory" => align(1, 4, vec![0], (usize::MAX, 2)) => error!("at most"),
+            "no boxes" => align(0, 4, vec![], (1, 1)) => Empty,
         }
         "ops/box_decode/mod.rs: try_box_decode": {
             "three numbers" => tensor(try_box_decode(matrix(2, 3), BoxBase::Deltas(vec![[0.0; 4]; 2]))) => error!("(2, 4)", "(2, 3)"),

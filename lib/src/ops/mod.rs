@@ -35,6 +35,7 @@ pub mod pool;
 pub mod prelu;
 pub mod relu;
 pub mod resize;
+pub mod roi_align;
 pub mod roi_transform;
 pub mod sample;
 pub mod texture_render;

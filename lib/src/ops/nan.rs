@@ -30,6 +30,7 @@ use super::prelu::prelu;
 use super::relu::{relu, relu6};
 use super::resize::{Filter, resize, resize_by};
 use super::roi_transform::{RoiTransform, roi_transform};
+use super::roi_align::{RoiAlign, roi_align};
 use super::sample::{Border, Sampling, sample};
 use super::texture_render::{TexelMap, texture_render};
 use super::triplet::{ProxyTable, proxy_triplet, triplet};
@@ -56,6 +57,15 @@ const QUANT: ActQuant = ActQuant {
     upper: 1.0,
     levels: 3,
 };
+
+fn align(images: &[u32]) -> RoiAlign {
+    RoiAlign {
+        images: images.to_vec(),
+        out: (2, 2),
+        scale: 0.5,
+        sampling: 2,
+    }
+}
 
 fn dense() -> ConvShape {
     ConvShape::square(2, 3, (4, 2), 3, 1)
@@ -360,6 +370,14 @@ fn cases() -> Vec<Case> {
                 supersample: true,
             };
             read(&roi_transform(images(x, MAP), boxes, how))
+        }),
+        ("roi_align", 72, |x| {
+            let boxes = matrix(&[0.0, 0.0, 6.0, 6.0, 0.0, 0.0, 6.0, 6.0], (2, 4));
+            read(&roi_align(images(x, MAP), boxes, align(&[0, 1])))
+        }),
+        ("roi_align: boxes", 4, |b| {
+            let boxes = matrix(b, (1, 4));
+            read(&roi_align(images(&wave(72), MAP), boxes, align(&[1])))
         }),
         ("roi_transform: boxes", 4, |b| {
             let how = RoiTransform {

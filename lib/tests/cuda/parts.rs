@@ -89,7 +89,7 @@ fn boxes_inside_outside_turned_and_broken() {
     ];
     let images = [2, 0, 2, 1, 2, 0, 1, 0];
     for (channels, out) in [(1, (1, 1)), (5, (4, 3)), (33, (2, 7))] {
-        for border in [Border::Zero, Border::Clamp] {
+        for border in [Border::Zero, Border::Clamp, Border::Edge] {
             for count in [0, 1, corners.len()] {
                 let s = SampleShape {
                     batch: 4,

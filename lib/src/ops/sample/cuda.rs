@@ -29,7 +29,7 @@ struct Shape {
     boxes: u32,
     out_h: u32,
     out_w: u32,
-    clamp: u32,
+    border: u32,
 }
 
 // SAFETY: eight numbers in the order of the struct in sample.cu.
@@ -48,7 +48,11 @@ impl Shape {
             boxes,
             out_h,
             out_w,
-            clamp: (s.border == Border::Clamp).into(),
+            border: match s.border {
+                Border::Zero => 0,
+                Border::Clamp => 1,
+                Border::Edge => 2,
+            },
         })
     }
 }

@@ -51,6 +51,8 @@ pub enum Border {
     Zero,
     /// The outermost pixels of the box (and of the image) are repeated: cutting out first, then resizing.
     Clamp,
+    /// The outermost pixels of the image are repeated for half a pixel around it, then there are zeros: ROI-Align.
+    Edge,
 }
 
 /// Sizes of a sampling; image buffers are `(batch, height, width, channels)`.

@@ -37,6 +37,7 @@ impl Axis {
             return None;
         }
         let (mut by_from, mut by_to) = (1.0 - t, t);
+        let last = self.pixels as f32 - 0.5;
         if self.border == Border::Clamp {
             let (mut low, mut high) = (self.from + 0.5, self.to - 0.5);
             let (mut low_by, mut high_by) = ((1.0, 0.0), (0.0, 1.0));
@@ -55,11 +56,15 @@ impl Axis {
             if at > high {
                 (at, (by_from, by_to)) = (high, high_by);
             }
-            let last = self.pixels as f32 - 0.5;
-            if at < 0.5 || at > last {
-                at = if at < 0.5 { 0.5 } else { last };
-                (by_from, by_to) = (0.0, 0.0);
-            }
+        }
+        let repeated = match self.border {
+            Border::Zero => false,
+            Border::Clamp => true,
+            Border::Edge => at >= -0.5 && at <= last + 1.0,
+        };
+        if repeated && (at < 0.5 || at > last) {
+            at = if at < 0.5 { 0.5 } else { last };
+            (by_from, by_to) = (0.0, 0.0);
         }
         let at = at - 0.5;
         // Far outside there is nothing to read, and nothing that could be counted.

@@ -3,8 +3,8 @@
 
 struct SampleShape {
     unsigned batch, height, width, channels, boxes, out_h, out_w;
-    /// Whether what lies beyond the box is its outermost pixel, and not zero.
-    unsigned clamp;
+    /// What lies beyond: 0 zeros, 1 the outermost pixels of the box, 2 those of the image, half a pixel around it.
+    unsigned border;
 };
 
 /// Where a cell of an axis is read.
@@ -19,7 +19,8 @@ struct Place {
         exists = fabsf(at) < -NEGATIVE_INFINITY;
         by_from = 1.0f - t;
         by_to = t;
-        if (s.clamp) {
+        float last = (float)pixels - 0.5f;
+        if (s.border == 1) {
             bool turned = to < from;
             float low = (turned ? to : from) + 0.5f, high = (turned ? from : to) - 0.5f;
             float low_by = turned ? 0.0f : 1.0f, high_by = turned ? 1.0f : 0.0f;
@@ -37,11 +38,10 @@ struct Place {
                 by_from = high_by;
                 by_to = 1.0f - high_by;
             }
-            float last = (float)pixels - 0.5f;
-            if (at < 0.5f || at > last) {
-                at = at < 0.5f ? 0.5f : last;
-                by_from = by_to = 0.0f;
-            }
+        }
+        if (s.border && (at < 0.5f || at > last)) {
+            if (s.border == 1 || (at >= -0.5f && at <= last + 1.0f)) at = at < 0.5f ? 0.5f : last;
+            by_from = by_to = 0.0f;
         }
         at -= 0.5f;
         float within = ::clamp(at, -2.0f, (float)pixels + 1.0f);

@@ -23,7 +23,7 @@ fn ramp() -> Images {
 
 #[test]
 fn a_box_of_whole_pixels_is_copied_and_a_turned_one_mirrored() {
-    for border in [Border::Zero, Border::Clamp] {
+    for border in [Border::Zero, Border::Clamp, Border::Edge] {
         let boxes = [
             [1.0, 1.0, 4.0, 3.0],
             [4.0, 1.0, 1.0, 3.0],
@@ -70,6 +70,23 @@ fn enlarging_is_bilinear_and_the_border_decides_at_the_edge() {
     assert_eq!(y, [8.0; 6]);
 }
 
+#[test]
+fn the_edge_reaches_half_a_pixel_around_the_image() {
+    // Places -0.75, -0.25, 0.25, 0.75: the first lies further out than half a pixel before the image's edge.
+    let boxes = [[-1.0, 0.0, 1.0, 1.0], [3.0, 0.0, 5.0, 1.0]];
+    let how = how(2, (1, 4), Border::Edge);
+    let y = read(&sample(ramp(), corners(&boxes), how));
+    assert_eq!(y, [0.0, 0.0, 0.0, 0.25, 2.75, 3.0, 3.0, 0.0]);
+    let x = from_vec(vec![8.0; 12], (1, 1, 3, 4)).unwrap();
+    let how = Sampling {
+        images: vec![0, 0],
+        out: (1, 4),
+        border: Border::Edge,
+    };
+    let y = read(&sample(x, corners(&boxes), how));
+    assert_eq!(y, [0.0, 8.0, 8.0, 8.0, 8.0, 8.0, 8.0, 0.0]);
+}
+
 /// IntraQ's crop, then PyTorch's resize: half-pixel places clamped to the crop.
 #[test]
 fn clamped_sampling_is_cutting_out_and_resizing() {
@@ -110,7 +127,7 @@ fn gradients_are_those_of_finite_differences() {
     let boxes = [
         0.63, 0.37, 4.41, 4.22, 5.13, 0.91, 1.77, 3.86, -0.83, 1.31, 3.47, 6.77,
     ];
-    for border in [Border::Zero, Border::Clamp] {
+    for border in [Border::Zero, Border::Clamp, Border::Edge] {
         let how = Sampling {
             images: vec![1, 0, 1],
             out: (3, 4),
@@ -172,7 +189,7 @@ fn nan_is_read_and_a_box_that_is_not_finite_gives_nan() {
         [f32::NAN, 0.0, 4.0, 3.0],
         [0.0, 0.0, 4.0, f32::INFINITY],
     ];
-    for border in [Border::Zero, Border::Clamp] {
+    for border in [Border::Zero, Border::Clamp, Border::Edge] {
         let y = read(&sample(x.clone(), corners(&boxes), how(3, (3, 4), border)));
         let nan: Vec<bool> = y.iter().map(|v| v.is_nan()).collect();
         assert!(nan[0] && !nan[1..12].contains(&true), "{border:?}");
