@@ -13,9 +13,11 @@ mod criterion;
 mod layer;
 mod observer;
 mod plan;
+mod quantise;
 mod recipe;
 mod record;
 mod shadow;
+mod state;
 #[cfg(test)]
 mod tests;
 mod timing;
@@ -23,8 +25,9 @@ mod trial;
 
 pub use config::{Ends, LtsConfig, Quantiser, Selection, Threshold};
 pub use criterion::{Criterion, Seen};
-pub use observer::{Lts, quantise, quantise_by};
+pub use observer::Lts;
 pub use plan::Plan;
+pub use quantise::{quantise, quantise_by};
 pub use recipe::Recipe;
 pub use record::{LayerShare, LtsReport, expected_share};
 pub use shadow::{ShadowRates, WrongFreeze};

@@ -2,143 +2,60 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::criterion::{BuiltIn, Criterion};
-use super::layer::{Freezing, LtsLayer, lock, seen};
+use rayon::prelude::*;
+
+use super::criterion::Criterion;
+use super::layer::{LtsLayer, lock, seen};
 use super::plan::{Now, Plan, PlanMasks};
 use super::record::{LayerShare, LtsReport};
-use super::shadow::{Shadow, ShadowState};
-use super::{LtsConfig, Selection, ShadowRates, Threshold, WrongFreeze};
-use crate::nn::{LayerInfo, Net, Slots};
-use crate::ops::lts_weight::LtsState;
-use crate::train::{EpochRecord, Observer, Step, from_bytes, to_bytes};
-use crate::{Error, HostAccess, Result, dev};
-use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use super::shadow::Shadow;
+use super::{LtsConfig, ShadowRates, Threshold, WrongFreeze};
+use crate::nn::Net;
+use crate::train::{EpochRecord, Observer, Step};
+use crate::{Error, Result};
 
 /// Bins of the distance histograms.
 const BINS: usize = 50;
 
-/// Rules that a run without freezing follows as shadows; the first is the method.
-const RULES: [Selection; 3] = [Selection::Nearest, Selection::Random, Selection::Farthest];
-
-/// Gives every layer of `net` an LTS quantiser and returns what steers them.
-///
-/// Bounds are set from the first training batch (three standard deviations), as in the authors' code.
-///
-/// # Errors
-/// [`Error::Invalid`] for settings out of range or a network that is quantised already.
-pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
-    attach(net, config, |index| match config.selection {
-        Selection::Nearest => None,
-        rule => {
-            let seed = config.seed ^ (index << 32);
-            Some(Box::new(BuiltIn { rule, seed }))
-        }
-    })
-}
-
-/// [`quantise`] with a [`Criterion`] of one's own in the place of [`LtsConfig::selection`]: `criterion` makes one for each
-/// layer that may freeze, by its name.
-///
-/// # Errors
-/// As [`quantise`].
-pub fn quantise_by(
-    net: &Net,
-    config: LtsConfig,
-    mut criterion: impl FnMut(&str) -> Box<dyn Criterion>,
-) -> Result<Lts> {
-    let names: Vec<String> = freezing(net, &config).map(|l| l.name).collect();
-    attach(net, config, |index| Some(criterion(&names[index as usize])))
-}
-
-/// The layers whose weights may freeze.
-fn freezing<'a>(net: &Net, config: &'a LtsConfig) -> impl Iterator<Item = LayerInfo> + use<'a> {
-    let layers = net.layers().into_iter();
-    layers.filter(|l| config.freezes(l.place))
-}
-
-/// Quantises; `criterion` makes that of a layer by its index, none for the method's own rule.
-fn attach(
-    net: &Net,
-    config: LtsConfig,
-    mut criterion: impl FnMut(u64) -> Option<Box<dyn Criterion>>,
-) -> Result<Lts> {
-    config.check()?;
-    let infos = net.layers();
-    let mut layers: Vec<Arc<Mutex<LtsLayer>>> = Vec::new();
-    net.quantise(|info| {
-        if !config.freezes(info.place) {
-            return Ok(config.end(info.place));
-        }
-        let criterion = criterion(layers.len() as u64);
-        let dims = net.parameter(&format!("{}.weight", info.name))?.dims;
-        let layer = LtsLayer {
-            name: info.name.clone(),
-            macs: info.macs,
-            channels: dims.first().copied().unwrap_or(1),
-            state: LtsState::new(&dev(), info.weights)?,
-            config,
-            rate: None,
-            iteration: 0,
-            flipped: 0,
-            last_flip: vec![0; info.weights],
-            delta: 1.0,
-            before: vec![f32::NAN; info.weights],
-            near: match criterion {
-                None => Vec::new(),
-                Some(_) => vec![false; info.weights],
-            },
-            criterion,
-            ledger: Vec::new(),
-        };
-        let layer = Arc::new(Mutex::new(layer));
-        layers.push(layer.clone());
-        let (grid, range) = config.weight_grid(config.bits, false);
-        let slots = Slots::weights(Freezing::new(layer, grid)?, range);
-        Ok(config.with_input(slots, config.bits))
-    })?;
-    let lengths: Vec<usize> = layers.iter().map(|l| lock(l).len()).collect();
-    let shadows = match config.freeze {
-        true => Vec::new(),
-        false => RULES
-            .map(|rule| Shadow::built_in(rule, config.seed, &lengths))
-            .into(),
-    };
-    let sums = vec![0.0; layers.len()];
-    let parameters = net.parameter_count();
-    let macs = infos.iter().map(|l| l.macs).sum();
-    Ok(Lts {
-        config,
-        layers,
-        shadows,
-        plans: Vec::new(),
-        sums,
-        parameters,
-        macs,
-        report: LtsReport::default(),
-        cost: 0.0,
-    })
-}
-
 /// Steers and records a run; pass it to [`crate::train::train_with`].
 pub struct Lts {
-    config: LtsConfig,
+    pub(super) config: LtsConfig,
     pub(super) layers: Vec<Arc<Mutex<LtsLayer>>>,
     /// Rules that are followed without acting; none on a run that freezes.
-    shadows: Vec<Shadow>,
+    pub(super) shadows: Vec<Shadow>,
     /// Other schedules whose masks are recorded along the way.
-    plans: Vec<PlanMasks>,
+    pub(super) plans: Vec<PlanMasks>,
     /// Sum over iterations of each layer's frozen share.
-    sums: Vec<f64>,
-    parameters: usize,
+    pub(super) sums: Vec<f64>,
+    pub(super) parameters: usize,
     /// Multiply-accumulates of one sample's forward pass, all layers.
-    macs: usize,
-    report: LtsReport,
+    pub(super) macs: usize,
+    pub(super) report: LtsReport,
     /// Sum over iterations of frozen weights / trainable parameters.
-    cost: f64,
+    pub(super) cost: f64,
 }
 
 impl Lts {
+    /// A run that has not begun, on a network of so many parameters and multiply-accumulates of one sample.
+    pub(super) fn new(
+        config: LtsConfig,
+        layers: Vec<Arc<Mutex<LtsLayer>>>,
+        shadows: Vec<Shadow>,
+        (parameters, macs): (usize, usize),
+    ) -> Lts {
+        Lts {
+            config,
+            sums: vec![0.0; layers.len()],
+            layers,
+            shadows,
+            plans: Vec::new(),
+            parameters,
+            macs,
+            report: LtsReport::default(),
+            cost: 0.0,
+        }
+    }
+
     /// The settings.
     pub fn config(&self) -> &LtsConfig {
         &self.config
@@ -410,44 +327,11 @@ impl Observer for Lts {
     }
 
     fn save(&self) -> Result<Vec<u8>> {
-        let layers = self.layers.iter().map(|l| LayerState::of(&lock(l)));
-        to_bytes(&RunState {
-            layers: layers.collect::<Result<_>>()?,
-            shadows: self
-                .shadows
-                .iter()
-                .map(Shadow::save)
-                .collect::<Result<_>>()?,
-            plans: self.plans.clone(),
-            report: self.report.clone(),
-            sums: self.sums.clone(),
-            cost: self.cost,
-        })
+        super::state::save(self)
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<()> {
-        let found: RunState = from_bytes(state)?;
-        let ours: Vec<usize> = self.layers.iter().map(|l| lock(l).len()).collect();
-        let theirs: Vec<usize> = found.layers.iter().map(|l| l.frozen.len()).collect();
-        if ours != theirs
-            || self.plans.len() != found.plans.len()
-            || self.shadows.len() != found.shadows.len()
-        {
-            let why = "is that of other layers, plans or shadow masks; start afresh";
-            return Err(Error::invalid("checkpoint of LTS", why));
-        }
-        let delta = 1.0 / crate::ops::fake_quant::levels(self.config.bits)? as f32;
-        for (layer, state) in self.layers.iter().zip(found.layers) {
-            state.put(&mut lock(layer), delta)?;
-        }
-        for (shadow, state) in self.shadows.iter_mut().zip(found.shadows) {
-            shadow.restore(state)?;
-        }
-        self.plans = found.plans;
-        self.report = found.report;
-        self.sums = found.sums;
-        self.cost = found.cost;
-        Ok(())
+        super::state::restore(self, state)
     }
 }
 
@@ -460,65 +344,5 @@ fn wrong_freeze(shadows: &[ShadowRates]) -> Option<WrongFreeze> {
             farthest: farthest.total(),
         }),
         _ => None,
-    }
-}
-
-/// What a checkpoint holds of a run.
-#[derive(Serialize, Deserialize)]
-struct RunState {
-    layers: Vec<LayerState>,
-    shadows: Vec<ShadowState>,
-    plans: Vec<PlanMasks>,
-    report: LtsReport,
-    sums: Vec<f64>,
-    cost: f64,
-}
-
-/// What a checkpoint holds of a layer.
-#[derive(Serialize, Deserialize)]
-struct LayerState {
-    distance: Vec<f32>,
-    previous: Vec<f32>,
-    saved: Vec<f32>,
-    frozen: Vec<bool>,
-    last_flip: Vec<u32>,
-    near: Vec<bool>,
-    before: Vec<f32>,
-    criterion: Vec<u8>,
-    ledger: Vec<(usize, f32)>,
-}
-
-impl LayerState {
-    fn of(layer: &LtsLayer) -> Result<Self> {
-        Ok(LayerState {
-            distance: layer.state.distance.view()?.into_owned(),
-            previous: layer.state.previous.view()?.into_owned(),
-            saved: layer.state.saved.view()?.into_owned(),
-            frozen: layer.state.frozen.clone(),
-            last_flip: layer.last_flip.clone(),
-            near: layer.near.clone(),
-            before: layer.before.clone(),
-            criterion: layer
-                .criterion
-                .as_ref()
-                .map_or(Ok(Vec::new()), |c| c.save())?,
-            ledger: layer.ledger.clone(),
-        })
-    }
-
-    fn put(self, layer: &mut LtsLayer, delta: f32) -> Result<()> {
-        layer.state.distance.write(&self.distance)?;
-        layer.state.previous.write(&self.previous)?;
-        layer.state.saved.write(&self.saved)?;
-        layer.state.frozen = self.frozen;
-        layer.last_flip = self.last_flip;
-        layer.near = self.near;
-        layer.before = self.before;
-        if let Some(criterion) = &mut layer.criterion {
-            criterion.restore(&self.criterion)?;
-        }
-        layer.ledger = self.ledger;
-        layer.delta = delta;
-        Ok(())
     }
 }

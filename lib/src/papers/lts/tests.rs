@@ -2,7 +2,7 @@
 
 mod criteria;
 
-use super::observer::quantise;
+use super::quantise::quantise;
 use super::*;
 use crate::HostAccess;
 use crate::Result;

@@ -2,7 +2,7 @@
 
 use rand::seq::index;
 
-use super::observer::quantise;
+use super::quantise::quantise;
 use super::{LtsConfig, layer::lock};
 use crate::nn::{Mode, Net, Wants};
 use crate::{Images, Result, rng, show};
