@@ -4,6 +4,7 @@
 //! bench_quantise prepare FOLDER            calibration and test images, the float network, quantised ones, as files
 //! bench_quantise calibrate FOLDER          seconds of post-training quantisation, and its top-1
 //! bench_quantise run FOLDER BATCH ROUNDS   seconds of a batch in integers and in floating point
+//! bench_quantise adaround FOLDER BITS SEED learned rounding, W<BITS>A8: seconds, and top-1 beside nearest rounding
 //! bench_quantise sensitivity FOLDER        Spearman's correlation with the rise of the cross entropy, and seconds
 //! ```
 
@@ -12,7 +13,7 @@ use std::time::Instant;
 
 use rebit::integer::Kernel;
 use rebit::prelude::*;
-use rebit::ptq::{LayerBits, SensitivityConfig, sensitivity_with};
+use rebit::ptq::{AdaRoundConfig, LayerBits, SensitivityConfig, sensitivity_with};
 use serde_json::{Value, json};
 
 // Images go over as plain numbers here.
@@ -22,6 +23,8 @@ mod exchange;
 
 use exchange::{Begun, Steps};
 
+/// Seeds of the calibration images that rounding is learned on.
+const SEEDS: [u64; 3] = [1, 2, 3];
 /// Calibration images, and images of the rise of the cross entropy.
 const CALIBRATION: usize = 512;
 const OTHERS: usize = 1000;
@@ -35,11 +38,14 @@ fn main() -> Result<()> {
         ["prepare", folder] => prepare(Path::new(folder))?,
         ["calibrate", folder] => calibrate(Path::new(folder))?,
         ["run", folder, batch, rounds] => run(Path::new(folder), number(batch), number(rounds))?,
+        ["adaround", folder, bits, seed] => {
+            adaround(Path::new(folder), number(bits) as u32, number(seed) as u64)?
+        }
         ["sensitivity", folder] => told(Path::new(folder))?,
         _ => {
             return Err(Error::invalid(
                 format!("{args:?}"),
-                "say prepare, calibrate, run or sensitivity, and a folder",
+                "say prepare, calibrate, run, adaround or sensitivity, and a folder",
             ));
         }
     };
@@ -52,8 +58,12 @@ fn all(set: &Dataset) -> Images {
 }
 
 fn calibration() -> Result<(Images, Dataset)> {
+    drawn(1)
+}
+
+fn drawn(seed: u64) -> Result<(Images, Dataset)> {
     let cifar = data::cifar10()?;
-    Ok((all(&cifar.train.take(CALIBRATION, 1)), cifar.test))
+    Ok((all(&cifar.train.take(CALIBRATION, seed)), cifar.test))
 }
 
 fn write(path: &Path, values: &[f32]) -> Result<()> {
@@ -92,7 +102,13 @@ fn prepare(folder: &Path) -> Result<Value> {
     let labels = folder.join("labels.u8");
     std::fs::write(&labels, &test.labels).map_err(|e| Error::io(&labels, e))?;
     let net = pretrained_resnet20()?;
-    net.folded()?.export_onnx(folder.join("float.onnx"))?;
+    let folded = net.folded()?;
+    folded.export_onnx(folder.join("float.onnx"))?;
+    folded.save(folder.join("float.safetensors"), &[])?;
+    for seed in SEEDS {
+        let path = folder.join(format!("calibration-{seed}.f32"));
+        write(&path, &read(&drawn(seed)?.0))?;
+    }
     let mut sizes = Vec::new();
     for bits in [8, 4, 2] {
         let (q, _) = post_training(&net, &images, &PtqConfig::bits(bits).inputs(8))?;
@@ -116,7 +132,7 @@ fn prepare(folder: &Path) -> Result<Value> {
             .0
             .export_onnx(folder.join(format!("{name}.onnx")))?;
     }
-    Ok(json!({"sizes": sizes}))
+    Ok(json!({"sizes": sizes, "seeds": SEEDS}))
 }
 
 fn calibrate(_folder: &Path) -> Result<Value> {
@@ -176,6 +192,32 @@ fn run(folder: &Path, batch: usize, rounds: usize) -> Result<Value> {
         "processor": integer.processor_seconds, "float_processor": float.processor_seconds,
         "kernel": format!("{:?}", int.kernel()), "vnni": Kernel::Vnni.is_available(), "amx": amx,
     }))
+}
+
+/// Learned rounding by channel, with inputs on 256 levels.
+fn adaround(_folder: &Path, bits: u32, seed: u64) -> Result<Value> {
+    let (images, test) = drawn(seed)?;
+    let net = pretrained_resnet20()?;
+    let right = |net: &Net| -> Result<f64> {
+        Ok(top1(&in_parts(&test, |x| net.predict(x))?, &test.labels).0)
+    };
+    let nearest = PtqConfig::bits(bits).inputs(8);
+    let before = right(&post_training(&net, &images, &nearest)?.0)?;
+    let how = AdaRoundConfig {
+        seed,
+        ..AdaRoundConfig::default()
+    };
+    let steps = how.iterations;
+    let learned = PtqConfig {
+        rounding: Some(how),
+        ..nearest
+    };
+    let start = Instant::now();
+    let (q, _) = post_training(&net, &images, &learned)?;
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(
+        json!({"seconds": seconds, "steps": steps, "nearest": before, "top1": right(&q)?, "float_top1": right(&net)?}),
+    )
 }
 
 /// Cross entropy of each image.

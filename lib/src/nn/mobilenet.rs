@@ -33,6 +33,17 @@ impl Default for MobilenetConfig {
 }
 
 impl MobilenetConfig {
+    /// Width 0.35 for the 10 classes of 32x32 images, with a stem of stride 1: what the recipe `train_mobilenet_v2` trains.
+    pub fn cifar() -> Self {
+        MobilenetConfig {
+            size: 32,
+            classes: 10,
+            width: 0.35,
+            stem_stride: 1,
+            sites: false,
+        }
+    }
+
     fn builder(&self, what: &str, rng: Rng) -> Result<NetBuilder> {
         if !(self.width > 0.0 && self.width <= 16.0) {
             return Err(Error::invalid(

@@ -115,27 +115,45 @@ impl Calibration {
 
     /// The means of named nodes by channel.
     pub fn channel_means(&self, net: &Net, names: &[&str]) -> Result<Vec<Vec<f64>>> {
-        let mut sums = vec![(Vec::new(), 0usize); names.len()];
+        let mut sums = vec![ChannelSums::default(); names.len()];
         self.look(net, names, |seen| {
-            for ((sums, count), seen) in sums.iter_mut().zip(seen) {
-                let extent = seen.at.extent;
-                sums.resize(extent.channels, 0.0);
-                *count += seen.at.batch * extent.pixels();
-                let mut own = vec![0.0; extent.channels];
-                for image in seen.values.chunks_exact(extent.len().max(1)) {
-                    own.fill(0.0);
-                    for pixel in image.chunks_exact(extent.channels) {
-                        let pairs = own.iter_mut().zip(pixel);
-                        pairs.for_each(|(sum, v)| *sum += f64::from(*v));
-                    }
-                    sums.iter_mut().zip(&own).for_each(|(sum, v)| *sum += v);
-                }
-            }
+            let pairs = sums.iter_mut().zip(seen);
+            pairs.for_each(|(sums, seen)| sums.add(seen));
             Ok(())
         })?;
-        let mean =
-            |(sums, count): (Vec<f64>, usize)| sums.into_iter().map(move |s| s / count as f64);
-        Ok(sums.into_iter().map(|s| mean(s).collect()).collect())
+        Ok(sums.into_iter().map(ChannelSums::means).collect())
+    }
+}
+
+/// Sums of an activation by channel.
+#[derive(Clone, Default)]
+pub(super) struct ChannelSums {
+    sums: Vec<f64>,
+    count: usize,
+}
+
+impl ChannelSums {
+    /// Adds a batch.
+    pub fn add(&mut self, seen: &Seen) {
+        let extent = seen.at.extent;
+        self.sums.resize(extent.channels, 0.0);
+        self.count += seen.at.batch * extent.pixels();
+        let mut own = vec![0.0; extent.channels];
+        for image in seen.values.chunks_exact(extent.len().max(1)) {
+            own.fill(0.0);
+            for pixel in image.chunks_exact(extent.channels) {
+                let pairs = own.iter_mut().zip(pixel);
+                pairs.for_each(|(sum, v)| *sum += f64::from(*v));
+            }
+            let pairs = self.sums.iter_mut().zip(&own);
+            pairs.for_each(|(sum, v)| *sum += v);
+        }
+    }
+
+    /// The means of what was added.
+    pub fn means(self) -> Vec<f64> {
+        let count = self.count as f64;
+        self.sums.into_iter().map(|s| s / count).collect()
     }
 }
 

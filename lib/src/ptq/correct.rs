@@ -1,9 +1,12 @@
 //! Biases that make up for what quantising moved, by the calibration images' means.
 
-use super::calibration::Calibration;
+use super::calibration::{Calibration, ChannelSums};
 use super::graph::Wiring;
 use crate::nn::{LayerInfo, Net};
 use crate::{Error, Images, Result};
+
+/// Numbers of activations that correcting in one pass may keep at once: 256 MB.
+const AT_ONCE: usize = 64 << 20;
 
 /// Corrects the biases of a quantised network, layer after layer and in place, so that the mean of each output channel over
 /// the images is that of `float`, which has the same layers:
@@ -14,6 +17,9 @@ use crate::{Error, Images, Result};
 ///
 /// where `yq` is computed with everything before it quantised and corrected already. Layers without a bias, and those
 /// that nothing quantises, stay. Returns the names of the corrected ones.
+///
+/// It takes two passes of the images, in the second of which each corrected layer runs twice; where the activations of all
+/// images at once need more than 256 MB, a pass up to each layer, with the same numbers.
 ///
 /// ```
 /// use rebit::prelude::*;
@@ -34,12 +40,51 @@ pub fn correct_bias(q: &Net, float: &Net, images: &Images) -> Result<Vec<String>
     let calibration = Calibration::new(q, images, 64)?;
     let wiring = Wiring::of(q);
     let targets = Targets::of(float, &wiring.layers, &calibration)?;
+    correct_layers(q, &wiring.layers, &targets, &calibration)
+}
+
+/// Corrects layer after layer; the names of those that had something to correct.
+pub(super) fn correct_layers(
+    q: &Net,
+    layers: &[LayerInfo],
+    targets: &Targets,
+    calibration: &Calibration,
+) -> Result<Vec<String>> {
+    if q.walk_peak(calibration.count()) <= AT_ONCE {
+        return correct_in_a_pass(q, layers, targets, calibration);
+    }
     let mut corrected = Vec::new();
-    for layer in &wiring.layers {
-        if correct_layer(q, layer, &targets, &calibration)? {
+    for layer in layers {
+        if correct_layer(q, layer, targets, calibration)? {
             corrected.push(layer.name.clone());
         }
     }
+    Ok(corrected)
+}
+
+/// [`correct_layer`] of each, where the batches go through the network side by side.
+fn correct_in_a_pass(
+    q: &Net,
+    layers: &[LayerInfo],
+    targets: &Targets,
+    calibration: &Calibration,
+) -> Result<Vec<String>> {
+    let of = |layer: &&LayerInfo| layer.bias.is_some() && targets.of_layer(layer).is_some();
+    let layers: Vec<&LayerInfo> = layers.iter().filter(of).collect();
+    let names: Vec<&str> = layers.iter().map(|l| l.name.as_str()).collect();
+    let mut corrected = Vec::new();
+    q.walk(calibration.batches(), &names, |at, seen| {
+        let layer = layers[at];
+        let Some(means) = targets.of_layer(layer) else {
+            return Ok(false);
+        };
+        let mut sums = ChannelSums::default();
+        seen.iter().for_each(|batch| sums.add(batch));
+        let pairs = means.iter().zip(sums.means());
+        shift_bias(q, layer, pairs.map(|(y, yq)| y - yq))?;
+        corrected.push(layer.name.clone());
+        Ok(true)
+    })?;
     Ok(corrected)
 }
 
@@ -63,6 +108,11 @@ impl Targets {
         let means = calibration.channel_means(float, &asked)?;
         Ok(Targets { names, means })
     }
+
+    fn of_layer(&self, layer: &LayerInfo) -> Option<&[f64]> {
+        let at = self.names.iter().position(|n| *n == layer.name)?;
+        Some(&self.means[at])
+    }
 }
 
 /// Corrects one layer; whether there was anything to correct.
@@ -72,15 +122,11 @@ pub(super) fn correct_layer(
     targets: &Targets,
     calibration: &Calibration,
 ) -> Result<bool> {
-    let at = targets.names.iter().position(|n| *n == layer.name);
-    let (Some(at), true) = (at, layer.bias.is_some()) else {
+    let (Some(means), true) = (targets.of_layer(layer), layer.bias.is_some()) else {
         return Ok(false);
     };
     let found = calibration.channel_means(q, &[&layer.name])?;
-    let moved = targets.means[at]
-        .iter()
-        .zip(&found[0])
-        .map(|(y, yq)| y - yq);
+    let moved = means.iter().zip(&found[0]).map(|(y, yq)| y - yq);
     shift_bias(q, layer, moved)?;
     Ok(true)
 }
@@ -103,7 +149,7 @@ pub(super) fn shift_bias(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{Affine, Conv, NetBuilder, Slots};
+    use crate::nn::{Affine, Conv, MobilenetConfig, NetBuilder, Slots, mobilenet_v2_with, resnet8};
     use crate::ops::relu::Activation;
     use crate::quant::Range;
     use crate::{from_vec, images, rng};
@@ -149,6 +195,51 @@ mod tests {
         }
         let other = crate::nn::resnet20(10, rng(0));
         assert!(correct_bias(&q, &other, &x).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn one_pass_finds_the_biases_of_a_pass_for_each_layer() -> Result<()> {
+        let config = MobilenetConfig {
+            width: 0.1,
+            ..MobilenetConfig::cifar()
+        };
+        for net in [resnet8(10, rng(0)), mobilenet_v2_with(&config, rng(2))?] {
+            let side = net.input_extent().height;
+            net.calibrate(&images(8, 3, side, side, &mut rng(3)))?;
+            let float = net.folded()?;
+            let q = || -> Result<Net> {
+                let q = float.duplicate()?;
+                q.quantise(|_| {
+                    let weights = Affine::bits(3).per_channel();
+                    let slots = Slots::weights(weights, Range::MinMax.each_pass());
+                    Ok(slots.inputs(Affine::bits(8), Range::MinMax))
+                })?;
+                q.observe_ranges(&images(4, 3, side, side, &mut rng(4)))?;
+                Ok(q)
+            };
+            // Batches of unequal size.
+            let x = images(10, 3, side, side, &mut rng(5));
+            let calibration = Calibration::new(&float, &x, 4)?;
+            let layers = float.layers();
+            let targets = Targets::of(&float, &layers, &calibration)?;
+            let (one, each) = (q()?, q()?);
+            let corrected = correct_in_a_pass(&one, &layers, &targets, &calibration)?;
+            assert_eq!(corrected.len(), layers.len());
+            for layer in &layers {
+                assert!(correct_layer(&each, layer, &targets, &calibration)?);
+            }
+            for (a, b) in one.parameters().iter().zip(each.parameters()) {
+                assert_eq!(a.to_vec(), b.to_vec(), "{}", a.name);
+            }
+            let moved = layers.iter().filter_map(|l| l.bias);
+            let (before, after) = (float.parameters(), one.parameters());
+            assert!(
+                moved
+                    .into_iter()
+                    .any(|b| before[b].to_vec() != after[b].to_vec())
+            );
+        }
         Ok(())
     }
 }

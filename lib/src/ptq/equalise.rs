@@ -1,5 +1,7 @@
 //! Ranges of neighbouring layers evened out.
 
+use std::collections::BTreeMap;
+
 use super::graph::Wiring;
 use crate::nn::{Net, NodeId};
 use crate::ops::relu::Activation;
@@ -62,15 +64,20 @@ pub fn equalise(net: &Net) -> Result<Vec<Equalised>> {
         ));
     }
     let mut pairs = pairs(&Wiring::of(net))?;
-    let names: Vec<String> = net.parameters().into_iter().map(|p| p.name).collect();
+    let params = net.parameters();
+    let ids = pairs.iter().flat_map(Pair::ids);
+    let mut values: Values = ids.map(|id| (id, params[id].to_vec())).collect();
+    for pair in &pairs {
+        pair.check(&values)?;
+    }
     for _ in 0..ROUNDS {
-        let mut moved: f64 = 0.0;
-        for pair in &mut pairs {
-            moved = moved.max(pair.even_out(net, &names)?);
-        }
-        if moved <= SETTLED {
+        let rounds = pairs.iter_mut().map(|pair| pair.even_out(&mut values));
+        if rounds.fold(0.0, f64::max) <= SETTLED {
             break;
         }
+    }
+    for (id, values) in &values {
+        net.set_parameter(&params[*id].name, values)?;
     }
     let finished = pairs.into_iter().map(|pair| Equalised {
         first: pair.first.name,
@@ -79,6 +86,9 @@ pub fn equalise(net: &Net) -> Result<Vec<Equalised>> {
     });
     Ok(finished.collect())
 }
+
+/// Weights and biases, by their places among the parameters.
+type Values = BTreeMap<usize, Vec<f32>>;
 
 /// One side of a pair.
 struct Side {
@@ -134,17 +144,27 @@ fn pairs(wiring: &Wiring) -> Result<Vec<Pair>> {
 }
 
 impl Pair {
-    /// Scales the channels; how far the furthest moved.
-    fn even_out(&mut self, net: &Net, names: &[String]) -> Result<f64> {
-        let channels = self.scales.len();
-        let value = |id: usize| net.parameter(&names[id]).map(|p| p.to_vec());
-        let (mut w1, mut w2) = (value(self.first.weight)?, value(self.second.weight)?);
-        if w1.iter().chain(&w2).any(|w| !w.is_finite()) {
+    /// The parameters that are scaled.
+    fn ids(&self) -> impl Iterator<Item = usize> {
+        let weights = [self.first.weight, self.second.weight];
+        weights.into_iter().chain(self.first.bias)
+    }
+
+    fn check(&self, values: &Values) -> Result<()> {
+        let (w1, w2) = (&values[&self.first.weight], &values[&self.second.weight]);
+        if w1.iter().chain(w2).any(|w| !w.is_finite()) {
             return Err(Error::invalid(
                 format!("layers {} and {}", self.first.name, self.second.name),
                 "have weights that are not finite",
             ));
         }
+        Ok(())
+    }
+
+    /// Scales the channels; how far the furthest moved.
+    fn even_out(&mut self, values: &mut Values) -> f64 {
+        let channels = self.scales.len();
+        let (w1, w2) = (&values[&self.first.weight], &values[&self.second.weight]);
         let row = w1.len() / channels;
         // Channel of each entry of the second weight: (out, in/groups, kh, kw).
         let Side { rows, groups, .. } = self.second;
@@ -168,25 +188,21 @@ impl Pair {
             _ => 1.0,
         };
         let scales: Vec<f64> = largest.iter().map(scale).collect();
-        for (i, w) in w1.iter_mut().enumerate() {
-            *w = (f64::from(*w) / scales[i / row]) as f32;
-        }
-        for (i, w) in w2.iter_mut().enumerate() {
-            *w = (f64::from(*w) * scales[channel(i)]) as f32;
-        }
-        net.set_parameter(&names[self.first.weight], &w1)?;
-        net.set_parameter(&names[self.second.weight], &w2)?;
+        let mut scale = |id: usize, scaled: &dyn Fn(usize, f64) -> f64| {
+            let values = values.get_mut(&id).into_iter().flatten().enumerate();
+            values.for_each(|(i, v)| *v = scaled(i, f64::from(*v)) as f32);
+        };
+        scale(self.first.weight, &|i, w| w / scales[i / row]);
+        scale(self.second.weight, &|i, w| w * scales[channel(i)]);
         if let Some(bias) = self.first.bias {
-            let shifted = value(bias)?.into_iter().zip(&scales);
-            let shifted: Vec<f32> = shifted.map(|(b, s)| (f64::from(b) / s) as f32).collect();
-            net.set_parameter(&names[bias], &shifted)?;
+            scale(bias, &|i, b| b / scales[i]);
         }
         let mut moved: f64 = 0.0;
         for (total, s) in self.scales.iter_mut().zip(&scales) {
             *total *= s;
             moved = moved.max((s - 1.0).abs());
         }
-        Ok(moved)
+        moved
     }
 }
 

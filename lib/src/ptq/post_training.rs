@@ -4,7 +4,7 @@ use super::adaround::{On, Resumed, progress, round_layer};
 use super::analytic::{correct_bias_analytically, input_means};
 use super::calibration::Calibration;
 use super::config::{Correction, PtqConfig};
-use super::correct::{Targets, correct_layer};
+use super::correct::{Targets, correct_layer, correct_layers};
 use super::equalise::{Equalised, equalise};
 use super::graph::Wiring;
 use super::place::{observe, place};
@@ -98,23 +98,16 @@ fn adjust(on: &On, config: &PtqConfig) -> Result<usize> {
         Some(Correction::Empirical) => Some(Targets::of(on.float, layers, &few)?),
         _ => None,
     };
-    let mut rounding = match &config.rounding {
-        Some(how) => {
-            let run = Resumed::start(how, on.q, on.calibration)?;
-            Some((how, run, progress(how, layers.len())))
-        }
-        None => None,
+    let Some(how) = &config.rounding else {
+        let corrected = targets.map(|targets| correct_layers(on.q, layers, &targets, &few));
+        return Ok(corrected.transpose()?.map_or(0, |names| names.len()));
     };
+    let mut run = Resumed::start(how, on.q, on.calibration)?;
+    let mut bar = progress(how, layers.len());
     let mut corrected = 0;
     for (i, layer) in layers.iter().enumerate() {
-        let kept = match &mut rounding {
-            Some((how, run, bar)) => {
-                let kept = run.holds(&layer.name);
-                round_layer(on, i, how, run, bar)?;
-                kept
-            }
-            None => false,
-        };
+        let kept = run.holds(&layer.name);
+        round_layer(on, i, how, &mut run, &mut bar)?;
         if let Some(targets) = &targets {
             // What a checkpoint holds has been corrected.
             corrected += usize::from(kept && layer.bias.is_some());
@@ -122,9 +115,7 @@ fn adjust(on: &On, config: &PtqConfig) -> Result<usize> {
                 corrected += 1;
             }
         }
-        if let Some((_, run, _)) = &mut rounding {
-            run.finished(on.q, layer)?;
-        }
+        run.finished(on.q, layer)?;
     }
     Ok(corrected)
 }

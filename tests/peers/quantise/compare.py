@@ -1,4 +1,4 @@
-"""Post-training quantisation and integer networks of ResNet-20 beside onnxruntime, on two threads.
+"""Post-training quantisation and integer networks of ResNet-20 beside onnxruntime and AIMET, on two threads.
 
 Both sides start from the same folded network, the same 512 calibration images and the same 10,000 test images. Rounds
 alternate between the sides, so that a slow moment of the machine meets both; a time is the median of all.
@@ -20,8 +20,11 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", help="where the rows go")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="", help="comma-separated: calibrate, run, sizes, sensitivity")
+    parser.add_argument("--only", default="", help="comma-separated: calibrate, run, sizes, sensitivity, adaround")
     parser.add_argument("--onnx", required=True, help="a Python interpreter that has onnxruntime")
+    parser.add_argument("--aimet", help="a Python interpreter that has aimet_torch")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds of calibration images rounding is learned on")
+    parser.add_argument("--steps", type=int, default=1000, help="steps of a layer that AIMET learns; its own default is 15,000")
     parser.add_argument("--rebit", required=True, help="the program bench_quantise")
     parser.add_argument("--exchange", required=True, help="a folder for networks and images")
     return parser.parse_args()
@@ -31,8 +34,14 @@ class Sides:
     def __init__(self, options):
         self.options = options
 
-    def rebit(self, what, *more):
-        return call(self.options.rebit, what, self.options.exchange, *more)
+    def rebit(self, what, *more, **how):
+        return call(self.options.rebit, what, self.options.exchange, *more, **how)
+
+    def aimet(self, what, *more, **how):
+        if not self.options.aimet:
+            raise Failed("not installed: --aimet names no interpreter")
+        peer = os.path.join(here, "aimet_peer.py")
+        return call(self.options.aimet, peer, THREADS, what, self.options.exchange, *more, **how)
 
     def onnx(self, what, *more):
         peer = os.path.join(here, "onnx_peer.py")
@@ -87,18 +96,39 @@ def sensitivity(sides, table, _prepared):
     table.add("Spearman 0.9, by ours", "rise of the cross entropy", "", 0.9, found["spearman"], 1.0, spearman=found["spearman"])
 
 
+def adaround(sides, table, prepared):
+    steps = sides.options.steps
+    for bits in (4, 3):
+        ours, theirs = [], []
+        for seed in prepared["seeds"][: sides.options.seeds]:
+            ours.append(sides.rebit("adaround", bits, seed, patience=1800))
+            theirs.append(sides.aimet("adaround", bits, seed, steps, patience=3600))
+            print(f"  W{bits}A8, seed {seed}: {ours[-1]} beside {theirs[-1]}", flush=True)
+
+        def mean(side, of):
+            return statistics.mean(run[of] for run in side)
+
+        work, peer = f"AdaRound W{bits}A8", f"aimet-torch {theirs[0]['version']}, {steps} steps"
+        table.add(f"{work}: seconds", peer, "s", mean(ours, "seconds"), mean(theirs, "seconds"), 0.7)
+        # At least its own less 0.2 points, as a ratio that must not be above 1.
+        table.add(f"{work}: theirs less 0.2, by ours", peer, "%", mean(theirs, "top1") - 0.2, mean(ours, "top1"), 1.0,
+                  ours_top1=mean(ours, "top1"), theirs_top1=mean(theirs, "top1"), float_top1=mean(ours, "float_top1"),
+                  ours_nearest=mean(ours, "nearest"), theirs_nearest=mean(theirs, "nearest"))
+
+
 def main():
     options = arguments()
     sides, table = Sides(options), Table(options.json)
     prepared = sides.rebit("prepare")
-    works = {"calibrate": calibrate, "run": run, "sizes": sizes, "sensitivity": sensitivity}
-    wanted = set(options.only.split(",")) - {""} or set(works)
+    works = {"calibrate": calibrate, "run": run, "sizes": sizes, "sensitivity": sensitivity, "adaround": adaround}
+    # AIMET takes an hour and is asked for by name.
+    wanted = set(options.only.split(",")) - {""} or set(works) - {"adaround"}
     for name, work in works.items():
         if name in wanted:
             try:
                 work(sides, table, prepared)
             except Failed as why:
-                table.fail(name, PEER, None, why)
+                table.fail(name, "AIMET" if name == "adaround" else PEER, None, why)
 
 
 if __name__ == "__main__":

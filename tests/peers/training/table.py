@@ -13,15 +13,15 @@ class Failed(Exception):
     """A program that ended badly or not at all."""
 
 
-def call(*command, threads=THREADS):
+def call(*command, threads=THREADS, patience=PATIENCE):
     """The JSON object on the last line of what a program prints, which runs on `threads` threads."""
     names = ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "REBIT_THREADS")
     environment = dict(os.environ, **{name: str(threads) for name in names})
     name = " ".join(os.path.basename(str(c)) for c in command)
     try:
-        done = subprocess.run([str(c) for c in command], env=environment, stdout=subprocess.PIPE, text=True, timeout=PATIENCE)
+        done = subprocess.run([str(c) for c in command], env=environment, stdout=subprocess.PIPE, text=True, timeout=patience)
     except subprocess.TimeoutExpired as late:
-        raise Failed(f"{name} took more than {PATIENCE} s") from late
+        raise Failed(f"{name} took more than {patience} s") from late
     except OSError as error:
         raise Failed(f"{name} does not start: {error}") from error
     if done.returncode != 0:

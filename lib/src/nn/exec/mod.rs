@@ -1,6 +1,7 @@
 //! Running a network: the order of its nodes and the buffers between them.
 
 mod backward;
+mod walk;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -87,20 +88,8 @@ impl Inner {
         watched: &[NodeId],
     ) -> Result<Pass> {
         let start = Instant::now();
-        let sizes: Vec<Extent> = inputs.iter().map(|(_, e)| *e).collect();
-        let extents = self.extents(&sizes)?;
-        let batch = self.batch(&inputs)?;
+        let mut pass = self.begin(inputs, mode)?;
         let graph = self.graph.clone();
-        let nodes = graph.nodes.iter().map(|_| NodePass::default()).collect();
-        let mut pass = Pass {
-            batch,
-            mode,
-            extents,
-            nodes,
-        };
-        for (&node, (x, _)) in graph.inputs.iter().zip(inputs) {
-            pass.nodes[node].activation = Some(x);
-        }
         // What nobody looks at behind the last watched node is not computed. A training pass still moves every
         // running statistic and range.
         let last = match (
@@ -114,14 +103,41 @@ impl Inner {
             if graph.layer(node).is_none() {
                 continue;
             }
-            let done = self.forward_node(&graph, node, &mut pass);
-            done.map_err(|e| e.in_layer(&graph.nodes[node].name))?;
+            self.step(&graph, node, &mut pass)?;
             if !keep {
                 self.release_read(&graph, node, watched, &mut pass);
             }
         }
         self.times.forward += start.elapsed();
         Ok(pass)
+    }
+
+    /// A pass that stands before its first node.
+    fn begin(&mut self, inputs: Vec<(Buffer, Extent)>, mode: Mode) -> Result<Pass> {
+        let sizes: Vec<Extent> = inputs.iter().map(|(_, e)| *e).collect();
+        let extents = self.extents(&sizes)?;
+        let batch = self.batch(&inputs)?;
+        let mut pass = Pass {
+            batch,
+            mode,
+            extents,
+            nodes: self
+                .graph
+                .nodes
+                .iter()
+                .map(|_| NodePass::default())
+                .collect(),
+        };
+        for (&node, (x, _)) in self.graph.inputs.iter().zip(inputs) {
+            pass.nodes[node].activation = Some(x);
+        }
+        Ok(pass)
+    }
+
+    /// Runs one node; an error names it.
+    fn step(&mut self, graph: &Graph, node: NodeId, pass: &mut Pass) -> Result<()> {
+        self.forward_node(graph, node, pass)
+            .map_err(|e| e.in_layer(&graph.nodes[node].name))
     }
 
     /// Number of samples, the same in every input.
