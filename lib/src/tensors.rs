@@ -76,6 +76,7 @@ pub fn try_dev() -> Result<Dev> {
 fn found_dev() -> Result<Dev> {
     static DEV: std::sync::OnceLock<Dev> = std::sync::OnceLock::new();
     let made = DEV.get_or_init(|| {
+        crate::memory::keep_freed_memory();
         crate::ops::parallel::start_threads();
         Dev::default()
     });
@@ -90,6 +91,7 @@ fn found_dev() -> Result<Dev> {
     DEV.with(|dev| match dev.get() {
         Some(dev) => Ok(dev.clone()),
         None => {
+            crate::memory::keep_freed_memory();
             let made = make_dev()?;
             Ok(dev.get_or_init(|| made).clone())
         }
