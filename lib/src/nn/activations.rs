@@ -334,7 +334,7 @@ impl Activations {
                     format!("{:?}", gradient.shape()),
                 ));
             }
-            let kind = TopKind::Whole(crate::ops::tape::load_images(gradient)?);
+            let kind = TopKind::Whole(crate::ops::tape::load_images(gradient)?.keep());
             found.push(Top { node, kind });
         }
         let wants = Wants {
