@@ -301,6 +301,7 @@ fn synthesis(folder: &Path, (count, in_parts): (usize, bool), steps: usize) -> R
             images: (0..count as u32).collect(),
             out: (SIDE, SIDE),
             border: Border::Clamp,
+            constant_images: false,
         },
     };
     let of = Synthesis {

@@ -11,6 +11,7 @@ pub mod error;
 mod files;
 pub mod gpu;
 pub mod integer;
+mod memory;
 pub mod metrics;
 pub mod nn;
 pub mod onnx;

@@ -76,6 +76,7 @@ pub fn try_dev() -> Result<Dev> {
 fn found_dev() -> Result<Dev> {
     static DEV: std::sync::OnceLock<Dev> = std::sync::OnceLock::new();
     let made = DEV.get_or_init(|| {
+        crate::memory::keep_freed_memory();
         crate::ops::parallel::start_threads();
         Dev::default()
     });
@@ -90,6 +91,7 @@ fn found_dev() -> Result<Dev> {
     DEV.with(|dev| match dev.get() {
         Some(dev) => Ok(dev.clone()),
         None => {
+            crate::memory::keep_freed_memory();
             let made = make_dev()?;
             Ok(dev.get_or_init(|| made).clone())
         }
@@ -114,6 +116,19 @@ pub fn read<S: Shape, T>(x: &Tensor<S, f32, Dev, T>) -> Vec<f32> {
     if x.shape().num_elements() == 0 {
         return Vec::new();
     }
+    elements(x.retaped::<NoneTape>())
+}
+
+/// One copy of what lies in order; dfdx's `as_vec` asks for the place of each element.
+#[cfg(not(feature = "cuda"))]
+fn elements<S: Shape>(x: Tensor<S, f32, Dev>) -> Vec<f32> {
+    let mut elements = vec![0.0; x.shape().num_elements()];
+    x.contiguous().copy_into(&mut elements);
+    elements
+}
+
+#[cfg(feature = "cuda")]
+fn elements<S: Shape>(x: Tensor<S, f32, Dev>) -> Vec<f32> {
     x.as_vec()
 }
 

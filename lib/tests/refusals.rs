@@ -146,6 +146,7 @@ fn boxes(x: Images, count: usize, four: usize, images: Vec<u32>, out: (usize, us
         images,
         out,
         border: Border::Zero,
+        constant_images: false,
     };
     tensor(try_sample(x, boxes, how))
 }
@@ -161,6 +162,7 @@ fn roi(count: usize, four: usize, of: Vec<u32>, out: (usize, usize)) -> Outcome 
         images: of,
         out,
         supersample: true,
+        constant_images: false,
     };
     tensor(try_roi_transform(images((1, 1, 2, 2)), boxes, how))
 }

@@ -72,6 +72,7 @@ impl Run {
             images: found.cells.iter().map(|c| c.image as u32).collect(),
             out: (extent.height, extent.width),
             supersample: false,
+            constant_images: true,
         };
         let crops = try_roi_transform(images.leaky_trace(), boxes, how)?;
         let mut read_by = self.reid.trace_on(crops, Mode::Eval)?;

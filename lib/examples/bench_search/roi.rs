@@ -62,6 +62,7 @@ fn tape(images: &Images, corners: Matrix, of: Vec<u32>, weights: Arc<[f32]>) -> 
         images: of,
         out: CROP,
         supersample: false,
+        constant_images: true,
     };
     let cut = try_roi_transform(images.leaky_trace(), corners.leaky_trace(), how)?;
     let back = weights.clone();

@@ -15,7 +15,7 @@ use super::wants::{Top, TopKind, Wants};
 use crate::ops::batch_norm2d::NormShape;
 use crate::ops::layout::LayoutKernel;
 use crate::ops::moments::MomentsKernel;
-use crate::ops::tape::{channels_last, lend_gradient, store_images, zeros};
+use crate::ops::tape::{lend_gradient, store_images, zeros};
 use crate::tensors::DevError;
 use crate::{
     Buffer, Error, Grads, HostAccess, Images, Matrix, Result, Scalar, Taped, Vector, dev, from_vec,
@@ -334,7 +334,7 @@ impl Activations {
                     format!("{:?}", gradient.shape()),
                 ));
             }
-            let kind = TopKind::Whole(crate::ops::tape::load_images(gradient)?);
+            let kind = TopKind::Whole(crate::ops::tape::load_images(gradient)?.keep());
             found.push(Top { node, kind });
         }
         let wants = Wants {
@@ -429,7 +429,7 @@ fn backward(recorded: &Mutex<Recorded>, grads: &mut Grads) -> Result<(), DevErro
     let run = || -> Result<()> {
         let mut tops = Vec::new();
         for (node, given) in recorded.given.drain(..) {
-            if let Some(kind) = gradient_of(given, (&pass, node), grads)? {
+            if let Some(kind) = gradient_of(given, &recorded.net, (&pass, node), grads)? {
                 tops.push(Top { node, kind });
             }
         }
@@ -442,6 +442,7 @@ fn backward(recorded: &Mutex<Recorded>, grads: &mut Grads) -> Result<(), DevErro
 /// The gradient that a tape found for something given; `None` where the loss did not use it.
 fn gradient_of(
     given: Given,
+    net: &Net,
     (pass, node): (&Pass, NodeId),
     grads: &mut Grads,
 ) -> Result<Option<TopKind>> {
@@ -453,13 +454,16 @@ fn gradient_of(
             if unused(dy)? {
                 return Ok(None);
             }
-            Ok(Some(TopKind::Whole(channels_last(*y.shape(), dy)?)))
+            let (_, c, h, w) = *y.shape();
+            let mut top = net.lock().pool.take(dy.elements())?;
+            dev().to_channels_last(dy, c, h * w, &mut top)?;
+            Ok(Some(TopKind::Whole(top)))
         }),
         Given::Matrix(y) => lend_gradient(grads, &y, |dy| {
             if unused(dy)? {
                 return Ok(None);
             }
-            let mut top = zeros(dy.elements())?;
+            let mut top = net.lock().pool.take(dy.elements())?;
             top.copy_from(dy)?;
             Ok(Some(TopKind::Whole(top)))
         }),

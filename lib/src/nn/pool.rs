@@ -16,6 +16,29 @@ struct Shelf {
     free: Vec<Buffer>,
     /// Networks that have asked for this length.
     users: usize,
+    /// Buffers handed out and not yet returned, and their largest count so far. A network is also given buffers that were
+    /// made elsewhere, such as the gradient of what it was asked for: of all that come back no more stay than were once
+    /// needed at a time, or each step would add one.
+    out: usize,
+    most: usize,
+}
+
+impl Shelf {
+    fn take(&mut self) -> Option<Buffer> {
+        self.out += 1;
+        self.most = self.most.max(self.out);
+        self.free.pop()
+    }
+
+    /// Returns a buffer that there is no use for.
+    fn give(&mut self, buffer: Buffer) -> Option<Buffer> {
+        self.out = self.out.saturating_sub(1);
+        if self.free.len() + self.out >= self.most {
+            return Some(buffer);
+        }
+        self.free.push(buffer);
+        None
+    }
 }
 
 fn shelves() -> MutexGuard<'static, HashMap<usize, Shelf>> {
@@ -38,7 +61,7 @@ impl BufferPool {
     pub fn take(&mut self, len: usize) -> Result<Buffer> {
         self.live += len;
         self.peak = self.peak.max(self.live);
-        let found = self.on_shelf(len, |shelf| shelf.free.pop());
+        let found = self.on_shelf(len, Shelf::take);
         match found {
             Some(buffer) => Ok(buffer),
             None => Ok(<crate::Dev as Storage<f32>>::try_alloc_len(&dev(), len)?),
@@ -49,7 +72,9 @@ impl BufferPool {
     pub fn give(&mut self, buffer: Buffer) {
         let len = buffer.elements();
         self.live = self.live.saturating_sub(len);
-        self.on_shelf(len, |shelf| shelf.free.push(buffer));
+        let unused = self.on_shelf(len, |shelf| shelf.give(buffer));
+        // Memory is given back to the system while others go on.
+        drop(unused);
     }
 
     fn on_shelf<R>(&mut self, len: usize, act: impl FnOnce(&mut Shelf) -> R) -> R {
@@ -116,16 +141,31 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_late_is_freed_with_its_network() -> Result<()> {
+    fn what_comes_back_late_does_not_stay() -> Result<()> {
         const LEN: usize = 1_234_568;
         let mut one = BufferPool::default();
         let a = one.take(LEN)?;
         one.clear();
         assert_eq!(free(LEN), None);
         one.give(a);
-        assert_eq!(free(LEN), Some(1));
+        assert_eq!(free(LEN), Some(0));
         drop(one);
         assert_eq!(free(LEN), None);
+        Ok(())
+    }
+
+    #[test]
+    fn buffers_from_elsewhere_do_not_pile_up() -> Result<()> {
+        const LEN: usize = 1_234_569;
+        let mut one = BufferPool::default();
+        for _ in 0..5 {
+            let (a, b) = (one.take(LEN)?, one.take(LEN)?);
+            // A gradient that a tape brought.
+            one.give(crate::buffer(&vec![0.0; LEN])?);
+            one.give(a);
+            one.give(b);
+        }
+        assert_eq!(free(LEN), Some(2));
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::ops::or_panic;
 use crate::ops::parallel::checked_product;
 use crate::ops::tape::{
-    BackwardOp, Recorder, add_gradient, backward_of, load, split_flat, store, zeros,
+    BackwardOp, Recorder, add_gradient, backward_of, load, scratch, split_flat, store, zeros,
 };
 use crate::tensors::{Dev, Vector};
 
@@ -90,8 +90,11 @@ fn record(
     result?;
     let y = store(y, (n,))?;
     let backward = backward_of(&y, move |grads, dy| {
-        let mut dx = zeros(values.elements())?;
-        dx.edit(|dx| backward(&values.view()?, &dy.view()?, dx))??;
+        let mut dx = scratch(values.elements())?;
+        dx.edit(|dx| {
+            dx.fill(0.0);
+            backward(&values.view()?, &dy.view()?, dx)
+        })??;
         add_gradient(grads, &x, &dx)
     });
     Ok((y, backward))

@@ -351,6 +351,7 @@ fn cases() -> Vec<Case> {
                 images: vec![0, 1],
                 out: (4, 4),
                 border: Border::Zero,
+                constant_images: false,
             };
             read(&sample(images(x, MAP), boxes, how))
         }),
@@ -359,6 +360,7 @@ fn cases() -> Vec<Case> {
                 images: vec![1],
                 out: (2, 2),
                 border: Border::Clamp,
+                constant_images: false,
             };
             read(&sample(images(&wave(72), MAP), matrix(b, (1, 4)), how))
         }),
@@ -368,6 +370,7 @@ fn cases() -> Vec<Case> {
                 images: vec![0, 1],
                 out: (4, 4),
                 supersample: true,
+                constant_images: false,
             };
             read(&roi_transform(images(x, MAP), boxes, how))
         }),
@@ -384,6 +387,7 @@ fn cases() -> Vec<Case> {
                 images: vec![1],
                 out: (2, 2),
                 supersample: false,
+                constant_images: false,
             };
             read(&roi_transform(
                 images(&wave(72), MAP),

@@ -107,6 +107,33 @@ pub(crate) fn update(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Cop
         .for_each(|(y, x)| chunk(x, y));
 }
 
+/// `ys = f(ys, x)`, element by element of several buffers.
+pub(crate) fn update_all<const N: usize>(
+    x: &[f32],
+    ys: [&mut [f32]; N],
+    f: impl Fn([f32; N], f32) -> [f32; N] + Copy + Send + Sync,
+) {
+    let chunk = move |x: &[f32], mut ys: [&mut [f32]; N]| {
+        wide(move || {
+            // As long as `x`, which the loop then need not look at.
+            ys = ys.map(|y| &mut y[..x.len()]);
+            for (k, &x) in x.iter().enumerate() {
+                let new = f(std::array::from_fn(|n| ys[n][k]), x);
+                (0..N).for_each(|n| ys[n][k] = new[n]);
+            }
+        })
+    };
+    if x.len() <= CHUNK {
+        return chunk(x, ys);
+    }
+    let mut each = ys.map(|y| y.chunks_mut(CHUNK));
+    let pieces: Vec<_> = x
+        .chunks(CHUNK)
+        .map(|x| (x, each.each_mut().map(|y| y.next().unwrap_or_default())))
+        .collect();
+    pieces.into_par_iter().for_each(|(x, ys)| chunk(x, ys));
+}
+
 /// `y = f(y, a, b)`, element by element.
 pub(crate) fn update2(
     a: &[f32],
@@ -143,6 +170,17 @@ pub(crate) fn map2(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_buffers_are_updated_from_the_first_number_to_the_last() {
+        for len in [0, 1, 5, CHUNK, CHUNK + 1, 3 * CHUNK + 7] {
+            let x: Vec<f32> = (0..len).map(|k| k as f32).collect();
+            let (mut a, mut b) = (vec![1.0; len], x.clone());
+            update_all(&x, [&mut a, &mut b], |[a, b], x| [a + x, b - x]);
+            assert!(a.iter().zip(&x).all(|(a, x)| *a == x + 1.0));
+            assert!(b.iter().all(|b| *b == 0.0));
+        }
+    }
 
     #[test]
     fn threads_are_those_asked_for_or_the_cores() {

@@ -9,8 +9,10 @@ use crate::ops::relu::ActivationKernel;
 use crate::tensors::{Buffer, Dev, DevError, Grads, Images, Matrix, Shape4, Vector, dev};
 
 mod forms;
+mod scratch;
 
 pub(crate) use forms::{ImageOp, Unary, loss_of};
+pub(crate) use scratch::{Scratch, scratch};
 
 /// The backward pass of one operation.
 pub type BackwardOp = Box<dyn FnOnce(&mut Grads) -> Result<(), DevError>>;
@@ -126,8 +128,8 @@ fn row_major<S: Shape, T: Tape<f32, Dev>>(
 
 /// The elements of a contiguous tensor: one copy on the CPU. dfdx keeps a tensor's buffer to itself, so on a GPU they
 /// come over the host; networks hold their numbers in buffers and do not pass here.
-pub(crate) fn load<S: Shape>(x: &Tensor<S, f32, Dev>) -> Result<Buffer> {
-    let mut buffer = zeros(x.shape().num_elements())?;
+pub(crate) fn load<S: Shape>(x: &Tensor<S, f32, Dev>) -> Result<Scratch> {
+    let mut buffer = scratch(x.shape().num_elements())?;
     #[cfg(not(feature = "cuda"))]
     x.copy_into(&mut buffer);
     #[cfg(feature = "cuda")]
@@ -145,8 +147,8 @@ pub(crate) fn store<S: Shape>(buffer: Buffer, shape: S) -> Result<Tensor<S, f32,
 }
 
 /// `x` in channels-last order.
-pub(crate) fn load_images(x: &Images) -> Result<Buffer> {
-    channels_last(*x.shape(), &load(x)?)
+pub(crate) fn load_images(x: &Images) -> Result<Scratch> {
+    channels_last(*x.shape(), &*load(x)?)
 }
 
 /// Images from a channels-last buffer.
@@ -155,14 +157,14 @@ pub(crate) fn store_images(buffer: &Buffer, shape: Shape4) -> Result<Images> {
 }
 
 /// A channels-last copy of a buffer in tensor order.
-pub(crate) fn channels_last((_, c, h, w): Shape4, x: &Buffer) -> Result<Buffer> {
-    let mut y = zeros(x.elements())?;
+pub(crate) fn channels_last((_, c, h, w): Shape4, x: &Buffer) -> Result<Scratch> {
+    let mut y = scratch(x.elements())?;
     dev().to_channels_last(x, c, h * w, &mut y)?;
     Ok(y)
 }
 
 /// A copy in tensor order of a channels-last buffer.
-pub(crate) fn channels_first((_, c, h, w): Shape4, x: &Buffer) -> Result<Buffer> {
+fn channels_first((_, c, h, w): Shape4, x: &Buffer) -> Result<Buffer> {
     let mut y = zeros(x.elements())?;
     dev().to_channels_first(x, c, h * w, &mut y, false)?;
     Ok(y)
@@ -208,6 +210,12 @@ pub(crate) fn add_gradient<S: Shape>(
     from: &Buffer,
 ) -> Result<()> {
     dev().accumulate(from, grads.get_or_alloc_mut(x)?)
+}
+
+/// `gradient of x += from`, which is in channels-last order.
+pub(crate) fn add_images_gradient(grads: &mut Grads, x: &Images, from: &Buffer) -> Result<()> {
+    let (_, c, h, w) = *x.shape();
+    dev().to_channels_first(from, c, h * w, grads.get_or_alloc_mut(x)?, true)
 }
 
 /// `gradient of x[i] += by`, for tensors of a few numbers.

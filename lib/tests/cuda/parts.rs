@@ -88,7 +88,7 @@ fn boxes_inside_outside_turned_and_broken() {
         [-9e30, 0.0, 8e30, 3.0],
     ];
     let images = [2, 0, 2, 1, 2, 0, 1, 0];
-    for (channels, out) in [(1, (1, 1)), (5, (4, 3)), (33, (2, 7))] {
+    for (channels, out) in [(1, (1, 1)), (3, (3, 5)), (5, (4, 3)), (33, (2, 7))] {
         for border in [Border::Zero, Border::Clamp, Border::Edge] {
             for count in [0, 1, corners.len()] {
                 let s = SampleShape {
@@ -115,18 +115,25 @@ fn boxes_inside_outside_turned_and_broken() {
                     let once = d.get(&dx);
                     d.sample_grad_images(s, boxes(), &dy, &mut dx, true)
                         .unwrap();
-                    vec![d.get(&y), once, d.get(&dx)]
+                    let (mut planes, mut dplanes) = (d.blank(output), d.put(&vec![0.0; input]));
+                    d.sample_planes(s, &x, boxes(), &mut planes).unwrap();
+                    d.sample_planes_grad_images(s, boxes(), &dy, &mut dplanes)
+                        .unwrap();
+                    let planes = [d.get(&planes), d.get(&dplanes)];
+                    [vec![d.get(&y), once, d.get(&dx)], planes.to_vec()].concat()
                 });
                 compare!(Agree::Within(1e-5), format!("boxes of {s:?}"), |d| {
                     let (x, dy, corners) = (d.put(&x), d.put(&dy), d.put(&corners));
-                    let boxes = Boxes {
+                    let boxes = || Boxes {
                         corners: &corners,
                         images: &images[..count],
                     };
-                    let mut dcorners = d.blank(4 * count);
-                    d.sample_grad_boxes(s, &x, boxes, &dy, &mut dcorners)
+                    let (mut dcorners, mut planes) = (d.blank(4 * count), d.blank(4 * count));
+                    d.sample_grad_boxes(s, &x, boxes(), &dy, &mut dcorners)
                         .unwrap();
-                    vec![d.get(&dcorners)]
+                    d.sample_planes_grad_boxes(s, &x, boxes(), &dy, &mut planes)
+                        .unwrap();
+                    vec![d.get(&dcorners), d.get(&planes)]
                 });
             }
         }
@@ -221,7 +228,13 @@ fn rendered_textures() {
                 let once = d.get(&dx);
                 d.texture_render_grad(&maps, channels, &dy, &mut dx, true)
                     .unwrap();
-                vec![d.get(&y), once, d.get(&dx)]
+                let pixels = [d.get(&y), once, d.get(&dx)];
+                d.texture_render_planes(&maps, channels, &d.put(&x), &mut y)
+                    .unwrap();
+                let mut dx = d.put(&x);
+                d.texture_render_planes_grad(&maps, channels, &dy, &mut dx)
+                    .unwrap();
+                [pixels.to_vec(), vec![d.get(&y), d.get(&dx)]].concat()
             }
         );
     }

@@ -68,6 +68,7 @@ pub fn cut_out(photo: &Photo, boxes: &[BoxXyxy], size: (usize, usize)) -> Result
         images: vec![0; boxes.len()],
         out: size,
         supersample: false,
+        constant_images: true,
     };
     try_roi_transform(photo_batch([photo])?, corners, how)
 }

@@ -1,21 +1,27 @@
 //! Scaled sums on the CPU.
 
 use dfdx::prelude::Cpu;
+use rayon::prelude::*;
 
 use super::{AffineKernel, check};
 use crate::error::Result;
-use crate::ops::parallel::{expect_len, map, update};
+use crate::ops::parallel::{CHUNK, expect_len, map, update};
 use crate::tensors::CpuBuffer;
 
 impl AffineKernel for Cpu {
     fn affine(&self, scale: f32, offset: &[f32], x: &CpuBuffer, y: &mut CpuBuffer) -> Result<()> {
         check(offset.len(), x.len(), y.len())?;
         let c = offset.len();
-        for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
-            for ((y, x), o) in y.iter_mut().zip(x).zip(offset) {
-                *y = scale * x + o;
-            }
-        }
+        let piece = (CHUNK / c).max(1) * c;
+        y.par_chunks_mut(piece)
+            .zip(x.par_chunks(piece))
+            .for_each(|(y, x)| {
+                for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+                    for ((y, x), o) in y.iter_mut().zip(x).zip(offset) {
+                        *y = scale * x + o;
+                    }
+                }
+            });
         Ok(())
     }
 

@@ -9,8 +9,8 @@ use crate::ops::or_panic;
 use crate::ops::parallel::expect_len;
 use crate::ops::relu::Activation;
 use crate::ops::tape::{
-    BackwardOp, Recorder, add_gradient, backward_of, channels_first, channels_last, load,
-    load_images, store_images, zeros,
+    BackwardOp, Recorder, add_gradient, add_images_gradient, backward_of, channels_last, load,
+    load_images, scratch, store_images, zeros,
 };
 use crate::tensors::{Dev, Images, Vector, dev};
 
@@ -150,7 +150,8 @@ fn forward(
     let (beta, beta_tensor) = (load(&beta)?, beta);
     let (eps, act) = (state.eps, Activation::None);
     let z = load_images(&x)?;
-    let (mut y, mut mean, mut var) = (zeros(z.elements())?, zeros(channels)?, zeros(channels)?);
+    let mut y = scratch(z.elements())?;
+    let (mut mean, mut var) = (zeros(channels)?, zeros(channels)?);
     match mode {
         Mode::Train => {
             dev().batch_norm_train(
@@ -191,7 +192,7 @@ fn forward(
     let y = store_images(&y, shape)?;
     let backward = backward_of(&y, move |grads, dy| {
         let mut dy = channels_last(shape, dy)?;
-        let mut dz = zeros(dy.elements())?;
+        let mut dz = scratch(dy.elements())?;
         let (mut dgamma, mut dbeta) = (zeros(channels)?, zeros(channels)?);
         let gradient = match mode {
             Mode::Train => <Dev as BatchNormKernel>::batch_norm_grad,
@@ -199,7 +200,7 @@ fn forward(
         };
         // Without an activation the kernel does not look at `y`: any buffer of its length will do.
         let saved = NormSaved {
-            z: &z,
+            z: &*z,
             y: &z,
             gamma: &gamma,
             mean: &mean,
@@ -208,13 +209,13 @@ fn forward(
             act,
         };
         let gradients = NormGrads {
-            dy: &mut dy,
+            dy: &mut *dy,
             dz: &mut dz,
             dgamma: &mut dgamma,
             dbeta: &mut dbeta,
         };
         gradient(&dev(), s, saved, gradients)?;
-        add_gradient(grads, &x, &channels_first(shape, &dz)?)?;
+        add_images_gradient(grads, &x, &dz)?;
         add_gradient(grads, &gamma_tensor, &dgamma)?;
         add_gradient(grads, &beta_tensor, &dbeta)
     });

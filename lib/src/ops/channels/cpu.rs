@@ -1,10 +1,31 @@
 //! Copies of channels on the CPU.
 
 use dfdx::prelude::Cpu;
+use rayon::prelude::*;
 
 use super::{ChannelsKernel, Part, check};
 use crate::error::Result;
+use crate::ops::parallel::CHUNK;
 use crate::tensors::CpuBuffer;
+
+/// Calls `put(to, from)` with the parts of each pixel.
+fn each(
+    channels: usize,
+    (from, x): (Part, &[f32]),
+    (to, y): (Part, &mut [f32]),
+    put: impl Fn(&mut [f32], &[f32]) + Sync,
+) {
+    // Pixels that a thread takes at once.
+    let pixels = (CHUNK / from.of.max(to.of)).max(1);
+    y.par_chunks_mut(pixels * to.of)
+        .zip(x.par_chunks(pixels * from.of))
+        .for_each(|(y, x)| {
+            let pixels = y.chunks_exact_mut(to.of).zip(x.chunks_exact(from.of));
+            for (y, x) in pixels {
+                put(&mut y[to.start..][..channels], &x[from.start..][..channels]);
+            }
+        });
+}
 
 impl ChannelsKernel for Cpu {
     fn copy_channels(
@@ -16,9 +37,7 @@ impl ChannelsKernel for Cpu {
         y: &mut CpuBuffer,
     ) -> Result<()> {
         check(channels, from, x.len(), to, y.len())?;
-        for (y, x) in y.chunks_exact_mut(to.of).zip(x.chunks_exact(from.of)) {
-            y[to.start..to.start + channels].copy_from_slice(&x[from.start..from.start + channels]);
-        }
+        each(channels, (from, x), (to, y), |y, x| y.copy_from_slice(x));
         Ok(())
     }
 
@@ -31,10 +50,9 @@ impl ChannelsKernel for Cpu {
         y: &mut CpuBuffer,
     ) -> Result<()> {
         check(channels, from, x.len(), to, y.len())?;
-        for (y, x) in y.chunks_exact_mut(to.of).zip(x.chunks_exact(from.of)) {
-            let y = y[to.start..to.start + channels].iter_mut();
-            y.zip(&x[from.start..]).for_each(|(y, x)| *y += x);
-        }
+        each(channels, (from, x), (to, y), |y, x| {
+            y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+        });
         Ok(())
     }
 }

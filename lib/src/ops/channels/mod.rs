@@ -10,8 +10,10 @@ use std::ops::Range;
 
 use dfdx::prelude::{HasShape, Storage};
 
+use crate::buffer::HostAccess;
 use crate::error::{Error, Result};
 use crate::ops::or_panic;
+use crate::ops::parallel::checked_product;
 use crate::ops::tape::{ImageOp, Recorder};
 use crate::tensors::{Images, Shape4, dev};
 
@@ -93,20 +95,25 @@ fn op((n, channels, h, w): Shape4, range: Range<usize>) -> Result<ImageOp> {
         ));
     }
     let count = range.len();
-    let (some, all) = (
-        Part {
-            of: count,
-            start: 0,
-        },
-        Part {
-            of: channels,
-            start: range.start,
-        },
-    );
-    Ok(ImageOp::new(
+    // Plane after plane, an image is one pixel of many channels, and the range is some of them.
+    let plane = checked_product("slice", &[h, w])?;
+    let of = |channels: usize, start: usize| -> Result<Part> {
+        Ok(Part {
+            of: checked_product("slice", &[channels, plane])?,
+            start: start * plane,
+        })
+    };
+    let (some, all) = (of(count, 0)?, of(channels, range.start)?);
+    Ok(ImageOp::of_planes(
         (n, count, h, w),
-        move |x, y| dev().copy_channels(count, all, x, some, y),
-        move |_, dy, dx| dev().copy_channels(count, some, dy, all, dx),
+        move |x, y| match y.elements() {
+            0 => Ok(()),
+            _ => dev().copy_channels(some.of, all, x, some, y),
+        },
+        move |_, dy, dx| match dy.elements() {
+            0 => Ok(()),
+            _ => dev().add_channels(some.of, some, dy, all, dx),
+        },
     ))
 }
 

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{CompositeKernel, check};
 use crate::error::Result;
-use crate::ops::parallel::CHUNK;
+use crate::ops::parallel::{CHUNK, wide};
 use crate::tensors::CpuBuffer as Buffer;
 
 /// Pixels that a thread takes at once.
@@ -34,6 +34,16 @@ impl CompositeKernel for Cpu {
             .zip(background.par_chunks(PIXELS * channels))
             .zip(mask.par_chunks(PIXELS))
             .for_each(|(((y, x), background), mask)| {
+                if channels == 1 {
+                    return wide(|| {
+                        let both = x.iter().zip(background);
+                        for ((y, (x, b)), &m) in y.iter_mut().zip(both).zip(mask) {
+                            let mixed = m * x + (1.0 - m) * b;
+                            let shown = if m == 0.0 { *b } else { mixed };
+                            *y = if m == 1.0 { *x } else { shown };
+                        }
+                    });
+                }
                 let pixels = y
                     .chunks_exact_mut(channels)
                     .zip(x.chunks_exact(channels))
@@ -70,6 +80,13 @@ impl CompositeKernel for Cpu {
             .zip(dy.par_chunks(PIXELS * channels))
             .zip(mask.par_chunks(PIXELS))
             .for_each(|((dx, dy), mask)| {
+                if channels == 1 {
+                    return wide(|| {
+                        for ((dx, dy), &m) in dx.iter_mut().zip(dy).zip(mask) {
+                            *dx = if m == 0.0 { 0.0 } else { m * dy };
+                        }
+                    });
+                }
                 let pixels = dx.chunks_exact_mut(channels).zip(dy.chunks_exact(channels));
                 for ((dx, dy), &m) in pixels.zip(mask) {
                     for (dx, dy) in dx.iter_mut().zip(dy) {

@@ -13,14 +13,14 @@
 
 use dfdx::prelude::{HasShape, PutTape, Shape, Storage};
 
+use crate::buffer::HostAccess;
 use crate::error::{Error, Result};
 use crate::ops::or_panic;
 use crate::ops::parallel::expect_len;
 use crate::ops::tape::{
-    BackwardOp, Recorder, add_gradient, backward_of, channels_first, channels_last, load,
-    load_images, store_images, zeros,
+    BackwardOp, Recorder, Scratch, add_gradient, backward_of, load, scratch, store, zeros,
 };
-use crate::tensors::{Images, dev};
+use crate::tensors::{Buffer, Images, dev};
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -116,17 +116,31 @@ fn record(x: Images, mask: &Images, background: &Images) -> Result<(Images, Back
             return Err(Error::shape("composite", expected, format!("{found:?}")));
         }
     }
-    // One channel: both orders are the same.
-    let mask = load(mask)?;
+    // With a mask for each plane, pixels have one channel, and nothing needs another order.
+    let mask = for_planes(&*load(mask)?, channels, h * w)?;
     let mut y = zeros(x.shape().num_elements())?;
-    let behind = load_images(background)?;
-    dev().composite(channels, &mask, &load_images(&x)?, &behind, &mut y)?;
-    let y = store_images(&y, shape)?;
+    dev().composite(1, &mask, &*load(&x)?, &*load(background)?, &mut y)?;
+    let y = store(y, shape)?;
     let backward = backward_of(&y, move |grads, dy| {
-        let dy = channels_last(shape, dy)?;
-        let mut dx = zeros(x.shape().num_elements())?;
-        dev().composite_grad(channels, &mask, &dy, &mut dx)?;
-        add_gradient(grads, &x, &channels_first(shape, &dx)?)
+        let mut dx = scratch(dy.elements())?;
+        dev().composite_grad(1, &mask, dy, &mut dx)?;
+        add_gradient(grads, &x, &dx)
     });
     Ok((y, backward))
+}
+
+/// Each `plane` of the mask as often as there are channels.
+fn for_planes(mask: &Buffer, channels: usize, plane: usize) -> Result<Scratch> {
+    let mut out = scratch(mask.elements() * channels)?;
+    let mask = mask.view()?;
+    out.edit(|out| {
+        for (out, mask) in out
+            .chunks_exact_mut((channels * plane).max(1))
+            .zip(mask.chunks_exact(plane.max(1)))
+        {
+            out.chunks_exact_mut(plane)
+                .for_each(|out| out.copy_from_slice(mask));
+        }
+    })?;
+    Ok(out)
 }

@@ -4,10 +4,9 @@ use dfdx::prelude::*;
 
 use super::{Conv2dKernel, ConvInput, ConvShape, GradTo};
 use crate::error::{Error, Result};
-use crate::ops::layout::LayoutKernel;
 use crate::ops::tape::{
-    BackwardOp, Recorder, add_gradient, backward_of, channels_last, load, load_images,
-    store_images, zeros,
+    BackwardOp, Recorder, Scratch, add_gradient, add_images_gradient, backward_of, channels_last,
+    load, load_images, scratch, store_images, zeros,
 };
 use crate::tensors::{Buffer, Grads, Images, Shape4, Vector, dev};
 
@@ -98,8 +97,8 @@ struct Backward {
     w: Images,
     bias: Option<Vector>,
     /// The input in the kernels' order.
-    input: Buffer,
-    weight: Buffer,
+    input: Scratch,
+    weight: Scratch,
 }
 
 fn forward(
@@ -117,12 +116,12 @@ fn forward(
     let input = load_images(&x)?;
     let weight = load(&w)?;
     let bias_buffer = bias.as_ref().map(load).transpose()?;
-    let mut output = zeros(s.output_len())?;
+    let mut output = scratch(s.output_len())?;
     dev().conv2d_forward(
         &s,
         ConvInput::new(&input, None),
         &weight,
-        bias_buffer.as_ref(),
+        bias_buffer.as_deref(),
         &mut output,
     )?;
     let y = store_images(&output, (s.batch, s.out_channels, s.out_h(), s.out_w()))?;
@@ -141,7 +140,7 @@ impl Backward {
     fn run(self, shape: Shape4, dy: &Buffer, grads: &mut Grads) -> Result<()> {
         let (s, d) = (self.s, dev());
         let dy = channels_last(shape, dy)?;
-        let mut dx = zeros(s.input_len())?;
+        let mut dx = scratch(s.input_len())?;
         d.conv2d_grad_input(
             &s,
             &dy,
@@ -149,9 +148,8 @@ impl Backward {
             ConvInput::new(&self.input, None),
             GradTo::Overwrite(&mut dx),
         )?;
-        let gx = grads.get_or_alloc_mut(&self.x)?;
-        d.to_channels_first(&dx, s.in_channels, s.in_h * s.in_w, gx, true)?;
-        let (mut dw, mut db) = (zeros(s.weight_len())?, zeros(s.out_channels)?);
+        add_images_gradient(grads, &self.x, &dx)?;
+        let (mut dw, mut db) = (scratch(s.weight_len())?, zeros(s.out_channels)?);
         let bias = self.bias.as_ref().map(|_| &mut db);
         d.conv2d_grad_weight(&s, ConvInput::new(&self.input, None), &dy, &mut dw, bias)?;
         add_gradient(grads, &self.w, &dw)?;

@@ -110,7 +110,7 @@ fn record(logits: Matrix, labels: &[u32], smoothing: f32) -> Result<(Scalar, Bac
     let loss = dev().cross_entropy(
         samples,
         classes,
-        &load(&logits)?,
+        &*load(&logits)?,
         labels,
         smoothing,
         Some(&mut gradient),

@@ -159,7 +159,7 @@ fn record(indices: &Vector, table: Matrix) -> Result<(Matrix, BackwardOp)> {
     let (indices, _) = NoneTape::split_vector(indices.clone())?;
     let indices = load(&indices)?;
     let mut y = zeros(s.pixels * channels)?;
-    dev().embedding(s, &indices, &load(&table)?, &mut y)?;
+    dev().embedding(s, &indices, &*load(&table)?, &mut y)?;
     let y = store(y, (s.pixels, channels))?;
     let backward = backward_of(&y, move |grads, dy| {
         let dtable = grads.get_or_alloc_mut(&table)?;

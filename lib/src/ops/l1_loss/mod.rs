@@ -63,7 +63,7 @@ pub fn try_l1_loss<S: Shape, T: Recorder>(
 
 fn record(x: Vector, target: &[f32]) -> Result<(Scalar, BackwardOp)> {
     let mut slope = zeros(target.len())?;
-    let loss = dev().l1_loss(&load(&x)?, target, &mut slope)?;
+    let loss = dev().l1_loss(&*load(&x)?, target, &mut slope)?;
     Ok(loss_of(x, loss, slope))
 }
 

@@ -21,7 +21,9 @@ use crate::buffer::HostAccess;
 use crate::error::{Error, Result};
 use crate::ops::or_panic;
 use crate::ops::parallel::expect_len;
-use crate::ops::tape::{BackwardOp, Recorder, add_gradient, backward_of, load, store, zeros};
+use crate::ops::tape::{
+    BackwardOp, Recorder, Scratch, add_gradient, backward_of, load, scratch, store, zeros,
+};
 use crate::tensors::{Buffer, Grads, Matrix, dev};
 
 /// A device's products of matrices in row-major order: every device with a linear layer has them.
@@ -168,8 +170,8 @@ struct Product {
     shape: MatmulShape,
     a: Matrix,
     b: Matrix,
-    left: Buffer,
-    right: Buffer,
+    left: Scratch,
+    right: Scratch,
 }
 
 impl Product {
@@ -201,10 +203,10 @@ impl Product {
     }
 
     fn backward(&self, grads: &mut Grads, dy: &Buffer) -> Result<()> {
-        let mut part = zeros(self.left.elements())?;
+        let mut part = scratch(self.left.elements())?;
         dev().matmul_grad_left(self.shape, dy, &self.right, &mut part)?;
         add_gradient(grads, &self.a, &part)?;
-        let mut part = zeros(self.right.elements())?;
+        let mut part = scratch(self.right.elements())?;
         dev().matmul_grad_right(self.shape, &self.left, dy, &mut part)?;
         add_gradient(grads, &self.b, &part)
     }

@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::ops::batch_norm2d::NormShape;
 use crate::ops::or_panic;
 use crate::ops::tape::{
-    BackwardOp, Recorder, add_gradient, backward_of, channels_first, load_images, store, zeros,
+    BackwardOp, Recorder, add_images_gradient, backward_of, load_images, scratch, store, zeros,
 };
 use crate::tensors::{Images, Matrix, dev};
 
@@ -119,9 +119,9 @@ fn record(x: Images) -> Result<(Matrix, BackwardOp)> {
             mean: &dmean,
             var: &dvar,
         };
-        let mut dx = zeros(values.elements())?;
+        let mut dx = scratch(values.elements())?;
         dev().moments_grad(s, &values, &mean, gradient, &mut dx, false)?;
-        add_gradient(grads, &x, &channels_first(shape, &dx)?)
+        add_images_gradient(grads, &x, &dx)
     });
     Ok((y, backward))
 }

@@ -6,7 +6,7 @@ use super::{PoolKernel, PoolShape};
 use crate::error::Result;
 use crate::ops::or_panic;
 use crate::ops::tape::{
-    BackwardOp, ImageOp, Recorder, add_gradient, backward_of, channels_first, load_images, store,
+    BackwardOp, ImageOp, Recorder, add_images_gradient, backward_of, load_images, scratch, store,
     zeros,
 };
 use crate::tensors::{Images, Matrix, dev};
@@ -41,12 +41,12 @@ pub fn try_global_avg_pool<T: Recorder>(x: Images<T>) -> Result<Matrix<T>> {
 fn record_mean(x: Images) -> Result<(Matrix, BackwardOp)> {
     let (n, c, h, w) = *x.shape();
     let mut y = zeros(n * c)?;
-    dev().global_avg_pool_forward(n, h * w, c, &load_images(&x)?, &mut y)?;
+    dev().global_avg_pool_forward(n, h * w, c, &*load_images(&x)?, &mut y)?;
     let y = store(y, (n, c))?;
     let backward = backward_of(&y, move |grads, dy| {
-        let mut dx = zeros(n * c * h * w)?;
+        let mut dx = scratch(n * c * h * w)?;
         dev().global_avg_pool_grad(n, h * w, c, dy, &mut dx, false)?;
-        add_gradient(grads, &x, &channels_first(*x.shape(), &dx)?)
+        add_images_gradient(grads, &x, &dx)
     });
     Ok((y, backward))
 }
@@ -101,6 +101,6 @@ fn max(s: PoolShape) -> Result<ImageOp> {
     Ok(ImageOp::new(
         (s.batch, s.channels, out_h, out_w),
         move |x, y| dev().max_pool_forward(s, x, y),
-        move |x, dy, dx| dev().max_pool_grad(s, &load_images(x)?, dy, dx, false),
+        move |x, dy, dx| dev().max_pool_grad(s, &*load_images(x)?, dy, dx, false),
     ))
 }

@@ -94,6 +94,7 @@ where
         images: how.images,
         out: (cells(how.out.0), cells(how.out.1)),
         border: Border::Edge,
+        constant_images: false,
     };
     let y = try_sample(features, boxes.try_mul(how.scale)?, sampling)?;
     match how.sampling {

@@ -27,6 +27,8 @@ pub struct RoiTransform {
     pub out: (usize, usize),
     /// Whether each result is the mean of four readings.
     pub supersample: bool,
+    /// Whether the images are data and get no gradient, as in [`Sampling`].
+    pub constant_images: bool,
 }
 
 /// `boxes` (K, 4), rows `(x1, y1, x2, y2)` in pixels, cut out of `(N, C, H, W)` images: `(K, C, height, width)`.
@@ -39,7 +41,7 @@ pub struct RoiTransform {
 /// use rebit::prelude::*;
 /// let x: Images = from_vec((0..16).map(|v| v as f32).collect(), (1, 1, 4, 4))?;
 /// let whole: Matrix = from_vec(vec![0.0, 0.0, 4.0, 4.0], (1, 4))?;
-/// let how = RoiTransform { images: vec![0], out: (2, 2), supersample: true };
+/// let how = RoiTransform { images: vec![0], out: (2, 2), supersample: true, constant_images: true };
 /// assert_eq!(read(&roi_transform(x, whole, how)), [2.5, 4.5, 10.5, 12.5]);
 /// # Ok::<(), Error>(())
 /// ```
@@ -76,6 +78,7 @@ where
             how.out.1.saturating_mul(times),
         ),
         border: Border::Zero,
+        constant_images: how.constant_images,
     };
     let y = try_sample(x, boxes, sampling)?;
     match how.supersample {
@@ -110,6 +113,7 @@ mod tests {
             images: vec![0; count],
             out,
             supersample,
+            constant_images: false,
         }
     }
 

@@ -7,22 +7,23 @@ use dfdx::prelude::Cpu;
 use rayon::prelude::*;
 
 use super::place::{Axis, Place};
-use super::{Boxes, SampleKernel, SampleShape};
+use super::planes::{self, OnCopies};
+use super::{Boxes, FEW_CHANNELS, SampleKernel, SampleShape};
 use crate::error::Result;
 use crate::ops::parallel::{expect_len, wide};
 use crate::tensors::CpuBuffer as Buffer;
 
 /// Where a row or a column of cells is read.
 #[derive(Clone, Copy)]
-struct Read {
-    place: Place,
+pub(super) struct Read {
+    pub place: Place,
     /// The two pixels, 0 where there is none.
-    pixels: [usize; 2],
-    inside: [bool; 2],
+    pub pixels: [usize; 2],
+    pub inside: [bool; 2],
     /// Their weights, also of pixels that do not exist.
-    weights: [f32; 2],
+    pub weights: [f32; 2],
     /// Whether both are read, as nearly everywhere.
-    both: bool,
+    pub both: bool,
 }
 
 impl Read {
@@ -41,7 +42,7 @@ impl Read {
     }
 
     /// The pixels that are read and their weights, above 0.
-    fn taps(&self) -> impl Iterator<Item = (usize, f32)> {
+    pub fn taps(&self) -> impl Iterator<Item = (usize, f32)> {
         let all = (0..2).map(|k| (self.inside[k], self.pixels[k], self.weights[k]));
         all.filter(|(inside, _, w)| *inside && *w > 0.0)
             .map(|(_, pixel, w)| (pixel, w))
@@ -49,7 +50,7 @@ impl Read {
 
     /// The weights of the four pixels that a row and a column read.
     #[inline(always)]
-    fn products(&self, column: &Read) -> [[f32; 2]; 2] {
+    pub fn products(&self, column: &Read) -> [[f32; 2]; 2] {
         self.weights
             .map(|down| column.weights.map(|across| down * across))
     }
@@ -68,13 +69,13 @@ fn reads(axis: Axis) -> Option<Vec<Read>> {
 }
 
 /// The readings of a box; `None` for one that is not finite.
-struct Cut {
-    rows: Vec<Read>,
-    columns: Vec<Read>,
+pub(super) struct Cut {
+    pub rows: Vec<Read>,
+    pub columns: Vec<Read>,
 }
 
 impl Cut {
-    fn new(s: SampleShape, corners: &[f32]) -> Option<Cut> {
+    pub fn new(s: SampleShape, corners: &[f32]) -> Option<Cut> {
         let axis = |from, to, pixels, cells| Axis {
             from,
             to,
@@ -206,7 +207,7 @@ fn inner_slopes(row: &Read, column: &Read, at: [[f32; 2]; 2]) -> (f32, f32) {
 
 /// The same where some pixel does not exist, for which there is a zero, or has the weight 0 and is not looked at.
 #[cold]
-fn slopes(row: &Read, column: &Read, at: [[f32; 2]; 2]) -> (f32, f32) {
+pub(super) fn slopes(row: &Read, column: &Read, at: [[f32; 2]; 2]) -> (f32, f32) {
     let at = |m: usize, n: usize| match row.inside[m] && column.inside[n] {
         true => at[m][n],
         false => 0.0,
@@ -339,5 +340,45 @@ impl SampleKernel for Cpu {
                     .for_each(|(to, sum)| *to = sum as f32);
             });
         Ok(())
+    }
+
+    fn sample_planes(
+        &self,
+        s: SampleShape,
+        x: &Buffer,
+        boxes: Boxes<Buffer>,
+        y: &mut Buffer,
+    ) -> Result<()> {
+        match s.channels {
+            1..=FEW_CHANNELS => planes::sample(s, x, boxes, y),
+            _ => OnCopies(self).sample(s, x, boxes, y),
+        }
+    }
+
+    fn sample_planes_grad_images(
+        &self,
+        s: SampleShape,
+        boxes: Boxes<Buffer>,
+        dy: &Buffer,
+        dx: &mut Buffer,
+    ) -> Result<()> {
+        match s.channels {
+            1..=FEW_CHANNELS => planes::grad_images(s, boxes, dy, dx),
+            _ => OnCopies(self).grad_images(s, boxes, dy, dx),
+        }
+    }
+
+    fn sample_planes_grad_boxes(
+        &self,
+        s: SampleShape,
+        x: &Buffer,
+        boxes: Boxes<Buffer>,
+        dy: &Buffer,
+        dcorners: &mut Buffer,
+    ) -> Result<()> {
+        match s.channels {
+            1..=FEW_CHANNELS => planes::grad_boxes(s, x, boxes, dy, dcorners),
+            _ => OnCopies(self).grad_boxes(s, x, boxes, dy, dcorners),
+        }
     }
 }

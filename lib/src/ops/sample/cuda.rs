@@ -3,6 +3,7 @@
 use cudarc::driver::{DeviceRepr, DeviceSlice};
 use dfdx::prelude::Cuda;
 
+use super::planes::OnCopies;
 use super::{Border, Boxes, SampleKernel, SampleShape};
 use crate::error::Result;
 use crate::ops::cuda::{CudaBuffer, Module, blocks, counts, each, upload};
@@ -129,5 +130,36 @@ impl SampleKernel for Cuda {
         let grid = blocks((s.boxes.min(4096), 1, 1), (256, 1));
         // SAFETY: as in the forward; a block's threads are those of the kernel.
         unsafe { MODULE.launch(&device, "rebit_sample_grad_boxes", grid, arguments) }
+    }
+
+    fn sample_planes(
+        &self,
+        s: SampleShape,
+        x: &CudaBuffer,
+        boxes: Boxes<CudaBuffer>,
+        y: &mut CudaBuffer,
+    ) -> Result<()> {
+        OnCopies(self).sample(s, x, boxes, y)
+    }
+
+    fn sample_planes_grad_images(
+        &self,
+        s: SampleShape,
+        boxes: Boxes<CudaBuffer>,
+        dy: &CudaBuffer,
+        dx: &mut CudaBuffer,
+    ) -> Result<()> {
+        OnCopies(self).grad_images(s, boxes, dy, dx)
+    }
+
+    fn sample_planes_grad_boxes(
+        &self,
+        s: SampleShape,
+        x: &CudaBuffer,
+        boxes: Boxes<CudaBuffer>,
+        dy: &CudaBuffer,
+        dcorners: &mut CudaBuffer,
+    ) -> Result<()> {
+        OnCopies(self).grad_boxes(s, x, boxes, dy, dcorners)
     }
 }

@@ -31,15 +31,16 @@ use crate::error::{Error, Result};
 use crate::ops::or_panic;
 use crate::ops::parallel::{checked_product, expect_len};
 use crate::ops::tape::{
-    BackwardOp, Recorder, add_gradient, backward_of, channels_first, channels_last, load,
-    load_images, store_images, zeros,
+    BackwardOp, Recorder, Scratch, add_gradient, add_images_gradient, backward_of, channels_last,
+    load, load_images, scratch, store, store_images, zeros,
 };
-use crate::tensors::{Images, Matrix, Shape4, dev};
+use crate::tensors::{Buffer, Images, Matrix, Shape4, dev};
 
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod place;
+mod planes;
 #[cfg(test)]
 mod tests;
 
@@ -162,7 +163,48 @@ pub trait SampleKernel: Storage<f32> {
         dy: &Self::Vec,
         dcorners: &mut Self::Vec,
     ) -> Result<()>;
+
+    /// [`sample`](Self::sample) of buffers in the order of tensors, `(batch, channels, height, width)`, to the same bits:
+    /// for few channels, which are not worth a change of order.
+    ///
+    /// # Errors
+    /// See the trait.
+    fn sample_planes(
+        &self,
+        s: SampleShape,
+        x: &Self::Vec,
+        boxes: Boxes<Self::Vec>,
+        y: &mut Self::Vec,
+    ) -> Result<()>;
+
+    /// [`sample_grad_images`](Self::sample_grad_images) in the order of tensors, added to `dx`.
+    ///
+    /// # Errors
+    /// See the trait.
+    fn sample_planes_grad_images(
+        &self,
+        s: SampleShape,
+        boxes: Boxes<Self::Vec>,
+        dy: &Self::Vec,
+        dx: &mut Self::Vec,
+    ) -> Result<()>;
+
+    /// [`sample_grad_boxes`](Self::sample_grad_boxes) in the order of tensors, to the same bits.
+    ///
+    /// # Errors
+    /// See the trait.
+    fn sample_planes_grad_boxes(
+        &self,
+        s: SampleShape,
+        x: &Self::Vec,
+        boxes: Boxes<Self::Vec>,
+        dy: &Self::Vec,
+        dcorners: &mut Self::Vec,
+    ) -> Result<()>;
 }
+
+/// Up to so many channels images are read as tensors have them; more fill a register pixel by pixel.
+const FEW_CHANNELS: usize = 4;
 
 /// How boxes are read: from which images, into how many pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,6 +215,9 @@ pub struct Sampling {
     pub out: (usize, usize),
     /// What lies beyond.
     pub border: Border,
+    /// The images are data: they get no gradient, not even one of 0, which is nearly half of the work of a backward pass.
+    /// A tape cannot tell data from what is trained.
+    pub constant_images: bool,
 }
 
 /// `boxes` (K, 4), rows `(x1, y1, x2, y2)` in pixels, cut out of `(N, C, H, W)` images: `(K, C, height, width)`; see the
@@ -183,7 +228,7 @@ pub struct Sampling {
 /// use rebit::prelude::*;
 /// let x: Images = from_vec((0..9).map(|v| v as f32).collect(), (1, 1, 3, 3))?;
 /// let boxes: Matrix = from_vec(vec![1.0, 0.0, 3.0, 2.0, 3.0, 0.0, 1.0, 2.0], (2, 4))?;
-/// let how = Sampling { images: vec![0, 0], out: (2, 2), border: Border::Clamp };
+/// let how = Sampling { images: vec![0, 0], out: (2, 2), border: Border::Clamp, constant_images: false };
 /// // The upper right corner, and the same mirrored.
 /// assert_eq!(read(&sample(x, boxes, how)), [1.0, 2.0, 4.0, 5.0, 2.0, 1.0, 5.0, 4.0]);
 /// # Ok::<(), Error>(())
@@ -233,28 +278,77 @@ fn record(x: Images, boxes: Matrix, how: Sampling) -> Result<(Images, BackwardOp
         border: how.border,
     };
     s.check()?;
-    let (values, corners) = (load_images(&x)?, load(&boxes)?);
-    let images = how.images;
-    let mut y = zeros(s.out_len())?;
-    let of = Boxes {
-        corners: &corners,
-        images: &images,
+    let call = Call {
+        s,
+        x,
+        corners: load(&boxes)?,
+        boxes,
+        images: how.images,
+        constant_images: how.constant_images,
     };
-    dev().sample(s, &values, of, &mut y)?;
-    let shape: Shape4 = (count, channels, s.out.0, s.out.1);
-    let y = store_images(&y, shape)?;
-    let backward = backward_of(&y, move |grads, dy| {
-        let dy = channels_last(shape, dy)?;
-        let of = || Boxes {
-            corners: &corners,
-            images: &images,
-        };
-        let mut dx = zeros(s.in_len())?;
-        dev().sample_grad_images(s, of(), &dy, &mut dx, false)?;
-        add_gradient(grads, &x, &channels_first(*x.shape(), &dx)?)?;
-        let mut dcorners = zeros(4 * count)?;
-        dev().sample_grad_boxes(s, &values, of(), &dy, &mut dcorners)?;
-        add_gradient(grads, &boxes, &dcorners)
-    });
-    Ok((y, backward))
+    match channels <= FEW_CHANNELS {
+        true => call.planes(),
+        false => call.pixels(),
+    }
+}
+
+/// A sampling with what its backward pass needs.
+struct Call {
+    s: SampleShape,
+    x: Images,
+    boxes: Matrix,
+    corners: Scratch,
+    images: Vec<u32>,
+    constant_images: bool,
+}
+
+impl Call {
+    fn of(&self) -> Boxes<'_, Buffer> {
+        Boxes {
+            corners: &self.corners,
+            images: &self.images,
+        }
+    }
+
+    fn shape(&self) -> Shape4 {
+        (self.s.boxes, self.s.channels, self.s.out.0, self.s.out.1)
+    }
+
+    /// In the order of tensors: nothing is turned.
+    fn planes(self) -> Result<(Images, BackwardOp)> {
+        let values = load(&self.x)?;
+        let mut y = zeros(self.s.out_len())?;
+        dev().sample_planes(self.s, &values, self.of(), &mut y)?;
+        let y = store(y, self.shape())?;
+        let backward = backward_of(&y, move |grads, dy| {
+            if !self.constant_images {
+                let dx = grads.get_or_alloc_mut(&self.x)?;
+                dev().sample_planes_grad_images(self.s, self.of(), dy, dx)?;
+            }
+            let mut dcorners = zeros(4 * self.s.boxes)?;
+            dev().sample_planes_grad_boxes(self.s, &values, self.of(), dy, &mut dcorners)?;
+            add_gradient(grads, &self.boxes, &dcorners)
+        });
+        Ok((y, backward))
+    }
+
+    /// On channels-last copies.
+    fn pixels(self) -> Result<(Images, BackwardOp)> {
+        let values = load_images(&self.x)?;
+        let mut y = scratch(self.s.out_len())?;
+        dev().sample(self.s, &values, self.of(), &mut y)?;
+        let y = store_images(&y, self.shape())?;
+        let backward = backward_of(&y, move |grads, dy| {
+            let dy = channels_last(self.shape(), dy)?;
+            if !self.constant_images {
+                let mut dx = scratch(self.s.in_len())?;
+                dev().sample_grad_images(self.s, self.of(), &dy, &mut dx, false)?;
+                add_images_gradient(grads, &self.x, &dx)?;
+            }
+            let mut dcorners = zeros(4 * self.s.boxes)?;
+            dev().sample_grad_boxes(self.s, &values, self.of(), &dy, &mut dcorners)?;
+            add_gradient(grads, &self.boxes, &dcorners)
+        });
+        Ok((y, backward))
+    }
 }

@@ -9,6 +9,7 @@ fn how(boxes: usize, out: (usize, usize), border: Border) -> Sampling {
         images: vec![0; boxes],
         out,
         border,
+        constant_images: false,
     }
 }
 
@@ -82,6 +83,7 @@ fn the_edge_reaches_half_a_pixel_around_the_image() {
         images: vec![0, 0],
         out: (1, 4),
         border: Border::Edge,
+        constant_images: false,
     };
     let y = read(&sample(x, corners(&boxes), how));
     assert_eq!(y, [0.0, 8.0, 8.0, 8.0, 8.0, 8.0, 8.0, 0.0]);
@@ -132,6 +134,7 @@ fn gradients_are_those_of_finite_differences() {
             images: vec![1, 0, 1],
             out: (3, 4),
             border,
+            constant_images: false,
         };
         let result = |x: &[f32], boxes: &[f32]| {
             let x: Images = from_vec(x.to_vec(), shape).unwrap();
@@ -163,6 +166,98 @@ fn on_a_slope_every_edge_gets_its_share() {
     assert_close(&read(&grads.get(&boxes)), &[1.0, 4.0, 1.0, 4.0], 1e-5);
 }
 
+/// Boxes inside, mirrored, partly and wholly outside, tiny, and one that is not finite.
+const BOXES: [[f32; 4]; 6] = [
+    [0.63, 0.37, 4.41, 4.22],
+    [5.13, 0.91, 1.77, 3.86],
+    [-0.83, 1.31, 3.47, 6.77],
+    [40.0, 1.0, 50.0, 2.0],
+    [2.2, 2.2, 2.3, 2.25],
+    [f32::NAN, 0.0, 4.0, 3.0],
+];
+
+#[test]
+fn the_order_of_tensors_has_the_same_bits_on_any_number_of_threads() {
+    let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    let (images, given) = ([1, 0, 1, 0, 1, 1], crate::ops::buffer(&BOXES.concat()));
+    for (channels, border) in (1..=6).flat_map(|c| [(c, Border::Zero), (c, Border::Clamp)]) {
+        let s = SampleShape {
+            batch: 2,
+            image: (5, 6),
+            channels,
+            boxes: BOXES.len(),
+            out: (4, 3),
+            border,
+        };
+        let boxes = || Boxes {
+            corners: &given,
+            images: &images,
+        };
+        let (x, dy) = (wave(s.in_len()), wave(s.out_len()));
+        let turned = |x: &[f32], pixels: usize| {
+            let mut y = vec![0.0; x.len()];
+            crate::ops::layout::nchw_to_nhwc(x, channels, pixels, &mut y);
+            y
+        };
+        let zeros = |len: usize| crate::ops::buffer(&vec![0.0; len]);
+        let cpu = crate::ops::cpu();
+        let pixels = || {
+            let [x, dy] = [(&x, 30), (&dy, 12)].map(|(v, n)| crate::ops::buffer(&turned(v, n)));
+            let (mut y, mut dx, mut d) = (zeros(s.out_len()), zeros(s.in_len()), zeros(24));
+            SampleKernel::sample(&cpu, s, &x, boxes(), &mut y).unwrap();
+            cpu.sample_grad_images(s, boxes(), &dy, &mut dx, false)
+                .unwrap();
+            cpu.sample_grad_boxes(s, &x, boxes(), &dy, &mut d).unwrap();
+            (bits(&y), bits(&dx), bits(&d))
+        };
+        let planes = || {
+            let (x, dy) = (crate::ops::buffer(&x), crate::ops::buffer(&dy));
+            let (mut y, mut dx, mut d) = (zeros(s.out_len()), zeros(s.in_len()), zeros(24));
+            cpu.sample_planes(s, &x, boxes(), &mut y).unwrap();
+            cpu.sample_planes_grad_images(s, boxes(), &dy, &mut dx)
+                .unwrap();
+            cpu.sample_planes_grad_boxes(s, &x, boxes(), &dy, &mut d)
+                .unwrap();
+            (bits(&turned(&y, 12)), bits(&turned(&dx, 30)), bits(&d))
+        };
+        let with = |threads: usize, of: &(dyn Fn() -> _ + Sync)| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(of)
+        };
+        let one: (Vec<u32>, Vec<u32>, Vec<u32>) = with(1, &pixels);
+        assert!(one == with(1, &planes), "{channels} channels, {border:?}");
+        assert!(one == with(7, &planes), "{channels} channels, {border:?}");
+    }
+}
+
+#[test]
+fn constant_images_get_no_gradient_and_boxes_the_same_one() {
+    // The order of tensors, and the other one.
+    for channels in [3, 6] {
+        let x = images(2, channels, 5, 6, &mut rng(3));
+        let run = |constant_images: bool| {
+            let b = corners(&BOXES[..5]);
+            let how = Sampling {
+                images: vec![1, 0, 1, 0, 1],
+                out: (4, 3),
+                border: Border::Zero,
+                constant_images,
+            };
+            let y = sample(x.leaky_trace(), b.leaky_trace(), how);
+            let weights: Images = from_vec(wave(y.shape().num_elements()), *y.shape()).unwrap();
+            let values = read(&y);
+            let mut grads = (y * weights).sum::<(), _>().backward();
+            let of_boxes = read(&grads.get(&b));
+            let of_images = grads.get_or_alloc_mut(&x).unwrap();
+            let of_images = crate::HostAccess::view(of_images).unwrap().into_owned();
+            (values, of_boxes, of_images)
+        };
+        let ((y, boxes, dx), (same_y, same_boxes, none)) = (run(false), run(true));
+        assert_eq!((y, boxes), (same_y, same_boxes));
+        assert!(dx.iter().any(|v| *v != 0.0) && none.iter().all(|v| *v == 0.0));
+    }
+}
+
 #[test]
 fn images_without_a_box_get_no_gradient_and_no_boxes_give_nothing() {
     let x: Images = from_vec(vec![1.0; 8], (2, 1, 2, 2)).unwrap();
@@ -170,6 +265,7 @@ fn images_without_a_box_get_no_gradient_and_no_boxes_give_nothing() {
         images: vec![1],
         out: (2, 2),
         border: Border::Zero,
+        constant_images: false,
     };
     let y = sample(x.leaky_trace(), corners(&[[0.0, 0.0, 2.0, 2.0]]), one);
     let grads = y.sum::<(), _>().backward();

@@ -3,8 +3,8 @@
 use dfdx::prelude::{HasShape, PutTape, ReshapeTo, Shape, Tensor};
 
 use super::{
-    BackwardOp, Recorder, add_gradient, backward_of, channels_first, channels_last, load,
-    load_images, split_flat, store, store_images, zeros,
+    BackwardOp, Recorder, add_images_gradient, backward_of, channels_last, load, load_images,
+    scratch, split_flat, store, store_images, zeros,
 };
 use crate::buffer::HostAccess;
 use crate::error::Result;
@@ -71,7 +71,7 @@ impl Unary {
         };
         let backward = if self.by_output {
             let out = y.clone();
-            backward_of(&y, move |grads, dy| of_x(grads, &load(&out)?, dy))
+            backward_of(&y, move |grads, dy| of_x(grads, &*load(&out)?, dy))
         } else {
             backward_of(&y, move |grads, dy| of_x(grads, &values, dy))
         };
@@ -79,11 +79,12 @@ impl Unary {
     }
 }
 
-/// An op from images to images, on channels-last buffers.
+/// An op from images to images, on channels-last buffers or on planes as tensors have them.
 pub(crate) struct ImageOp {
     shape: Shape4,
     forward: Forward,
     backward: Backward<Images>,
+    planes: bool,
 }
 
 impl ImageOp {
@@ -97,6 +98,19 @@ impl ImageOp {
             shape,
             forward: Box::new(forward),
             backward: Box::new(backward),
+            planes: false,
+        }
+    }
+
+    /// As [`new`](Self::new) in the order of tensors, so that nothing is turned; `backward(x, dy, dx)` adds to `dx`.
+    pub(crate) fn of_planes(
+        shape: Shape4,
+        forward: impl FnOnce(&Buffer, &mut Buffer) -> Result<()> + 'static,
+        backward: impl FnOnce(&Images, &Buffer, &mut Buffer) -> Result<()> + 'static,
+    ) -> Self {
+        ImageOp {
+            planes: true,
+            ..Self::new(shape, forward, backward)
         }
     }
 
@@ -109,15 +123,25 @@ impl ImageOp {
 
     fn run(self, x: Images) -> Result<(Images, BackwardOp)> {
         let (n, c, h, w) = self.shape;
-        let mut y = zeros(checked_product("images", &[n, c, h, w])?)?;
-        (self.forward)(&load_images(&x)?, &mut y)?;
-        let y = store_images(&y, self.shape)?;
+        let len = checked_product("images", &[n, c, h, w])?;
         let (shape, backward) = (self.shape, self.backward);
+        if self.planes {
+            let mut y = zeros(len)?;
+            (self.forward)(&*load(&x)?, &mut y)?;
+            let y = store(y, shape)?;
+            let backward = backward_of(&y, move |grads, dy| {
+                backward(&x, dy, grads.get_or_alloc_mut(&x)?)
+            });
+            return Ok((y, backward));
+        }
+        let mut y = scratch(len)?;
+        (self.forward)(&*load_images(&x)?, &mut y)?;
+        let y = store_images(&y, shape)?;
         let backward = backward_of(&y, move |grads, dy| {
             let dy = channels_last(shape, dy)?;
-            let mut dx = zeros(x.shape().num_elements())?;
+            let mut dx = scratch(x.shape().num_elements())?;
             backward(&x, &dy, &mut dx)?;
-            add_gradient(grads, &x, &channels_first(*x.shape(), &dx)?)
+            add_images_gradient(grads, &x, &dx)
         });
         Ok((y, backward))
     }

@@ -3,7 +3,7 @@
 use dfdx::prelude::Cpu;
 use rayon::prelude::*;
 
-use super::{Lists, TexelMap, TextureRenderKernel, check};
+use super::{Lists, TexelMap, TextureRenderKernel, check, planes};
 use crate::error::Result;
 use crate::tensors::CpuBuffer as Buffer;
 
@@ -100,6 +100,34 @@ impl TextureRenderKernel for Cpu {
             dtextures,
             accumulate,
         );
+        Ok(())
+    }
+
+    fn texture_render_planes(
+        &self,
+        maps: &[TexelMap],
+        channels: usize,
+        textures: &Buffer,
+        images: &mut Buffer,
+    ) -> Result<()> {
+        let lengths = (textures.len(), images.len());
+        let (pixels, texels) = check("texture_render_planes", (maps, channels), lengths)?;
+        let sizes = (pixels, texels, channels);
+        planes::products(|i| maps[i].by_pixel(), sizes, textures, images, false);
+        Ok(())
+    }
+
+    fn texture_render_planes_grad(
+        &self,
+        maps: &[TexelMap],
+        channels: usize,
+        dimages: &Buffer,
+        dtextures: &mut Buffer,
+    ) -> Result<()> {
+        let lengths = (dtextures.len(), dimages.len());
+        let (pixels, texels) = check("texture_render_planes_grad", (maps, channels), lengths)?;
+        let sizes = (texels, pixels, channels);
+        planes::products(|i| maps[i].by_texel(), sizes, dimages, dtextures, true);
         Ok(())
     }
 }

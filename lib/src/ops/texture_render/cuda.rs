@@ -3,7 +3,7 @@
 use cudarc::driver::DeviceSlice;
 use dfdx::prelude::Cuda;
 
-use super::{Lists, TexelMap, TextureRenderKernel, check};
+use super::{Lists, TexelMap, TextureRenderKernel, check, for_planes};
 use crate::error::Result;
 use crate::ops::cuda::{CudaBuffer, Module, counts, each, upload};
 
@@ -88,5 +88,25 @@ impl TextureRenderKernel for Cuda {
             dtextures,
             accumulate,
         )
+    }
+
+    fn texture_render_planes(
+        &self,
+        maps: &[TexelMap],
+        channels: usize,
+        textures: &CudaBuffer,
+        images: &mut CudaBuffer,
+    ) -> Result<()> {
+        self.texture_render(&for_planes(maps, channels), 1, textures, images)
+    }
+
+    fn texture_render_planes_grad(
+        &self,
+        maps: &[TexelMap],
+        channels: usize,
+        dimages: &CudaBuffer,
+        dtextures: &mut CudaBuffer,
+    ) -> Result<()> {
+        self.texture_render_grad(&for_planes(maps, channels), 1, dimages, dtextures, true)
     }
 }

@@ -20,10 +20,7 @@ use dfdx::prelude::{HasShape, PutTape, Storage};
 use crate::error::{Error, Result};
 use crate::ops::or_panic;
 use crate::ops::parallel::{checked_product, expect_len};
-use crate::ops::tape::{
-    BackwardOp, Recorder, add_gradient, backward_of, channels_first, channels_last, load_images,
-    store_images, zeros,
-};
+use crate::ops::tape::{BackwardOp, Recorder, backward_of, load, store, zeros};
 use crate::tensors::{Images, Shape4, dev};
 
 mod cpu;
@@ -31,6 +28,7 @@ mod cpu;
 mod cuda;
 mod file;
 mod map;
+mod planes;
 #[cfg(test)]
 mod tests;
 
@@ -65,6 +63,38 @@ pub trait TextureRenderKernel: Storage<f32> {
         dtextures: &mut Self::Vec,
         accumulate: bool,
     ) -> Result<()>;
+
+    /// [`texture_render`](Self::texture_render) of buffers in the order of tensors, `(maps, channels, height, width)`, to
+    /// the same bits.
+    ///
+    /// # Errors
+    /// See the trait.
+    fn texture_render_planes(
+        &self,
+        maps: &[TexelMap],
+        channels: usize,
+        textures: &Self::Vec,
+        images: &mut Self::Vec,
+    ) -> Result<()>;
+
+    /// [`texture_render_grad`](Self::texture_render_grad) in the order of tensors, added to `dtextures`, to the same bits.
+    ///
+    /// # Errors
+    /// See the trait.
+    fn texture_render_planes_grad(
+        &self,
+        maps: &[TexelMap],
+        channels: usize,
+        dimages: &Self::Vec,
+        dtextures: &mut Self::Vec,
+    ) -> Result<()>;
+}
+
+#[cfg(feature = "cuda")]
+/// A map for each plane, which are then images of one channel: in either order these are the same.
+fn for_planes(maps: &[TexelMap], channels: usize) -> Vec<TexelMap> {
+    let each = maps.iter().flat_map(|m| std::iter::repeat_n(m, channels));
+    each.cloned().collect()
 }
 
 /// Pixels and texels of the maps, all of which must have as many.
@@ -149,15 +179,12 @@ fn record(textures: Images, maps: &[TexelMap]) -> Result<(Images, BackwardOp)> {
         "texture_render",
         &[n, channels, rows, columns],
     )?)?;
-    dev().texture_render(maps, channels, &load_images(&textures)?, &mut y)?;
-    let y = store_images(&y, shape)?;
+    dev().texture_render_planes(maps, channels, &*load(&textures)?, &mut y)?;
+    let y = store(y, shape)?;
     let maps = maps.to_vec();
     let backward = backward_of(&y, move |grads, dy| {
-        let dy = channels_last(shape, dy)?;
-        let mut dx = zeros(n * channels * side * side)?;
-        dev().texture_render_grad(&maps, channels, &dy, &mut dx, false)?;
-        let dx = channels_first(*textures.shape(), &dx)?;
-        add_gradient(grads, &textures, &dx)
+        let dx = grads.get_or_alloc_mut(&textures)?;
+        dev().texture_render_planes_grad(&maps, channels, dy, dx)
     });
     Ok((y, backward))
 }

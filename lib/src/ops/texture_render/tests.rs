@@ -106,6 +106,43 @@ fn the_gradient_is_the_transpose() {
     }
 }
 
+/// Numbers pixel by pixel from numbers plane by plane, and the way back with the two counts exchanged.
+fn turned(x: &[f32], channels: usize, pixels: usize) -> Vec<f32> {
+    let mut y = vec![0.0; x.len()];
+    crate::ops::layout::nchw_to_nhwc(x, channels, pixels, &mut y);
+    y
+}
+
+#[test]
+fn the_order_of_tensors_has_the_same_bits() {
+    // More rows than a thread takes at once, and a last piece that is shorter.
+    let maps: Vec<TexelMap> = (0..2).map(|k| random_map((70, 40), 64, k)).collect();
+    let (texels, pixels) = (4096, 2800);
+    for channels in 1..=5 {
+        let (t, g) = (wave(2 * texels * channels), wave(2 * pixels * channels));
+        let (mut y, mut planes) = (buffer(&vec![0.0; g.len()]), buffer(&vec![9.0; g.len()]));
+        let last = buffer(&turned(&t, channels, texels));
+        cpu()
+            .texture_render(&maps, channels, &last, &mut y)
+            .unwrap();
+        cpu()
+            .texture_render_planes(&maps, channels, &buffer(&t), &mut planes)
+            .unwrap();
+        assert_eq!(turned(&planes, channels, pixels), **y);
+        // Added to what is there.
+        let last = buffer(&turned(&g, channels, pixels));
+        let mut dt = buffer(&turned(&t, channels, texels));
+        cpu()
+            .texture_render_grad(&maps, channels, &last, &mut dt, true)
+            .unwrap();
+        let mut planes = buffer(&t);
+        cpu()
+            .texture_render_planes_grad(&maps, channels, &buffer(&g), &mut planes)
+            .unwrap();
+        assert_eq!(turned(&planes, channels, texels), **dt);
+    }
+}
+
 #[test]
 fn gradients_agree_with_finite_differences_and_are_zero_where_nothing_is_seen() {
     let maps = [random_map((6, 5), 4, 1), random_map((6, 5), 4, 2)];
@@ -143,7 +180,14 @@ fn the_number_of_threads_changes_no_bit() {
                 .texture_render_grad(&maps, 3, &buffer(&g), &mut dt, false)
                 .unwrap();
             let bits = |v: &CpuBuffer| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-            (bits(&y), bits(&dt))
+            let pixels = (bits(&y), bits(&dt));
+            cpu()
+                .texture_render_planes(&maps, 3, &buffer(&t), &mut y)
+                .unwrap();
+            cpu()
+                .texture_render_planes_grad(&maps, 3, &buffer(&g), &mut dt)
+                .unwrap();
+            (pixels, bits(&y), bits(&dt))
         })
     };
     assert!(with(1) == with(7));

@@ -4,7 +4,7 @@ use dfdx::prelude::{AdamConfig, Cpu, SgdConfig};
 
 use super::{Adam, Sgd, UpdateKernel, check_len};
 use crate::error::Result;
-use crate::ops::parallel::wide;
+use crate::ops::parallel::{update, update_all};
 use crate::tensors::CpuBuffer;
 
 impl UpdateKernel for Cpu {
@@ -18,22 +18,16 @@ impl UpdateKernel for Cpu {
         let r = Sgd::new(rule)?;
         check_len(w.len(), &[("grad", grad.len())])?;
         if r.kind == 0 {
-            wide(|| {
-                for (w, g) in w.iter_mut().zip(grad.iter()) {
-                    *w -= (g + r.decay * *w) * r.lr;
-                }
-            });
+            update(grad, w, move |w, g| w - (g + r.decay * w) * r.lr);
             return Ok(());
         }
         check_len(w.len(), &[("velocity", velocity.len())])?;
         let nesterov = r.kind == 2;
-        wide(|| {
-            for ((w, v), g) in w.iter_mut().zip(velocity.iter_mut()).zip(grad.iter()) {
-                let g = g + r.decay * *w;
-                *v = g + r.momentum * *v;
-                let step = if nesterov { g + r.momentum * *v } else { *v };
-                *w -= step * r.lr;
-            }
+        update_all(grad, [w, velocity], move |[w, v], g| {
+            let g = g + r.decay * w;
+            let v = g + r.momentum * v;
+            let step = if nesterov { g + r.momentum * v } else { v };
+            [w - step * r.lr, v]
         });
         Ok(())
     }
@@ -54,14 +48,11 @@ impl UpdateKernel for Cpu {
             ("grad", grad.len()),
         ];
         check_len(w.len(), &lengths)?;
-        let moments = first.iter_mut().zip(second.iter_mut());
-        wide(|| {
-            for ((w, g), (m, v)) in w.iter_mut().zip(grad.iter()).zip(moments) {
-                *m = *m * r.beta1 + g * (1.0 - r.beta1);
-                *v = *v * r.beta2 + g * g * (1.0 - r.beta2);
-                let (m_hat, v_hat) = (*m * r.unbias1, *v * r.unbias2);
-                *w -= r.lr * m_hat / (v_hat.sqrt() + r.eps);
-            }
+        update_all(grad, [w, first, second], move |[w, m, v], g| {
+            let m = m * r.beta1 + g * (1.0 - r.beta1);
+            let v = v * r.beta2 + g * g * (1.0 - r.beta2);
+            let (m_hat, v_hat) = (m * r.unbias1, v * r.unbias2);
+            [w - r.lr * m_hat / (v_hat.sqrt() + r.eps), m, v]
         });
         Ok(())
     }

@@ -129,6 +129,7 @@ fn random_parts(x: &Images, how: Reinforcement, drawn: &mut Rng) -> Result<Parts
             images: (0..n as u32).collect(),
             out: (height, width),
             border: Border::Clamp,
+            constant_images: false,
         },
     })
 }

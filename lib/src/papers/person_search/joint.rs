@@ -255,6 +255,7 @@ impl<'a> Run<'a> {
             images: found.cells.iter().map(|c| c.image as u32).collect(),
             out: (extent.height, extent.width),
             supersample: false,
+            constant_images: true,
         };
         let count = found.cells.len();
         let mut read_by = match to_boxes {
