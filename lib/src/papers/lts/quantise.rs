@@ -19,7 +19,7 @@ const RULES: [Selection; 3] = [Selection::Nearest, Selection::Random, Selection:
 /// Bounds are set from the first training batch (three standard deviations), as in the authors' code.
 ///
 /// # Errors
-/// [`Error::Invalid`] for settings out of range or a network that is quantised already.
+/// [`Error::Invalid`](crate::Error::Invalid) for settings out of range or a network that is quantised already.
 pub fn quantise(net: &Net, config: LtsConfig) -> Result<Lts> {
     attach(net, config, |index| match config.selection {
         Selection::Nearest => None,
