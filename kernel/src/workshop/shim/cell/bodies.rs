@@ -11,6 +11,8 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree, token_stream::IntoIt
 
 /// How the function begins into which evcxr puts what is only to be checked.
 const CHECKED: &str = "\nasync fn evcxr_analysis_wrapper(";
+/// What is run while rustc compiles, or is more than its signature says; the type of a static may be a `fn`.
+const UNTOLD: [&str; 3] = ["const", "static", "async"];
 /// What a body becomes: of any type.
 const ENDLESS: &str = "loop{}";
 
@@ -45,7 +47,7 @@ fn find(tokens: TokenStream, fresh: &HashSet<String>, bodies: &mut Vec<Range<usi
         match token {
             TokenTree::Ident(word) if word == "fn" => {
                 let name = tokens.peek().map(ToString::to_string).unwrap_or_default();
-                let is_told = !before.iter().any(|word| word == "const" || word == "async");
+                let is_told = !before.iter().any(|word| UNTOLD.contains(&word.as_str()));
                 let body = body(&mut tokens).filter(|_| is_told && !fresh.contains(&name));
                 bodies.extend(body);
                 before.clear();
@@ -174,6 +176,8 @@ mod tests {
             "macro_rules! make { () => { fn made() -> u8 { 1 + 2 + 3 } } }",
             "make! { fn made() -> u8 { 1 + 2 + 3 } }",
             "static S: Lazy<u8> = Lazy::new(|| { let a = 3; a });",
+            "static F: fn(u8) -> u8 = { let a = |x| x + 1; a };",
+            "type F = fn(u8) -> u8; struct S { f: fn(u8) -> u8 }",
             "fn empty() {}",
             "unsafe extern \"C\" { fn outside(a: u8) -> u8; }",
         ] {
