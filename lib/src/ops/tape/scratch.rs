@@ -9,8 +9,8 @@ use crate::buffer::HostAccess;
 use crate::error::Result;
 use crate::tensors::Buffer;
 
-/// Free buffers are kept up to so many numbers, 64 MB, and up to so many buffers; the one that was given back first goes
-/// first.
+/// Free buffers are kept up to so many numbers, 64 MB, and up to so many buffers, on a CPU; the one that was given back first
+/// goes first.
 const MOST_NUMBERS: usize = 16 << 20;
 const MOST_BUFFERS: usize = 256;
 /// Shorter ones cost less than looking for them.
@@ -96,7 +96,8 @@ impl DerefMut for Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let long = |b: &Buffer| b.elements() >= FEWEST_NUMBERS;
+        // On a GPU the driver has a pool of what was freed, and memory is too scarce for two.
+        let long = |b: &Buffer| b.elements() >= FEWEST_NUMBERS && cfg!(not(feature = "cuda"));
         if let Some(buffer) = self.0.take().filter(long) {
             let gone = shelf().give(buffer);
             // Memory is given back to the system while others go on.
