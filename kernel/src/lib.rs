@@ -12,6 +12,7 @@ pub mod language;
 pub mod notebook;
 mod orphans;
 pub mod output;
+mod priority;
 pub mod render;
 pub mod repl;
 pub mod session;

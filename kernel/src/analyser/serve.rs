@@ -18,6 +18,7 @@ use super::workspace::Workspace;
 use super::{ANALYSER, Answer, Question, Request, Setup};
 use crate::error::{Error, Result};
 use crate::language::{Completion, Completions, Help};
+use crate::priority::yield_to_others;
 
 /// rust-analyzer recurses deeply.
 const STACK: usize = 64 << 20;
@@ -72,15 +73,6 @@ fn serve(setup: Setup) -> Result<()> {
         .spawn(move || answer_all(workspace, questions))
         .map_err(threads)?;
     answering.join().map_err(|_| panicked())
-}
-
-/// This thread, and those that it starts, run when nobody else wants to.
-fn yield_to_others() {
-    // SAFETY: plain system calls without pointers; on Linux a priority belongs to a thread.
-    unsafe {
-        let thread = libc::syscall(libc::SYS_gettid) as libc::id_t;
-        libc::setpriority(libc::PRIO_PROCESS, thread, 19);
-    }
 }
 
 /// Asks what makes rust-analyzer look at everything that later questions need.

@@ -39,6 +39,11 @@ impl Answers {
             assistant: None,
         };
         answers.ready();
+        // A front end waits a second for names, and on a slow machine reading them all takes that long.
+        std::thread::spawn(|| {
+            crate::priority::yield_to_others();
+            index::library();
+        });
         answers
     }
 

@@ -60,7 +60,7 @@ pub struct Index {
     pub entries: Vec<Entry>,
 }
 
-/// The index of the library that sessions load; read once, in a few tens of milliseconds.
+/// The index of the library that sessions load; read once, in up to a second.
 pub fn library() -> &'static Index {
     static INDEX: OnceLock<Index> = OnceLock::new();
     INDEX.get_or_init(|| {
