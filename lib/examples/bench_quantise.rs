@@ -20,8 +20,13 @@ use serde_json::{Value, json};
 #[allow(dead_code)]
 #[path = "support/exchange.rs"]
 mod exchange;
+// Here the cross entropy and two orders.
+#[allow(dead_code)]
+#[path = "support/judge.rs"]
+mod judge;
 
 use exchange::{Begun, Steps};
+use judge::{judge, spearman};
 
 /// Seeds of the calibration images that rounding is learned on.
 const SEEDS: [u64; 3] = [1, 2, 3];
@@ -220,28 +225,6 @@ fn adaround(_folder: &Path, bits: u32, seed: u64) -> Result<Value> {
     )
 }
 
-/// Cross entropy of each image.
-fn entropies(net: &Net, test: &Dataset) -> Result<f64> {
-    let logits = in_parts(test, |x| net.predict(x))?;
-    let one = |(row, label): (&[f32], &u8)| {
-        let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = row.iter().map(|v| f64::from(v - most).exp()).sum();
-        sum.ln() - f64::from(row[usize::from(*label)] - most)
-    };
-    let rows = logits.chunks_exact(10).zip(&test.labels);
-    Ok(rows.map(one).sum::<f64>() / test.len() as f64)
-}
-
-fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
-    let mut ranks = vec![0.0; values.len()];
-    for (rank, at) in order.into_iter().enumerate() {
-        ranks[at] = rank as f64;
-    }
-    ranks
-}
-
 fn told(_folder: &Path) -> Result<Value> {
     let (images, test) = calibration()?;
     let test_images = test.take(OTHERS, 99);
@@ -250,7 +233,7 @@ fn told(_folder: &Path) -> Result<Value> {
     let found = sensitivity_with(&net, &images, &SensitivityConfig::bits(3))?;
     let seconds = start.elapsed().as_secs_f64();
     let folded = net.folded()?;
-    let before = entropies(&folded, &test_images)?;
+    let (_, before) = judge(&folded, &test_images)?;
     let (mut told, mut rises) = (Vec::new(), Vec::new());
     for layer in &found.layers {
         let mut alone = PtqConfig::bits(3).weights_only();
@@ -260,13 +243,8 @@ fn told(_folder: &Path) -> Result<Value> {
         }
         let (q, _) = post_training(&net, &images, &alone)?;
         told.push(layer.at(3).unwrap_or(f64::NAN));
-        rises.push(entropies(&q, &test_images)? - before);
+        rises.push(judge(&q, &test_images)?.1 - before);
     }
-    let n = told.len() as f64;
-    let gaps = ranks(&told)
-        .into_iter()
-        .zip(ranks(&rises))
-        .map(|(a, b)| (a - b).powi(2));
-    let spearman = 1.0 - 6.0 * gaps.sum::<f64>() / (n * (n * n - 1.0));
+    let spearman = spearman(&told, &rises);
     Ok(json!({"seconds": seconds, "spearman": spearman, "layers": found.layers.len()}))
 }

@@ -8,23 +8,20 @@
 //! rate rising to 0.2 over the first 15 % of the run and falling linearly to 0, crops with padding 2 and flips. The
 //! state after each epoch is kept beside the result, so that a run that was stopped continues.
 
-use std::path::PathBuf;
-
 use rebit::nn::resnet8;
 use rebit::prelude::*;
 
+#[path = "support/classifier.rs"]
+mod classifier;
+
+use classifier::Arguments;
+
 fn main() -> Result<()> {
-    let mut args = std::env::args().skip(1);
-    let epochs = args
-        .next()
-        .map_or(Ok(30), |e| e.parse())
-        .expect("EPOCHS is a number");
-    let out = PathBuf::from(args.next().unwrap_or("target/resnet8.safetensors".into()));
+    let arguments = Arguments::read(30, "target/resnet8.safetensors");
     let cifar = data::cifar10()?.mean_pooled(2)?;
     let net = resnet8(10, rng(1));
-    let config = TrainConfig {
+    let recipe = TrainConfig {
         label: "ResNet-8".into(),
-        epochs,
         lr: 0.2,
         nesterov: true,
         weight_decay: 2e-4,
@@ -34,22 +31,7 @@ fn main() -> Result<()> {
             padding: 2,
             flip: true,
         }),
-        checkpoint: Some(out.with_extension("state.safetensors")),
         ..TrainConfig::default()
     };
-    let history = try_train(&net, &cifar.train, &cifar.test, &config)?;
-    let accuracy = format!("{:.2}", history.final_accuracy());
-    net.save(
-        &out,
-        &[
-            ("network", "ResNet-8, CIFAR-10 at 16x16"),
-            ("epochs", &epochs.to_string()),
-            ("top1", &accuracy),
-        ],
-    )?;
-    println!(
-        "{accuracy} % top-1 on the test images; {} written",
-        out.display()
-    );
-    Ok(())
+    arguments.train("ResNet-8, CIFAR-10 at 16x16", &net, &cifar, recipe)
 }

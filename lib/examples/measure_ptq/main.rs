@@ -19,6 +19,7 @@ use rebit::nn::{MobilenetConfig, mobilenet_v2_with};
 use rebit::prelude::*;
 use rebit::ptq::{AdaRoundConfig, Correction};
 
+#[path = "../support/judge.rs"]
 mod judge;
 mod measures;
 mod mobile;

@@ -242,6 +242,116 @@ macro_rules! by_channels {
     };
 }
 
+/// A call whose boxes are read one at a time, in whichever order the channels of a pixel lie.
+pub(super) struct Call<'a> {
+    /// Its name in errors.
+    pub op: &'static str,
+    pub s: SampleShape,
+    pub boxes: Boxes<'a, Buffer>,
+}
+
+impl Call<'_> {
+    /// Numbers of an image and of a result, after a look at the boxes and at the lengths that all calls compare.
+    fn sizes(&self, named: [(&'static str, usize, usize); 2]) -> Result<(usize, usize)> {
+        let s = self.s;
+        self.boxes.check(s, self.boxes.corners.len())?;
+        for (name, expected, found) in named {
+            expect_len(self.op, name, expected, found)?;
+        }
+        let of = |(height, width): (usize, usize)| height * width * s.channels;
+        Ok((of(s.image), of(s.out)))
+    }
+
+    /// `read(cut, image, result)` for each box.
+    pub fn read(
+        &self,
+        x: &Buffer,
+        y: &mut Buffer,
+        read: impl Fn(&Cut, &[f32], &mut [f32]) + Sync,
+    ) -> Result<()> {
+        let s = self.s;
+        let lengths = [("x", s.in_len(), x.len()), ("y", s.out_len(), y.len())];
+        let (image, result) = self.sizes(lengths)?;
+        if y.is_empty() {
+            return Ok(());
+        }
+        y.par_chunks_mut(result)
+            .zip(self.boxes.corners.par_chunks(4))
+            .zip(self.boxes.images)
+            .for_each(|((y, corners), &of)| match Cut::new(s, corners) {
+                None => y.fill(f32::NAN),
+                Some(cut) => read(&cut, &x[of as usize * image..][..image], y),
+            });
+        Ok(())
+    }
+
+    /// `spread(cut, gradient of the result, gradient of the image)` for each box, an image a thread.
+    pub fn spread(
+        &self,
+        dy: &Buffer,
+        dx: &mut Buffer,
+        accumulate: bool,
+        spread: impl Fn(&Cut, &[f32], &mut [f32]) + Sync,
+    ) -> Result<()> {
+        let s = self.s;
+        let lengths = [("dy", s.out_len(), dy.len()), ("dx", s.in_len(), dx.len())];
+        let (image, result) = self.sizes(lengths)?;
+        if dx.is_empty() {
+            return Ok(());
+        }
+        let boxes = &self.boxes;
+        dx.par_chunks_mut(image).enumerate().for_each(|(at, dx)| {
+            if !accumulate {
+                dx.fill(0.0);
+            }
+            for (k, &of) in boxes.images.iter().enumerate() {
+                if of as usize != at {
+                    continue;
+                }
+                let Some(cut) = Cut::new(s, &boxes.corners[4 * k..4 * k + 4]) else {
+                    continue;
+                };
+                spread(&cut, &dy[k * result..][..result], dx);
+            }
+        });
+        Ok(())
+    }
+
+    /// `slopes(cut, image, gradient of the result)` for each box.
+    pub fn slopes(
+        &self,
+        x: &Buffer,
+        dy: &Buffer,
+        dcorners: &mut Buffer,
+        slopes: impl Fn(&Cut, &[f32], &[f32]) -> [f64; 4] + Sync,
+    ) -> Result<()> {
+        let s = self.s;
+        let lengths = [("x", s.in_len(), x.len()), ("dy", s.out_len(), dy.len())];
+        let (image, result) = self.sizes(lengths)?;
+        expect_len(self.op, "dcorners", 4 * s.boxes, dcorners.len())?;
+        if result == 0 {
+            dcorners.fill(0.0);
+            return Ok(());
+        }
+        dcorners
+            .par_chunks_mut(4)
+            .zip(self.boxes.corners.par_chunks(4))
+            .zip(self.boxes.images)
+            .enumerate()
+            .for_each(|(k, ((to, corners), &of))| {
+                let (x, dy) = (&x[of as usize * image..], &dy[k * result..]);
+                let sums = match Cut::new(s, corners) {
+                    None => [f64::NAN; 4],
+                    Some(cut) => slopes(&cut, &x[..image], &dy[..result]),
+                };
+                to.iter_mut()
+                    .zip(sums)
+                    .for_each(|(to, sum)| *to = sum as f32);
+            });
+        Ok(())
+    }
+}
+
 impl SampleKernel for Cpu {
     fn sample(
         &self,
@@ -250,24 +360,12 @@ impl SampleKernel for Cpu {
         boxes: Boxes<Buffer>,
         y: &mut Buffer,
     ) -> Result<()> {
-        boxes.check(s, boxes.corners.len())?;
-        expect_len("sample", "x", s.in_len(), x.len())?;
-        expect_len("sample", "y", s.out_len(), y.len())?;
-        if y.is_empty() {
-            return Ok(());
-        }
-        let (c, image) = (s.channels, s.image.0 * s.image.1 * s.channels);
-        y.par_chunks_mut(s.out.0 * s.out.1 * c)
-            .zip(boxes.corners.par_chunks(4))
-            .zip(boxes.images)
-            .for_each(|((y, corners), &of)| {
-                let x = &x[of as usize * image..][..image];
-                match Cut::new(s, corners) {
-                    None => y.fill(f32::NAN),
-                    Some(cut) => by_channels!(c, c => cut.read(x, y, s.image.1, c)),
-                }
-            });
-        Ok(())
+        let op = "sample";
+        Call { op, s, boxes }.read(
+            x,
+            y,
+            |cut, x, y| by_channels!(s.channels, c => cut.read(x, y, s.image.1, c)),
+        )
     }
 
     fn sample_grad_images(
@@ -278,31 +376,13 @@ impl SampleKernel for Cpu {
         dx: &mut Buffer,
         accumulate: bool,
     ) -> Result<()> {
-        boxes.check(s, boxes.corners.len())?;
-        expect_len("sample_grad_images", "dy", s.out_len(), dy.len())?;
-        expect_len("sample_grad_images", "dx", s.in_len(), dx.len())?;
-        if dx.is_empty() {
-            return Ok(());
-        }
-        let (c, result) = (s.channels, s.out.0 * s.out.1 * s.channels);
-        dx.par_chunks_mut(s.image.0 * s.image.1 * c)
-            .enumerate()
-            .for_each(|(image, dx)| {
-                if !accumulate {
-                    dx.fill(0.0);
-                }
-                for (k, &of) in boxes.images.iter().enumerate() {
-                    if of as usize != image {
-                        continue;
-                    }
-                    let Some(cut) = Cut::new(s, &boxes.corners[4 * k..4 * k + 4]) else {
-                        continue;
-                    };
-                    let dy = &dy[k * result..][..result];
-                    by_channels!(c, c => cut.spread(dy, dx, s.image.1, c));
-                }
-            });
-        Ok(())
+        let op = "sample_grad_images";
+        Call { op, s, boxes }.spread(
+            dy,
+            dx,
+            accumulate,
+            |cut, dy, dx| by_channels!(s.channels, c => cut.spread(dy, dx, s.image.1, c)),
+        )
     }
 
     fn sample_grad_boxes(
@@ -313,33 +393,13 @@ impl SampleKernel for Cpu {
         dy: &Buffer,
         dcorners: &mut Buffer,
     ) -> Result<()> {
-        boxes.check(s, boxes.corners.len())?;
-        expect_len("sample_grad_boxes", "x", s.in_len(), x.len())?;
-        expect_len("sample_grad_boxes", "dy", s.out_len(), dy.len())?;
-        expect_len("sample_grad_boxes", "dcorners", 4 * s.boxes, dcorners.len())?;
-        let (c, image) = (s.channels, s.image.0 * s.image.1 * s.channels);
-        let result = s.out.0 * s.out.1 * c;
-        if result == 0 {
-            dcorners.fill(0.0);
-            return Ok(());
-        }
-        dcorners
-            .par_chunks_mut(4)
-            .zip(boxes.corners.par_chunks(4))
-            .zip(boxes.images)
-            .enumerate()
-            .for_each(|(k, ((to, corners), &of))| {
-                let x = &x[of as usize * image..][..image];
-                let dy = &dy[k * result..][..result];
-                let sums = match Cut::new(s, corners) {
-                    None => [f64::NAN; 4],
-                    Some(cut) => by_channels!(c, c => cut.slopes(x, dy, s.image.1, c)),
-                };
-                to.iter_mut()
-                    .zip(sums)
-                    .for_each(|(to, sum)| *to = sum as f32);
-            });
-        Ok(())
+        let op = "sample_grad_boxes";
+        Call { op, s, boxes }.slopes(
+            x,
+            dy,
+            dcorners,
+            |cut, x, dy| by_channels!(s.channels, c => cut.slopes(x, dy, s.image.1, c)),
+        )
     }
 
     fn sample_planes(

@@ -3,13 +3,11 @@
 //!
 //! A cell's channels are summed in the order of `cpu.rs`, so that both give the same bits.
 
-use rayon::prelude::*;
-
-use super::cpu::{Cut, Read, slopes};
+use super::cpu::{Call, Cut, Read, slopes};
 use super::{Boxes, SampleKernel, SampleShape};
 use crate::error::{Error, Result};
 use crate::ops::layout::LayoutKernel;
-use crate::ops::parallel::{expect_len, wide};
+use crate::ops::parallel::wide;
 use crate::tensors::CpuBuffer as Buffer;
 
 /// `$body` with the number of channels as a constant; more than four never get here.
@@ -180,36 +178,18 @@ fn spread_some((row, column): (&Read, &Read), dy: f32, dx: &mut [f32], width: us
     }
 }
 
-/// Numbers of an image and of a result.
-fn lengths(s: SampleShape) -> (usize, usize) {
-    let c = s.channels;
-    (s.image.0 * s.image.1 * c, s.out.0 * s.out.1 * c)
-}
-
 pub(super) fn sample(
     s: SampleShape,
     x: &Buffer,
     boxes: Boxes<Buffer>,
     y: &mut Buffer,
 ) -> Result<()> {
-    boxes.check(s, boxes.corners.len())?;
-    expect_len("sample_planes", "x", s.in_len(), x.len())?;
-    expect_len("sample_planes", "y", s.out_len(), y.len())?;
-    if y.is_empty() {
-        return Ok(());
-    }
-    let (image, result) = lengths(s);
-    y.par_chunks_mut(result)
-        .zip(boxes.corners.par_chunks(4))
-        .zip(boxes.images)
-        .for_each(|((y, corners), &of)| {
-            let x = &x[of as usize * image..][..image];
-            match Cut::new(s, corners) {
-                None => y.fill(f32::NAN),
-                Some(cut) => by_channels!(s.channels, C => cut.read_planes::<C>(x, y, s.image.1)),
-            }
-        });
-    Ok(())
+    let op = "sample_planes";
+    Call { op, s, boxes }.read(
+        x,
+        y,
+        |cut, x, y| by_channels!(s.channels, C => cut.read_planes::<C>(x, y, s.image.1)),
+    )
 }
 
 pub(super) fn grad_images(
@@ -218,26 +198,13 @@ pub(super) fn grad_images(
     dy: &Buffer,
     dx: &mut Buffer,
 ) -> Result<()> {
-    boxes.check(s, boxes.corners.len())?;
-    expect_len("sample_planes_grad_images", "dy", s.out_len(), dy.len())?;
-    expect_len("sample_planes_grad_images", "dx", s.in_len(), dx.len())?;
-    if dx.is_empty() {
-        return Ok(());
-    }
-    let (image, result) = lengths(s);
-    dx.par_chunks_mut(image).enumerate().for_each(|(at, dx)| {
-        for (k, &of) in boxes.images.iter().enumerate() {
-            if of as usize != at {
-                continue;
-            }
-            let Some(cut) = Cut::new(s, &boxes.corners[4 * k..4 * k + 4]) else {
-                continue;
-            };
-            let dy = &dy[k * result..][..result];
-            by_channels!(s.channels, C => cut.spread_planes::<C>(dy, dx, s.image.1));
-        }
-    });
-    Ok(())
+    let op = "sample_planes_grad_images";
+    Call { op, s, boxes }.spread(
+        dy,
+        dx,
+        true,
+        |cut, dy, dx| by_channels!(s.channels, C => cut.spread_planes::<C>(dy, dx, s.image.1)),
+    )
 }
 
 pub(super) fn grad_boxes(
@@ -248,34 +215,12 @@ pub(super) fn grad_boxes(
     dcorners: &mut Buffer,
 ) -> Result<()> {
     let op = "sample_planes_grad_boxes";
-    boxes.check(s, boxes.corners.len())?;
-    expect_len(op, "x", s.in_len(), x.len())?;
-    expect_len(op, "dy", s.out_len(), dy.len())?;
-    expect_len(op, "dcorners", 4 * s.boxes, dcorners.len())?;
-    let (image, result) = lengths(s);
-    if result == 0 {
-        dcorners.fill(0.0);
-        return Ok(());
-    }
-    dcorners
-        .par_chunks_mut(4)
-        .zip(boxes.corners.par_chunks(4))
-        .zip(boxes.images)
-        .enumerate()
-        .for_each(|(k, ((to, corners), &of))| {
-            let x = &x[of as usize * image..][..image];
-            let dy = &dy[k * result..][..result];
-            let sums = match Cut::new(s, corners) {
-                None => [f64::NAN; 4],
-                Some(cut) => {
-                    by_channels!(s.channels, C => cut.slopes_planes::<C>(x, dy, s.image.1))
-                }
-            };
-            to.iter_mut()
-                .zip(sums)
-                .for_each(|(to, sum)| *to = sum as f32);
-        });
-    Ok(())
+    Call { op, s, boxes }.slopes(
+        x,
+        dy,
+        dcorners,
+        |cut, x, dy| by_channels!(s.channels, C => cut.slopes_planes::<C>(x, dy, s.image.1)),
+    )
 }
 
 /// The same on channels-last copies.

@@ -180,7 +180,9 @@ const BOXES: [[f32; 4]; 6] = [
 fn the_order_of_tensors_has_the_same_bits_on_any_number_of_threads() {
     let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     let (images, given) = ([1, 0, 1, 0, 1, 1], crate::ops::buffer(&BOXES.concat()));
-    for (channels, border) in (1..=6).flat_map(|c| [(c, Border::Zero), (c, Border::Clamp)]) {
+    for (channels, border) in
+        (1..=6).flat_map(|c| [Border::Zero, Border::Clamp, Border::Edge].map(|b| (c, b)))
+    {
         let s = SampleShape {
             batch: 2,
             image: (5, 6),

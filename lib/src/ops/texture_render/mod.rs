@@ -90,8 +90,8 @@ pub trait TextureRenderKernel: Storage<f32> {
     ) -> Result<()>;
 }
 
-#[cfg(feature = "cuda")]
 /// A map for each plane, which are then images of one channel: in either order these are the same.
+#[cfg(feature = "cuda")]
 fn for_planes(maps: &[TexelMap], channels: usize) -> Vec<TexelMap> {
     let each = maps.iter().flat_map(|m| std::iter::repeat_n(m, channels));
     each.cloned().collect()
