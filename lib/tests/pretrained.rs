@@ -5,7 +5,9 @@ use std::process::Command;
 use rebit::data::people::{CutConfig, cut_people};
 use rebit::metrics::{DetectionConfig, detection};
 use rebit::nn::detector::{DetectConfig, found_in};
-use rebit::nn::{pretrained_detector, pretrained_reid_a, pretrained_reid_b};
+use rebit::nn::{
+    pretrained_detector, pretrained_mobilenet_v2, pretrained_reid_a, pretrained_reid_b,
+};
 use rebit::papers::reid_texture::{
     Reid, Workbench, WorkbenchConfig, pretrained_by_pixels, pretrained_by_reid, textures,
 };
@@ -33,6 +35,23 @@ fn resnet8_reaches_its_accuracy_at_16x16() {
     let small = data::cifar10().unwrap().mean_pooled(2).unwrap();
     let found = accuracy(&net, &small.test, &Normalize::CIFAR10);
     let stated = stated("resnet8_cifar10_16.safetensors");
+    assert!(
+        (found - stated).abs() < 0.03,
+        "{found} %, stated {stated} %"
+    );
+}
+
+#[test]
+fn mobilenet_v2_reaches_its_accuracy() {
+    let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
+    if rebit::data::data_folder().is_err() || Command::new(npm).arg("--version").output().is_err() {
+        eprintln!("npm is not installed: no images to test with");
+        return;
+    }
+    let net = pretrained_mobilenet_v2().unwrap();
+    let cifar = data::cifar10().unwrap();
+    let found = accuracy(&net, &cifar.test, &Normalize::CIFAR10);
+    let stated = stated("mobilenet_v2_cifar10.safetensors");
     assert!(
         (found - stated).abs() < 0.03,
         "{found} %, stated {stated} %"

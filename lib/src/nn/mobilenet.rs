@@ -44,6 +44,14 @@ impl MobilenetConfig {
         }
     }
 
+    /// Width 0.25, else as [`cifar`](Self::cifar): what the recipe `train_mobilenet_v1` trains.
+    pub fn quarter_cifar() -> Self {
+        MobilenetConfig {
+            width: 0.25,
+            ..Self::cifar()
+        }
+    }
+
     fn builder(&self, what: &str, rng: Rng) -> Result<NetBuilder> {
         if !(self.width > 0.0 && self.width <= 16.0) {
             return Err(Error::invalid(
@@ -96,8 +104,7 @@ pub fn mobilenet_v1(size: usize, classes: usize, rng: Rng) -> Result<Net> {
 /// ```
 /// use rebit::nn::{MobilenetConfig, mobilenet_v1_with};
 /// use rebit::prelude::*;
-/// let quarter = MobilenetConfig { size: 32, classes: 10, width: 0.25, stem_stride: 1, ..MobilenetConfig::default() };
-/// let net = mobilenet_v1_with(&quarter, rng(0))?;
+/// let net = mobilenet_v1_with(&MobilenetConfig::quarter_cifar(), rng(0))?;
 /// assert_eq!(net.layers()[0].weights, 8 * 3 * 9);
 /// # Ok::<(), Error>(())
 /// ```

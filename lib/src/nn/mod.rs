@@ -73,8 +73,8 @@ pub use param::{Param, ParamId, Role};
 pub use params::Params;
 pub use pass::StepTimes;
 pub use pretrained::{
-    pretrained_detector, pretrained_reid_a, pretrained_reid_b, pretrained_resnet8,
-    pretrained_resnet20,
+    pretrained_detector, pretrained_mobilenet_v2, pretrained_reid_a, pretrained_reid_b,
+    pretrained_resnet8, pretrained_resnet20,
 };
 pub use quantiser::{
     Affine, BoundGrid, FixedGrid, Fused, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind,

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::{DetectorConfig, Net, ReidNetConfig, detector, reid, resnet8, resnet20};
+use super::{
+    DetectorConfig, MobilenetConfig, Net, ReidNetConfig, detector, mobilenet_v2_with, reid,
+    resnet8, resnet20,
+};
 use crate::{Error, Result, rng};
 
 /// The full-precision [`resnet20`] for CIFAR-10 that quantisation starts from.
@@ -38,6 +41,27 @@ pub fn pretrained_resnet8() -> Result<Net> {
     let net = resnet8(10, rng(0));
     let bytes = include_bytes!("../../weights/resnet8_cifar10_16.safetensors");
     net.load_bytes(Path::new("weights/resnet8_cifar10_16.safetensors"), bytes)?;
+    Ok(net)
+}
+
+/// The full-precision MobileNetV2 x0.35 for CIFAR-10, as [`MobilenetConfig::cifar`] builds it: depthwise layers, whose
+/// channels differ widely in range.
+///
+/// Trained by `cargo run --release -p rebit --example train_mobilenet_v2`; recipe, log and accuracy lie beside the weights in
+/// `lib/weights`.
+///
+/// ```
+/// let net = rebit::nn::pretrained_mobilenet_v2()?;
+/// assert_eq!(net.layers().len(), 53);
+/// # Ok::<(), rebit::Error>(())
+/// ```
+///
+/// # Errors
+/// When the file of this build is damaged.
+pub fn pretrained_mobilenet_v2() -> Result<Net> {
+    let net = mobilenet_v2_with(&MobilenetConfig::cifar(), rng(0))?;
+    let bytes = include_bytes!("../../weights/mobilenet_v2_cifar10.safetensors");
+    net.load_bytes(Path::new("weights/mobilenet_v2_cifar10.safetensors"), bytes)?;
     Ok(net)
 }
 
