@@ -12,6 +12,11 @@
 //! --baseline       freeze nothing
 //! --code-2022      the quantisers and optimiser settings of the authors' code of 2022
 //! --epochs N       another length; warm-up and learning-rate steps keep their share
+//! --images N       only so many of CIFAR-10's training images, the notebook's where N is its number
+//! --batch N        another batch size
+//! --ema M          another memory of the distance, which suits the length of the run
+//! --seed N         another order of the images, 1 unless told
+//! --ends-8         first and last layer at 8 bits
 //! --size N         height and width of the images of a folder, 224 unless told
 //! --out FILE       target/lts.safetensors unless told; the run's state lies beside it
 //! ```
@@ -23,7 +28,7 @@ use std::path::PathBuf;
 
 use rebit::data::{ImageSource, image_folder};
 use rebit::nn::{imagenet_resnet, mobilenet_v1, mobilenet_v2, resnet32, resnet56};
-use rebit::papers::lts::{self, Recipe, Threshold};
+use rebit::papers::lts::{self, Ends, Recipe, Threshold};
 use rebit::prelude::*;
 
 fn main() -> Result<()> {
@@ -31,7 +36,10 @@ fn main() -> Result<()> {
         eprintln!(
             "usage: train_lts DATA NET [--weights FILE] [--bits N] [--threshold linear|sine|constant]"
         );
-        eprintln!("       [--baseline] [--code-2022] [--epochs N] [--size N] [--out FILE]");
+        eprintln!(
+            "       [--baseline] [--code-2022] [--epochs N] [--images N] [--batch N] [--ema M]"
+        );
+        eprintln!("       [--seed N] [--ends-8] [--size N] [--out FILE]");
         std::process::exit(2);
     };
     let cifar = options.data == "cifar10";
@@ -45,6 +53,12 @@ fn main() -> Result<()> {
     recipe.lts.threshold = options.threshold;
     recipe.lts.freeze = !options.baseline;
     recipe.train.epochs = options.epochs.unwrap_or(recipe.train.epochs);
+    recipe.train.batch_size = options.batch.unwrap_or(recipe.train.batch_size);
+    recipe.train.seed = options.seed.unwrap_or(recipe.train.seed);
+    recipe.lts.ema = options.ema.unwrap_or(recipe.lts.ema);
+    if options.ends_at_8 {
+        recipe.lts.ends = Ends::EightBit;
+    }
     recipe.train.label = options.net.clone();
     recipe.train.checkpoint = Some(options.out.with_extension("state.safetensors"));
     recipe.train.checkpoint_steps = 500;
@@ -57,7 +71,11 @@ fn main() -> Result<()> {
             "resnet56" => resnet56(10, rng(0)),
             other => return Err(unknown(other)),
         };
-        return train(&net, &data.train, &data.test, &recipe, &options);
+        let images = match options.images {
+            Some(images) => data.train.take(images, 1),
+            None => data.train,
+        };
+        return train(&net, &images, &data.test, &recipe, &options);
     }
     let part = |name: &str| image_folder(PathBuf::from(&options.data).join(name));
     let min_scale = if options.net == "resnet18" { 0.2 } else { 0.08 };
@@ -118,6 +136,11 @@ struct Options {
     baseline: bool,
     code_2022: bool,
     epochs: Option<usize>,
+    images: Option<usize>,
+    batch: Option<usize>,
+    ema: Option<f32>,
+    seed: Option<u64>,
+    ends_at_8: bool,
     size: usize,
     out: PathBuf,
 }
@@ -134,6 +157,11 @@ impl Options {
             baseline: false,
             code_2022: false,
             epochs: None,
+            images: None,
+            batch: None,
+            ema: None,
+            seed: None,
+            ends_at_8: false,
             size: 224,
             out: "target/lts.safetensors".into(),
         };
@@ -144,6 +172,11 @@ impl Options {
                 "--weights" => options.weights = Some(args.next()?.into()),
                 "--bits" => options.bits = args.next()?.parse().ok()?,
                 "--epochs" => options.epochs = Some(args.next()?.parse().ok()?),
+                "--images" => options.images = Some(args.next()?.parse().ok()?),
+                "--batch" => options.batch = Some(args.next()?.parse().ok()?),
+                "--ema" => options.ema = Some(args.next()?.parse().ok()?),
+                "--seed" => options.seed = Some(args.next()?.parse().ok()?),
+                "--ends-8" => options.ends_at_8 = true,
                 "--size" => options.size = args.next()?.parse().ok()?,
                 "--out" => options.out = args.next()?.into(),
                 "--threshold" => {
