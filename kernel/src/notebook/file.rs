@@ -97,9 +97,12 @@ impl Notebook {
     }
 
     /// Sets parameters of the notebook, as papermill does.
-    pub fn set_parameters(&mut self, parameters: &[Parameter]) {
+    ///
+    /// # Errors
+    /// As [`tags::inject`].
+    pub fn set_parameters(&mut self, parameters: &[Parameter]) -> Result<()> {
         let source = |cell: &Value| joined(&cell["source"]);
-        tags::inject(self.cells_mut(), parameters, &source);
+        tags::inject(self.cells_mut(), parameters, &source)
     }
 
     /// What the tags of a cell say about its run.

@@ -69,7 +69,7 @@ pub fn run(options: &Run) -> Result<bool> {
     let mut work = Vec::new();
     for path in &options.notebooks {
         let mut notebook = Notebook::read(path)?;
-        notebook.set_parameters(&parameters);
+        notebook.set_parameters(&parameters)?;
         let target = target(path, options)?;
         work.push((path, notebook, target));
     }

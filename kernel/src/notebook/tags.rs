@@ -110,13 +110,21 @@ fn patterns(cell: &str) -> Vec<(String, String)> {
 
 /// Puts a cell that sets the parameters behind the one tagged `parameters` (at the beginning when there is none), as
 /// papermill does; a cell that an earlier run put there makes room.
-pub fn inject(cells: &mut Vec<Value>, parameters: &[Parameter], source: &dyn Fn(&Value) -> String) {
+///
+/// # Errors
+/// A parameter that would change nothing: the tagged cell does not have it, or, where none is tagged, a cell sets it itself.
+pub fn inject(
+    cells: &mut Vec<Value>,
+    parameters: &[Parameter],
+    source: &dyn Fn(&Value) -> String,
+) -> Result<()> {
     if parameters.is_empty() {
-        return;
+        return Ok(());
     }
     cells.retain(|cell| !has(cell, "injected-parameters"));
     let place = cells.iter().position(|cell| has(cell, "parameters"));
     let own = place.map_or(Vec::new(), |at| patterns(&source(&cells[at])));
+    check(parameters, place.map(|_| &own[..]), cells, source)?;
     let statements = parameters.iter().map(|one| one.statement(&own));
     let text: String = std::iter::once("// Parameters\n".to_string())
         .chain(statements)
@@ -126,6 +134,37 @@ pub fn inject(cells: &mut Vec<Value>, parameters: &[Parameter], source: &dyn Fn(
         "metadata": {"tags": ["injected-parameters"]}, "source": text.trim_end(),
     });
     cells.insert(place.map_or(0, |at| at + 1), cell);
+    Ok(())
+}
+
+/// Refuses parameters that would change nothing; `own` are those of the tagged cell.
+fn check(
+    parameters: &[Parameter],
+    own: Option<&[(String, String)]>,
+    cells: &[Value],
+    source: &dyn Fn(&Value) -> String,
+) -> Result<()> {
+    let binds = |own: &[(String, String)], name: &str| own.iter().any(|(found, _)| found == name);
+    for Parameter { name, .. } in parameters {
+        if let Some(own) = own {
+            if !binds(own, name) {
+                let own: Vec<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
+                return Err(Error::Tool {
+                    what: format!("the notebook has no parameter {name}"),
+                    remedy: format!("Its cell tagged `parameters` sets: {}", own.join(", ")),
+                });
+            }
+        } else if cells
+            .iter()
+            .any(|cell| cell["cell_type"] == "code" && binds(&patterns(&source(cell)), name))
+        {
+            return Err(Error::Tool {
+                what: format!("no cell is tagged `parameters`, and one of them sets {name} itself"),
+                remedy: "Tag the cell that sets it with `parameters`".to_string(),
+            });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -174,7 +213,7 @@ mod tests {
         }];
         let mut cells = vec![cell(&[], "1"), cell(&["parameters"], "let n: u8 = 1;")];
         for _ in 0..2 {
-            inject(&mut cells, &parameters, &source);
+            inject(&mut cells, &parameters, &source).unwrap();
             let sources: Vec<String> = cells.iter().map(source).collect();
             assert_eq!(
                 sources,
@@ -182,8 +221,25 @@ mod tests {
             );
         }
         let mut cells = vec![cell(&[], "n")];
-        inject(&mut cells, &parameters, &source);
+        inject(&mut cells, &parameters, &source).unwrap();
         assert_eq!(cells[0]["source"], "// Parameters\nlet n = 3;");
         assert!(Tags::of(&cell(&["skip-execution"], "")).is_skipped);
+    }
+
+    #[test]
+    fn a_parameter_that_changes_nothing_is_refused() {
+        let cell = |tags: &[&str], source: &str| json!({"cell_type": "code", "metadata": {"tags": tags}, "source": source});
+        let source = |cell: &Value| cell["source"].as_str().unwrap().to_string();
+        let parameters = Parameter::pairs(&["n".to_string(), "3".to_string()]).unwrap();
+        for (first, hint) in [
+            (
+                cell(&["parameters"], "let m: u8 = 1; let (a, b) = (1, 2);"),
+                "sets: m",
+            ),
+            (cell(&[], "let n: u8 = 1;"), "Tag the cell"),
+        ] {
+            let said = inject(&mut vec![first], &parameters, &source).unwrap_err();
+            assert!(said.to_string().contains(hint), "{said}");
+        }
     }
 }
