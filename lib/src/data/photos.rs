@@ -55,7 +55,7 @@ impl Photo {
         let kind = ExtendedColorType::Rgb8;
         image::write_buffer_with_format(&mut png, &self.rgb, w, h, kind, ImageFormat::Png)
             .map_err(|e| Error::data(path, e, "Check the size of the photograph"))?;
-        crate::files::write_whole(path, png.get_ref()).map_err(|e| Error::io(path, e))
+        crate::files::save(path, png.get_ref())
     }
 
     /// The rectangle of `height` x `width` pixels whose first pixel is at row `top`, column `left`.

@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::{Net, Param, Role};
-use crate::files::{folder_of, write_whole};
+use crate::files;
 use crate::{Error, Result};
 
 /// What a broken weight file asks for.
@@ -259,9 +259,7 @@ pub(crate) fn write_tensors(
     let views = views.collect::<Result<Vec<_>>>()?;
     let data = safetensors::serialize(views, &Some(notes))
         .map_err(|e| Error::data(path, e, "This is a bug"))?;
-    let folder = folder_of(path);
-    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    write_whole(path, &data).map_err(|e| Error::io(path, e))
+    files::save(path, &data)
 }
 
 /// The tensors and the metadata of a safetensors file.

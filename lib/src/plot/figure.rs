@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::files::write_whole;
+use crate::files;
 use crate::show::{MimeBundle, Show, bundle_of};
 
 /// A picture as SVG, with a line of text for places that show no pictures.
@@ -15,7 +15,11 @@ pub struct Figure {
 }
 
 impl Figure {
-    pub(super) fn new(svg: String, size: (u32, u32), summary: String) -> Self {
+    pub(super) fn new(mut svg: String, size: (u32, u32), summary: String) -> Self {
+        // A title may come from a terminal or a file's name; XML knows no way to write these.
+        if svg.contains(is_not_xml) {
+            svg = svg.replace(is_not_xml, "\u{fffd}");
+        }
         Figure { svg, size, summary }
     }
 
@@ -43,7 +47,7 @@ impl Figure {
             let why = "figures are SVG; take a file name that ends in .svg";
             return Err(Error::invalid(path.display(), why));
         }
-        write_whole(path, self.svg.as_bytes()).map_err(|e| Error::io(path, e))
+        files::save(path, self.svg.as_bytes())
     }
 }
 
@@ -67,6 +71,11 @@ impl Figure {
         );
         self.svg.replacen(&natural, &fitted, 1)
     }
+}
+
+/// Whether XML 1.0 has no place for a character.
+fn is_not_xml(c: char) -> bool {
+    matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
 }
 
 impl Show for Figure {

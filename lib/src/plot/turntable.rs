@@ -8,7 +8,7 @@ use super::figure::Figure;
 use super::images::images;
 use crate::data::{Body, Photo, Portrait, Pose, Texture};
 use crate::error::{Error, Result};
-use crate::files::write_whole;
+use crate::files;
 use crate::ops::parallel::start_threads;
 use crate::show::{MimeBundle, Show, base64_of, bundle_of};
 
@@ -114,7 +114,7 @@ impl Animation {
     /// [`Error::Io`] when it cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        write_whole(path, &self.png).map_err(|e| Error::io(path, e))
+        files::save(path, &self.png)
     }
 }
 

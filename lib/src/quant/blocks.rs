@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use sha2::{Digest, Sha256};
 
-use crate::files::{folder_of, write_whole};
+use crate::files;
 use crate::{Error, Result};
 
 /// What a broken file asks for.
@@ -93,9 +93,7 @@ pub(crate) fn write_blocks(
     }
     let data = safetensors::serialize(views, &Some(metadata));
     let data = data.map_err(|e| Error::data(path, e, "This is a bug"))?;
-    let folder = folder_of(path);
-    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    write_whole(path, &data).map_err(|e| Error::io(path, e))
+    files::save(path, &data)
 }
 
 /// sha256 of everything but itself, whatever the order.

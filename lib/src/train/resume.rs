@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{History, Optimiser, from_bytes, to_bytes};
 use crate::data::data_folder;
-use crate::files::{folder_of, write_whole};
+use crate::files;
 use crate::nn::{Net, NormInfo, StateTensor, StepTimes};
 use crate::show::{Budget, budget};
 use crate::{Error, Result, read};
@@ -110,6 +110,9 @@ pub(super) fn save(
 
 /// Writes the state of a loop of one's own; the file appears whole or not at all, and an older one stays until then.
 ///
+/// The file holds the numbers and not their types: [`read_state`] must ask for the type that was written. (A literal `7` is an
+/// `i32`: write `7usize` for what is to be read as `usize`.)
+///
 /// ```
 /// use rebit::prelude::*;
 /// let path = std::env::temp_dir().join("rebit-doc-loop.state");
@@ -134,12 +137,12 @@ pub fn write_state(path: impl AsRef<Path>, state: &impl serde::Serialize) -> Res
 }
 
 fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = folder_of(path);
-    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    write_whole(path, bytes).map_err(|e| Error::io(path, e))
+    files::save(path, bytes)
 }
 
 /// What [`write_state`] wrote; `None` when there is no file.
+///
+/// `S` is the type that was written, or one that borrows less; another one of the same layout is not noticed.
 ///
 /// # Errors
 /// [`Error::Io`] for a file that cannot be read, [`Error::Data`] for one of another type.

@@ -7,7 +7,7 @@ use super::body::Body;
 use super::pose::Pose;
 use super::texture::Texture;
 use crate::error::{Error, Result};
-use crate::files::write_whole;
+use crate::files;
 
 /// The files of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl dyn Body + '_ {
             format!("newmtl {stem}\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {stem}.png\n");
         texture.save(&png)?;
         for (file, text) in [(&mtl, &material), (&obj, &text)] {
-            write_whole(file, text.as_bytes()).map_err(|e| Error::io(file, e))?;
+            files::save(file, text.as_bytes())?;
         }
         Ok(Exported { obj, mtl, png })
     }

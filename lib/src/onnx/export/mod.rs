@@ -13,7 +13,7 @@ use super::proto::{
     Attribute, Dimension, Entry, Graph, Model, Node, OperatorSet, Shape, Tensor, TensorType, Type,
     ValueInfo, data, kind,
 };
-use crate::files::{folder_of, write_whole};
+use crate::files;
 use crate::integer::convolution;
 use crate::nn::layers::{BatchNorm, Identity};
 use crate::nn::{Extent, Net, NodeInfo, Operand, Param, ParamId, QuantiserInfo};
@@ -52,9 +52,7 @@ impl Net {
     pub fn export_onnx(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let bytes = self.to_onnx()?;
-        let folder = folder_of(path);
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        write_whole(path, &bytes).map_err(|e| Error::io(path, e))
+        files::save(path, &bytes)
     }
 
     /// The bytes that [`export_onnx`](Self::export_onnx) writes.

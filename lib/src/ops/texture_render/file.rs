@@ -17,7 +17,7 @@ use std::path::Path;
 use super::TexelMap;
 use super::map::MOST;
 use crate::error::{Error, Result};
-use crate::files::write_whole;
+use crate::files;
 
 const MAGIC: &[u8; 4] = b"RBTX";
 const VERSION: u16 = 1;
@@ -32,7 +32,7 @@ impl TexelMap {
     /// [`Error::Io`] when the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        write_whole(path, &self.bytes()).map_err(|e| Error::io(path, e))
+        files::save(path, &self.bytes())
     }
 
     /// Reads a map that [`save`](Self::save) wrote.
