@@ -138,6 +138,11 @@ impl From<dfdx::tensor::CudaError> for Error {
 
 impl From<dfdx::tensor::CpuError> for Error {
     fn from(e: dfdx::tensor::CpuError) -> Self {
-        Error::Device(e.to_string())
+        match e {
+            dfdx::tensor::CpuError::OutOfMemory => Error::Device(
+                "not enough memory; take smaller batches or images, or let go of variables".into(),
+            ),
+            e => Error::Device(e.to_string()),
+        }
     }
 }

@@ -148,6 +148,34 @@ pub fn from_vec<S: Shape>(data: Vec<f32>, shape: S) -> Result<Tensor<S, f32, Dev
     Ok(dev().try_tensor_from_vec(data, shape)?)
 }
 
+/// Room for the numbers of something of these sizes, before they are made.
+///
+/// # Errors
+/// [`Error::Invalid`] for more than there is memory for.
+pub(crate) fn room(what: &str, sizes: &[usize]) -> Result<Vec<f32>> {
+    let count = sizes
+        .iter()
+        .try_fold(1usize, |n, &size| n.checked_mul(size));
+    let mut numbers = Vec::new();
+    if count.is_some_and(|count| numbers.try_reserve_exact(count).is_ok()) {
+        return Ok(numbers);
+    }
+    let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
+    Err(Error::invalid(
+        format!("{what} of {} numbers", sizes.join(" x ")),
+        "there is not enough memory for them; look for a size that was meant otherwise",
+    ))
+}
+
+/// Numbers of the standard normal distribution for a tensor of these sizes.
+fn normal(what: &str, sizes: &[usize], rng: &mut Rng) -> Result<Vec<f32>> {
+    use rand::Rng as _;
+    let mut numbers = room(what, sizes)?;
+    let count: usize = sizes.iter().product();
+    numbers.extend((0..count).map(|_| rng.sample::<f32, _>(rand_distr::StandardNormal)));
+    Ok(numbers)
+}
+
 /// Standard-normal matrix.
 ///
 /// ```
@@ -155,11 +183,12 @@ pub fn from_vec<S: Shape>(data: Vec<f32>, shape: S) -> Result<Tensor<S, f32, Dev
 /// let a = randn(64, 32, &mut rng(0));
 /// assert_eq!(*a.shape(), (64, 32));
 /// ```
+///
+/// # Panics
+/// For more numbers than there is memory for.
+#[track_caller]
 pub fn randn(rows: usize, columns: usize, rng: &mut Rng) -> Matrix {
-    use rand::Rng as _;
-    let data = (0..rows * columns)
-        .map(|_| rng.sample(rand_distr::StandardNormal))
-        .collect();
+    let data = normal("a matrix", &[rows, columns], rng).unwrap_or_else(|e| panic!("{e}"));
     dev().tensor_from_vec(data, (rows, columns))
 }
 
@@ -169,11 +198,12 @@ pub fn randn(rows: usize, columns: usize, rng: &mut Rng) -> Matrix {
 /// use rebit::prelude::*;
 /// assert_eq!(images(2, 3, 8, 8, &mut rng(0)).shape(), &(2, 3, 8, 8));
 /// ```
+///
+/// # Panics
+/// For more numbers than there is memory for.
+#[track_caller]
 pub fn images(n: usize, c: usize, h: usize, w: usize, rng: &mut Rng) -> Images {
-    use rand::Rng as _;
-    let data = (0..n * c * h * w)
-        .map(|_| rng.sample(rand_distr::StandardNormal))
-        .collect();
+    let data = normal("images", &[n, c, h, w], rng).unwrap_or_else(|e| panic!("{e}"));
     dev().tensor_from_vec(data, (n, c, h, w))
 }
 
@@ -202,4 +232,21 @@ pub fn linspace(from: f32, to: f32, n: usize) -> Vec<f32> {
     (0..n)
         .map(|i| from + (to - from) * (i as f32 / last))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_numbers_than_there_is_memory_for_are_a_panic_that_says_so() {
+        for make in [
+            || drop(randn(1_000, 1_000_000_000_000, &mut rng(0))),
+            || drop(images(1 << 30, 3, 1 << 30, 1 << 30, &mut rng(0))),
+        ] {
+            let said = std::panic::catch_unwind(make).unwrap_err();
+            let said = said.downcast::<String>().unwrap();
+            assert!(said.contains("not enough memory"), "{said}");
+        }
+    }
 }

@@ -33,8 +33,14 @@ impl Normalize {
         std: [1.0; 3],
     };
 
-    /// Refuses a deviation that cannot be divided by, of the first `channels`, at most 3.
+    /// Refuses a mean that is no number and a deviation that cannot be divided by, of the first `channels`, at most 3.
     pub(super) fn check(&self, channels: usize) -> Result<()> {
+        if let Some(mean) = self.mean[..channels].iter().find(|m| !m.is_finite()) {
+            return Err(Error::invalid(
+                "normalize",
+                format!("a mean of {mean}; give a finite one"),
+            ));
+        }
         match self.std[..channels].iter().find(|s| !s.is_normal()) {
             Some(std) => Err(Error::invalid(
                 "normalize",

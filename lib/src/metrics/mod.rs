@@ -101,6 +101,14 @@ impl Plane {
         if (self.height, self.width) != (other.height, other.width) {
             return Err(Error::shape(op, size(self), size(other)));
         }
+        for plane in [self, other] {
+            let pixels = plane.height.checked_mul(plane.width);
+            if pixels != Some(plane.values.len()) || plane.values.is_empty() {
+                let expected = format!("a number for each of {}, at least one", size(plane));
+                let found = format!("{} numbers", plane.values.len());
+                return Err(Error::shape(op, expected, found));
+            }
+        }
         Ok(())
     }
 }

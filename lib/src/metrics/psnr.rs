@@ -45,6 +45,25 @@ mod tests {
     }
 
     #[test]
+    fn a_plane_with_another_number_of_numbers_is_refused() {
+        let plane = |height, width, len| Plane {
+            height,
+            width,
+            values: vec![0.5; len],
+        };
+        for (h, w, len) in [
+            (2, 2, 3),
+            (20, 20, 4),
+            (usize::MAX, usize::MAX, 1),
+            (0, 0, 0),
+        ] {
+            assert!(psnr(&plane(h, w, len), &plane(h, w, len)).is_err());
+            assert!(crate::metrics::ssim(&plane(h, w, len), &plane(h, w, len)).is_err());
+        }
+        assert!(psnr(&plane(2, 2, 4), &plane(2, 2, 4)).is_ok());
+    }
+
+    #[test]
     fn grey_levels_span_219_levels_of_luminance() {
         // A step of one grey level is 219/255 of a level of Y.
         let db = psnr_y(&photo(8, 100), &photo(8, 101), 0).unwrap();

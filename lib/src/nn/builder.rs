@@ -70,6 +70,7 @@ impl NetBuilder {
     /// # Errors
     /// [`Error::Invalid`] for a name that another node has.
     pub fn input_of(&mut self, name: &str, extent: Extent) -> Result<NodeId> {
+        check_len(name, extent)?;
         self.push(name, None, Vec::new(), extent)
     }
 
@@ -147,6 +148,7 @@ impl NetBuilder {
         }
         let own: Vec<NodeId> = (0..extents.len()).collect();
         let extent = extent_of(name, layer.as_ref(), &own, &extents)?;
+        check_len(name, extent)?;
         self.push(name, Some(layer), inputs.to_vec(), extent)
     }
 
@@ -192,5 +194,24 @@ impl NetBuilder {
             extent,
         });
         Ok(self.nodes.len() - 1)
+    }
+}
+
+/// Refuses what no memory could hold, before anything multiplies it.
+fn check_len(name: &str, extent: Extent) -> Result<()> {
+    let Extent {
+        channels,
+        height,
+        width,
+    } = extent;
+    let pixels = height.checked_mul(width);
+    let bytes = pixels.and_then(|p| p.checked_mul(channels)?.checked_mul(size_of::<f32>()));
+    // A batch of a few thousand of them may still be counted.
+    match bytes {
+        Some(bytes) if bytes <= isize::MAX as usize >> 16 => Ok(()),
+        _ => Err(Error::invalid(
+            format!("layer {name}: {extent}"),
+            "is larger than any memory; look for a size that was meant otherwise",
+        )),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::leaf::Leaf;
-use super::rules::{Adam, Rule, RuleStep, Sgd};
+use super::rules::{Adam, Rule, RuleStep, Sgd, finite};
 use crate::nn::{Net, Param, Role, StateTensor};
 use crate::ops::tape::zeros;
 use crate::{Buffer, Error, Grads, HostAccess, Result};
@@ -236,6 +236,8 @@ impl Ownership {
 
 impl Optimiser for Groups {
     fn step(&mut self, grads: &mut Grads) -> Result<()> {
+        finite("factor of the learning rate", self.factor)?;
+        self.rules.iter().try_for_each(|(_, rule)| rule.check())?;
         self.steps += 1;
         let step = RuleStep {
             number: self.steps,

@@ -20,6 +20,14 @@ pub trait Rule: Send + 'static {
     /// Moving averages that the rule keeps of each tensor, by name.
     fn averages(&self) -> &'static [&'static str];
 
+    /// Refuses settings that nothing can be trained with; asked before each step.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with the setting.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Moves `w`.
     ///
     /// # Errors
@@ -90,6 +98,12 @@ impl Sgd {
 impl Rule for Sgd {
     fn averages(&self) -> &'static [&'static str] {
         &["velocity"]
+    }
+
+    fn check(&self) -> Result<()> {
+        finite("lr", self.lr)?;
+        finite("momentum", self.momentum)?;
+        finite("weight decay", self.decay)
     }
 
     fn update(
@@ -171,6 +185,20 @@ impl Rule for Adam {
         &["first", "second"]
     }
 
+    fn check(&self) -> Result<()> {
+        finite("lr", self.lr)?;
+        finite("eps", self.eps as f32)?;
+        finite("weight decay", self.decay)?;
+        let share = |beta: &f64| (0.0..1.0).contains(beta);
+        match self.betas.iter().all(share) {
+            true => Ok(()),
+            false => Err(Error::invalid(
+                format!("betas {} and {}", self.betas[0], self.betas[1]),
+                "must be from 0 to below 1",
+            )),
+        }
+    }
+
     fn update(
         &self,
         step: RuleStep,
@@ -193,6 +221,14 @@ impl Rule for Adam {
             dev().mix(keep, w, 0.0, gradient)?;
         }
         dev().adam(&rule, step.number, w, first, second, gradient)
+    }
+}
+
+/// A setting of an optimiser that is a number.
+pub(super) fn finite(what: &str, value: f32) -> Result<()> {
+    match value.is_finite() {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("{what} {value}"), "must be finite")),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::nn::layer::{BackwardPass, ForwardPass, Layer};
 use crate::nn::param::{ParamId, Role};
 use crate::ops::conv2d::{Conv2dKernel, ConvInput, ConvShape, GradTo};
 use crate::ops::masked_grad::MaskedGradKernel;
+use crate::tensors::room;
 use crate::{Error, HostAccess, Result, dev};
 
 /// Settings of a convolution: kernel 3, stride 1, padding that keeps the size, no bias.
@@ -100,28 +101,30 @@ impl Conv {
         let inputs = input.channels;
         self.extent(inputs, input).map_err(|e| e.in_layer(name))?;
         let fan = |channels: usize| channels / self.groups * self.kernel * self.kernel;
-        let std = (2.0 / fan(self.channels) as f32).sqrt();
-        let limit = (fan(inputs) as f32).sqrt().recip();
-        let rng = b.rng();
-        let mut start = |count: usize| -> Vec<f32> {
-            let mut one = |()| match self.init {
-                Init::KaimingFanOut => std * rng.sample::<f32, _>(StandardNormal),
-                Init::UniformFanIn => rng.random_range(-limit..=limit),
-            };
-            (0..count).map(|_| one(())).collect()
-        };
-        let weights = start(self.channels * fan(inputs));
-        let biases = match (self.bias, self.init) {
-            (false, _) => Vec::new(),
-            (true, Init::UniformFanIn) => start(self.channels),
-            (true, Init::KaimingFanOut) => vec![0.0; self.channels],
-        };
         let dims = [
             self.channels,
             inputs / self.groups,
             self.kernel,
             self.kernel,
         ];
+        let room = room("weights", &dims).map_err(|e| e.in_layer(name))?;
+        let std = (2.0 / fan(self.channels) as f32).sqrt();
+        let limit = (fan(inputs) as f32).sqrt().recip();
+        let rng = b.rng();
+        let mut start = |mut numbers: Vec<f32>, count: usize| -> Vec<f32> {
+            let mut one = |()| match self.init {
+                Init::KaimingFanOut => std * rng.sample::<f32, _>(StandardNormal),
+                Init::UniformFanIn => rng.random_range(-limit..=limit),
+            };
+            numbers.extend((0..count).map(|_| one(())));
+            numbers
+        };
+        let weights = start(room, self.channels * fan(inputs));
+        let biases = match (self.bias, self.init) {
+            (false, _) => Vec::new(),
+            (true, Init::UniformFanIn) => start(Vec::new(), self.channels),
+            (true, Init::KaimingFanOut) => vec![0.0; self.channels],
+        };
         let weight = b.param(&format!("{name}.weight"), &dims, Role::Weight, weights)?;
         let bias = match self.bias {
             true => Some(b.param(
@@ -157,6 +160,12 @@ impl Conv {
                     self.channels
                 ),
                 format!("{} groups", self.groups),
+            ));
+        }
+        if self.dilation == 0 {
+            return Err(Error::invalid(
+                "conv dilation",
+                "is 0, but must be at least 1",
             ));
         }
         let reach = self
@@ -385,11 +394,13 @@ impl Linear {
         conv.extent(inputs, input).map_err(|e| e.in_layer(name))?;
         let limit = 1.0 / (inputs as f32).sqrt();
         let rng = b.rng();
-        let mut uniform =
-            |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-limit..=limit)).collect() };
-        let weights = uniform(outputs * inputs);
-        let biases = if bias { uniform(outputs) } else { Vec::new() };
         let dims = [outputs, inputs];
+        let mut weights = room("weights", &dims).map_err(|e| e.in_layer(name))?;
+        weights.extend((0..outputs * inputs).map(|_| rng.random_range(-limit..=limit)));
+        let count = if bias { outputs } else { 0 };
+        let biases = (0..count)
+            .map(|_| rng.random_range(-limit..=limit))
+            .collect();
         let weight = b.param(&format!("{name}.weight"), &dims, Role::Weight, weights)?;
         let bias = match bias {
             true => Some(b.param(&format!("{name}.bias"), &[outputs], Role::Bias, biases)?),

@@ -12,6 +12,7 @@ use crate::nn::layer::{BackwardPass, ForwardPass, Layer};
 use crate::nn::param::{ParamId, Role};
 use crate::ops::embedding::{EmbeddingKernel, EmbeddingShape};
 use crate::ops::tape::zeros;
+use crate::tensors::room;
 use crate::{Error, HostAccess, Result, dev};
 
 /// Settings of a table: rows drawn from the standard normal distribution, as in PyTorch.
@@ -57,14 +58,15 @@ impl Embedding {
             channels,
         };
         s.check().map_err(|e| e.in_layer(name))?;
+        let mut values = room("a table", &[rows, channels]).map_err(|e| e.in_layer(name))?;
         let count = rows * channels;
-        let values = match start {
-            Some(value) => vec![value; count],
+        match start {
+            Some(value) => values.resize(count, value),
             None => {
                 let rng = b.rng();
-                (0..count).map(|_| rng.sample(StandardNormal)).collect()
+                values.extend((0..count).map(|_| rng.sample::<f32, _>(StandardNormal)));
             }
-        };
+        }
         let name = format!("{name}.weight");
         let weight = b.param(&name, &[rows, channels], Role::Weight, values)?;
         Ok(Table {

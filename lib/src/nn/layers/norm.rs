@@ -12,6 +12,7 @@ use crate::nn::params::Params;
 use crate::ops::affine::AffineKernel;
 use crate::ops::batch_norm2d::{BatchNormKernel, NormGrads, NormInput, NormSaved, NormShape};
 use crate::ops::relu::Activation;
+use crate::tensors::room;
 use crate::{Buffer, Error, HostAccess, Result, dev};
 
 /// Settings of a batch norm: eps 1e-5, a tenth of each batch in the running statistics, trained scale and shift.
@@ -74,12 +75,9 @@ impl Norm {
             ));
         }
         let mut one = |suffix: &str, role, value: f32| {
-            b.param(
-                &format!("{name}.{suffix}"),
-                &[channels],
-                role,
-                vec![value; channels],
-            )
+            let mut values = room("a norm", &[channels]).map_err(|e| e.in_layer(name))?;
+            values.resize(channels, value);
+            b.param(&format!("{name}.{suffix}"), &[channels], role, values)
         };
         let affine = match self.affine {
             true => Some((

@@ -212,3 +212,41 @@ fn images_that_strides_shrink_to_nothing_are_refused() {
         assert!(mobilenet_v1_with(&config, rng(0)).is_err());
     }
 }
+
+#[test]
+fn sizes_beyond_any_memory_are_refused_with_the_layer() {
+    let attempts: [(&str, fn(&mut NetBuilder, NodeId) -> Result<NodeId>); 7] = [
+        ("wide", |b, x| b.conv("wide", x, Conv::new(1 << 40))),
+        ("wider", |b, x| b.conv("wider", x, Conv::new(1 << 61))),
+        ("padded", |b, x| {
+            let conv = Conv {
+                padding: 1 << 40,
+                ..Conv::new(2)
+            };
+            b.conv("padded", x, conv)
+        }),
+        ("still", |b, x| {
+            let conv = Conv {
+                dilation: 0,
+                ..Conv::new(2)
+            };
+            b.conv("still", x, conv)
+        }),
+        ("answer", |b, x| {
+            let flat = b.flatten(x)?;
+            b.linear("answer", flat, usize::MAX)
+        }),
+        ("further", |b, _| {
+            b.input_of("further", Extent::new(1 << 30, 1 << 30, 1 << 30))
+        }),
+        ("upsample", |b, x| {
+            b.upsample(x, crate::ops::upsample::Upsample::Nearest(1 << 31))
+        }),
+    ];
+    for (name, attempt) in attempts {
+        let mut b = NetBuilder::new(3, 8, 8, rng(0));
+        let x = b.input();
+        let error = attempt(&mut b, x).expect_err(name).to_string();
+        assert!(error.contains(name), "{name}: {error}");
+    }
+}
