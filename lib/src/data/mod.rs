@@ -11,6 +11,7 @@ mod batches;
 mod cifar10;
 mod fashion_mnist;
 mod fetch;
+mod fingerprint;
 mod float_images;
 mod idx;
 mod image_folder;
@@ -30,6 +31,7 @@ pub use batches::{BatchPlan, Batches, Epoch, epoch_order, epoch_rng, images_from
 pub use cifar10::{Cifar10, cifar10};
 pub use fashion_mnist::{FashionMnist, fashion_mnist};
 pub use fetch::data_folder;
+pub use fingerprint::{Fingerprint, images_fingerprint, scenes_fingerprint};
 pub use float_images::FloatImages;
 pub use image_folder::{ImageFolder, image_folder};
 pub use normalize::Normalize;

@@ -2,7 +2,7 @@
 
 use rand::Rng as _;
 
-use super::{Photo, SrPair};
+use super::{Fingerprint, Photo, SrPair};
 use crate::error::{Error, Result};
 use crate::ops::parallel::start_threads;
 use crate::ops::tape::store_images;
@@ -62,6 +62,16 @@ fn square_images(patches: &[f32], count: usize) -> Result<Images> {
 }
 
 impl Patches {
+    /// What tells these patches from others: sizes, and the pixels that they are cut from.
+    pub fn fingerprint(&self) -> String {
+        let start = Fingerprint::new().word(self.size as u64);
+        let all = self.pairs.iter().fold(start, |found, pair| {
+            let (rows, columns) = (pair.high.height as u64, pair.high.width as u64);
+            found.word(rows).word(columns).bytes(&pair.low.rgb)
+        });
+        format!("{} photographs x{} {all}", self.pairs.len(), self.scale)
+    }
+
     /// Patches of `size` x `size` low-resolution pixels of `photos`, which are shrunk here, once.
     ///
     /// # Errors

@@ -63,7 +63,9 @@ impl Photo {
     /// # Errors
     /// [`Error::Shape`] when it reaches beyond the photograph.
     pub fn crop(&self, top: usize, left: usize, height: usize, width: usize) -> Result<Photo> {
-        if top + height > self.height || left + width > self.width {
+        let within =
+            |at: usize, len: usize, all: usize| at.checked_add(len).is_some_and(|e| e <= all);
+        if !within(top, height, self.height) || !within(left, width, self.width) {
             return Err(Error::shape(
                 "crop",
                 format!("a rectangle within {}x{}", self.height, self.width),

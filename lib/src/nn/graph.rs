@@ -55,12 +55,10 @@ impl Graph {
     pub fn find(&self, name: &str) -> Result<NodeId> {
         let found = self.nodes.iter().position(|n| n.name == name);
         found.ok_or_else(|| {
-            let stem = name.split('.').next().unwrap_or(name);
             let names = self.nodes.iter().map(|n| n.name.as_str());
-            let near: Vec<&str> = names.filter(|n| n.starts_with(stem)).take(6).collect();
             Error::invalid(
                 format!("layer {name:?}"),
-                format!("is not in the network; near it: {near:?}"),
+                format!("is not in the network; {}", near(name, names)),
             )
         })
     }
@@ -78,6 +76,23 @@ impl Graph {
             extents.push(extent);
         }
         Ok(extents)
+    }
+}
+
+/// Some names that begin as this one, or some at all.
+pub(crate) fn near<'a>(name: &str, names: impl Iterator<Item = &'a str> + Clone) -> String {
+    let stem = name.split('.').next().unwrap_or(name);
+    let like: Vec<&str> = names
+        .clone()
+        .filter(|n| n.starts_with(stem))
+        .take(6)
+        .collect();
+    match like.is_empty() {
+        true => format!(
+            "it has: {}, ...",
+            names.take(6).collect::<Vec<_>>().join(", ")
+        ),
+        false => format!("near it: {}", like.join(", ")),
     }
 }
 

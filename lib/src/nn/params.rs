@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use super::graph::near;
 use super::param::{Param, ParamId};
 use crate::ops::relu::ActivationKernel;
 use crate::ops::tape::zeros;
@@ -128,12 +129,10 @@ impl Params {
     pub(crate) fn find(&self, name: &str) -> Result<ParamId> {
         let found = self.described.iter().position(|p| p.name == name);
         found.ok_or_else(|| {
-            let stem = name.split('.').next().unwrap_or(name);
             let names = self.described.iter().map(|p| p.name.as_str());
-            let near: Vec<&str> = names.filter(|n| n.starts_with(stem)).take(6).collect();
             Error::invalid(
                 format!("parameter {name:?}"),
-                format!("is not in the network; near it: {near:?}"),
+                format!("is not in the network; {}", near(name, names)),
             )
         })
     }

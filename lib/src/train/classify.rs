@@ -4,7 +4,7 @@ use super::evaluate::{check_extent, count_right, try_accuracy};
 use super::{
     Adam, BoundRule, Groups, History, Loss, Observer, Sgd, Shown, Step, Task, TrainConfig, Trainer,
 };
-use crate::data::{BatchPlan, Epoch, ImageSource, Normalize};
+use crate::data::{BatchPlan, Epoch, ImageSource, Normalize, images_fingerprint};
 use crate::nn::{CrossEntropy, Mode, Net, Role};
 use crate::{Error, Result};
 
@@ -61,6 +61,12 @@ impl Task for Classify<'_> {
 
     fn score_name(&self) -> String {
         "accuracy on test images, %".into()
+    }
+
+    fn data(&self) -> Result<String> {
+        let train = images_fingerprint(self.train, &self.normalize)?;
+        let test = images_fingerprint(self.test, &self.normalize)?;
+        Ok(format!("train {train}, test {test}"))
     }
 }
 

@@ -103,7 +103,9 @@ impl TrainConfig {
             label: String::new(),
             ..self.clone()
         };
-        serde_json::to_string(&same).map_err(|e| Error::invalid("train", e))
+        let told = serde_json::to_string(&same).map_err(|e| Error::invalid("train", e))?;
+        // Parts between commas, so that a difference is told by its part.
+        Ok(told.replace(",\"", ", \""))
     }
 
     /// Refuses settings with which nothing can be trained.

@@ -8,7 +8,7 @@ use rand::seq::SliceRandom;
 use super::{Adam, History, Loss, Schedule, Shown, Step, Task, Trainer, try_total};
 use crate::boxes::{BoxXyxy, area, usable};
 use crate::data::people::photo_batch;
-use crate::data::{Scene, epoch_rng};
+use crate::data::{Scene, epoch_rng, scenes_fingerprint};
 use crate::metrics::{DetectionConfig, detection};
 use crate::nn::detector::{BOXES, Cell, DetectConfig, SCORE, STRIDE, cell_boxes, found_in};
 use crate::nn::{Activations, Mode, Net};
@@ -201,6 +201,10 @@ struct Detecting<'a> {
 }
 
 impl Task for Detecting<'_> {
+    fn data(&self) -> Result<String> {
+        Ok(scenes_fingerprint(self.scenes))
+    }
+
     fn steps(&self) -> usize {
         self.config.steps
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Adam, History, Loss, Schedule, Shown, Step, Task, Trainer, try_total};
 use crate::data::people::PersonSampler;
-use crate::data::{Augment, FloatImages, ImageSource, Normalize, epoch_rng};
+use crate::data::{Augment, FloatImages, ImageSource, Normalize, epoch_rng, images_fingerprint};
 use crate::metrics::{Detection, GalleryScene, Person, SearchConfig, SearchQuery, search};
 use crate::nn::reid::{FEATURE, IDENTITIES, features, identities, identity_loss};
 use crate::nn::{Extent, Mode, Net};
@@ -88,6 +88,10 @@ struct Telling<'a> {
 }
 
 impl Task for Telling<'_> {
+    fn data(&self) -> Result<String> {
+        images_fingerprint(self.people, &Normalize::UNIT)
+    }
+
     fn steps(&self) -> usize {
         self.config.steps
     }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use super::{History, Optimiser, from_bytes, to_bytes};
 use crate::data::data_folder;
 use crate::files;
@@ -12,8 +14,12 @@ use crate::{Error, Result, read};
 
 /// What a file that does not fit asks for.
 const REMEDY: &str = "Remove the file to start the run afresh";
+/// How a file begins that holds a state; the checksum follows.
+const HEAD: &[u8] = b"rebit state 1\n";
+/// Bytes of a checksum.
+const HASH: usize = 32;
 /// Version of the format.
-const MAGIC: &str = "rebit run 2";
+const MAGIC: &str = "rebit run 3";
 
 /// Where the run `name` keeps its state at the budget `full`: `runs/NAME.run` in [`data_folder`]. `None` at the smaller
 /// budgets, whose runs start afresh every time.
@@ -74,11 +80,19 @@ pub(super) struct Found {
     pub history: History,
 }
 
+/// What two runs must agree on to be the same run.
+#[derive(Clone, Default)]
+pub(super) struct Same {
+    pub settings: String,
+    pub data: String,
+}
+
 /// The file.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Checkpoint {
     magic: String,
     settings: String,
+    data: String,
     net: Vec<StateTensor>,
     optimiser: Vec<StateTensor>,
     observers: Vec<Vec<u8>>,
@@ -91,12 +105,13 @@ pub(super) fn save(
     net: &Net,
     optimiser: &dyn Optimiser,
     observers: Vec<Vec<u8>>,
-    settings: &str,
+    same: &Same,
     run: &Found,
 ) -> Result<()> {
     let checkpoint = Checkpoint {
         magic: MAGIC.into(),
-        settings: settings.into(),
+        settings: same.settings.clone(),
+        data: same.data.clone(),
         net: match optimiser.owns(net) {
             true => Vec::new(),
             false => net.state()?,
@@ -133,7 +148,12 @@ pub(super) fn save(
 /// # Errors
 /// [`Error::Io`] when the file cannot be written, and as [`to_bytes`].
 pub fn write_state(path: impl AsRef<Path>, state: &impl serde::Serialize) -> Result<()> {
-    write_bytes(path.as_ref(), &to_bytes(state)?)
+    let state = to_bytes(state)?;
+    let mut file = Vec::with_capacity(HEAD.len() + HASH + state.len());
+    file.extend_from_slice(HEAD);
+    file.extend_from_slice(&Sha256::digest(&state));
+    file.extend_from_slice(&state);
+    write_bytes(path.as_ref(), &file)
 }
 
 fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -151,9 +171,18 @@ pub fn read_state<S: serde::de::DeserializeOwned>(path: impl AsRef<Path>) -> Res
     let Some(bytes) = read_bytes(path)? else {
         return Ok(None);
     };
-    let state = from_bytes(&bytes);
-    let state =
-        state.map_err(|e| Error::data(path, format!("is not the state of a run ({e})"), REMEDY))?;
+    let refuse = |why: &str| Error::data(path, why, REMEDY);
+    let Some((hash, state)) = bytes
+        .strip_prefix(HEAD)
+        .and_then(|rest| rest.split_at_checked(HASH))
+    else {
+        return Err(refuse("is not the state of a run, or of an older version"));
+    };
+    if Sha256::digest(state)[..] != *hash {
+        return Err(refuse("is damaged: its checksum is another one"));
+    }
+    let state = from_bytes(state);
+    let state = state.map_err(|e| refuse(&format!("is not the state of this run ({e})")))?;
     Ok(Some(state))
 }
 
@@ -178,7 +207,7 @@ pub fn check_same_run(path: impl AsRef<Path>, parts: &[(&str, &str, &str)]) -> R
         Some((a, b)) => format!("{a} there, {b} here"),
         None => "one is longer".into(),
     };
-    let why = format!("belongs to a run with another {what}: {first}");
+    let why = format!("belongs to a run with other {what}: {first}");
     Err(Error::data(path.as_ref(), why, REMEDY))
 }
 
@@ -215,7 +244,7 @@ pub(super) fn load(
     path: &Path,
     net: &Net,
     optimiser: &mut dyn Optimiser,
-    settings: &str,
+    same: &Same,
 ) -> Result<Option<(Found, Vec<Vec<u8>>)>> {
     let Some(found) = read_state::<Checkpoint>(path)? else {
         return Ok(None);
@@ -224,9 +253,11 @@ pub(super) fn load(
     if found.magic != MAGIC {
         return Err(refuse(format!("is of another version ({})", found.magic)));
     }
-    if found.settings != settings {
-        return Err(refuse("belongs to a run with other settings".into()));
-    }
+    let parts = [
+        ("settings", &*found.settings, &*same.settings),
+        ("data", &found.data, &same.data),
+    ];
+    check_same_run(path, &parts)?;
     if !found.net.is_empty() {
         net.restore(&found.net).map_err(|e| refuse(e.to_string()))?;
     }

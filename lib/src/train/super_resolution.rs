@@ -106,6 +106,10 @@ struct Enlarging<'a> {
 }
 
 impl Task for Enlarging<'_> {
+    fn data(&self) -> Result<String> {
+        Ok(self.patches.fingerprint())
+    }
+
     fn steps(&self) -> usize {
         self.config.iterations
     }

@@ -84,6 +84,15 @@ pub trait Task {
         Ok(None)
     }
 
+    /// What tells its data from other data, a [`Fingerprint`](crate::data::Fingerprint) for instance: a checkpoint of a run
+    /// on other data is refused. Asked for only where there is a checkpoint; empty where data is not told apart.
+    ///
+    /// # Errors
+    /// When the data cannot be read.
+    fn data(&self) -> Result<String> {
+        Ok(String::new())
+    }
+
     /// What the score is, with its unit.
     fn score_name(&self) -> String {
         "score".into()

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use dfdx::prelude::Backward;
 
-use super::resume::{self, Found, Sums};
+use super::resume::{self, Found, Same, Sums};
 use super::view::{Shown, TrainingView};
 use super::{EpochRecord, History, Loss, Observer, Optimiser, Schedule, Step, Task};
 use crate::nn::Net;
@@ -29,8 +29,7 @@ pub struct Trainer<'a> {
     eval_steps: usize,
     checkpoint: Option<PathBuf>,
     checkpoint_steps: usize,
-    /// What two runs must agree on to be the same run.
-    settings: String,
+    same: Same,
     shown: Shown,
 }
 
@@ -48,7 +47,7 @@ impl<'a> Trainer<'a> {
             eval_steps: 0,
             checkpoint: None,
             checkpoint_steps: 0,
-            settings: String::new(),
+            same: Same::default(),
             shown: Shown::Curves,
         }
     }
@@ -78,7 +77,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Writes the run's state to `path` after each epoch and, unless 0, every so many steps; continues from it.
-    /// `settings` is what two runs must agree on to be the same run.
+    /// `settings` is what two runs must agree on to be the same run, beside their data ([`Task::data`]).
     pub fn checkpoint(
         mut self,
         path: Option<PathBuf>,
@@ -86,7 +85,7 @@ impl<'a> Trainer<'a> {
         settings: impl Into<String>,
     ) -> Self {
         (self.checkpoint, self.checkpoint_steps) = (path, steps);
-        self.settings = settings.into();
+        self.same.settings = settings.into();
         self
     }
 
@@ -108,6 +107,9 @@ impl<'a> Trainer<'a> {
             return Err(Error::invalid("train", why));
         }
         let total = per_epoch * self.epochs;
+        if self.checkpoint.is_some() {
+            self.same.data = task.data()?;
+        }
         let mut run = self.found(net)?.unwrap_or_default();
         run.history.label = self.label.clone();
         let done = run.history.epochs.len() * per_epoch + run.sums.steps;
@@ -230,8 +232,7 @@ impl<'a> Trainer<'a> {
         let Some(path) = &self.checkpoint else {
             return Ok(None);
         };
-        let Some((found, states)) =
-            resume::load(path, net, self.optimiser.as_mut(), &self.settings)?
+        let Some((found, states)) = resume::load(path, net, self.optimiser.as_mut(), &self.same)?
         else {
             return Ok(None);
         };
@@ -247,13 +248,6 @@ impl<'a> Trainer<'a> {
         };
         let states = self.observers.iter().map(|o| o.save());
         let states = states.collect::<Result<Vec<_>>>()?;
-        resume::save(
-            path,
-            net,
-            self.optimiser.as_ref(),
-            states,
-            &self.settings,
-            run,
-        )
+        resume::save(path, net, self.optimiser.as_ref(), states, &self.same, run)
     }
 }

@@ -182,6 +182,26 @@ impl DdtbConfig {
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |what: String, why: &str| Err(Error::invalid(what, why));
         crate::ops::fake_quant::levels(self.bits)?;
+        if self.batch == 0 || self.iterations == 0 {
+            let what = format!("{} updates of {} patches", self.iterations, self.batch);
+            return refuse(what, "both must be at least 1");
+        }
+        if self.halvings > 1_000 {
+            let what = format!("{} halvings of the learning rate", self.halvings);
+            return refuse(what, "leave nothing of it; the paper has 5");
+        }
+        for (name, rate) in [("lr", self.lr), ("bound_lr", self.bound_lr)] {
+            if !(rate >= 0.0 && rate.is_finite()) {
+                return refuse(format!("{name} {rate}"), "must be finite and not below 0");
+            }
+        }
+        if !self.attention.is_finite() {
+            return refuse(format!("attention {}", self.attention), "must be finite");
+        }
+        if !(0.0..=1.0).contains(&self.warmup) {
+            let what = format!("warmup {}", self.warmup);
+            return refuse(what, "is a share of the updates, from 0 to 1");
+        }
         if self.bounding == Bounding::Symmetric && self.bits < 2 {
             return refuse(format!("{} bits", self.bits), "a symmetric bound needs 2");
         }

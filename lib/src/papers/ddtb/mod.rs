@@ -14,6 +14,7 @@ mod controller;
 mod gate;
 mod record;
 mod site;
+mod teachers;
 #[cfg(test)]
 mod tests;
 mod train;
@@ -23,5 +24,6 @@ pub use attention::{AttentionTransfer, attention_loss, try_attention_loss};
 pub use config::{Bounding, DdtbConfig, GateGradient, Gates};
 pub use controller::{Ddtb, Phase, quantise};
 pub use record::{LevelUse, SiteRecord};
-pub use train::{DdtbRun, fine_tune_without_body, pretrained_edsr, quantised_edsr, train};
+pub use teachers::{pretrained_edsr, pretrained_edsr_deep};
+pub use train::{DdtbRun, fine_tune_without_body, quantised_edsr, train};
 pub use workbench::{Trial, Workbench};

@@ -1,6 +1,5 @@
 //! The whole recipe: calibration, static phase, active phase.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{AttentionTransfer, Ddtb, DdtbConfig, Phase, quantise};
@@ -121,6 +120,10 @@ struct Transfer<'a> {
 }
 
 impl Task for Transfer<'_> {
+    fn data(&self) -> Result<String> {
+        Ok(self.patches.fingerprint())
+    }
+
     fn steps(&self) -> usize {
         self.config.iterations
     }
@@ -226,23 +229,4 @@ pub fn fine_tune_without_body(
     )?;
     bare.copy_parameters(teacher)?;
     train_sr(&bare, patches, test, run)
-}
-
-/// The full-precision EDSR x2 that quantisation starts from, and its size.
-///
-/// Trained by `cargo run --release -p rebit --example train_edsr`; recipe, log and scores lie beside the weights in
-/// `lib/weights`.
-///
-/// # Errors
-/// When the file of this build is damaged.
-pub fn pretrained_edsr() -> Result<(Net, EdsrConfig)> {
-    let config = EdsrConfig {
-        blocks: 8,
-        channels: 32,
-        ..EdsrConfig::default()
-    };
-    let net = edsr(&config, rng(0))?;
-    let bytes = include_bytes!("../../../weights/edsr_x2.safetensors");
-    net.load_bytes(Path::new("weights/edsr_x2.safetensors"), bytes)?;
-    Ok((net, config))
 }

@@ -268,6 +268,11 @@ impl FddaConfig {
                 );
             }
         }
+        for (name, value) in [("alpha", self.alpha), ("temperature", self.temperature)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return refuse(format!("{name} {value}"), "must be finite and not below 0");
+            }
+        }
         if self.losses.is_some() && self.batch < 2 {
             return refuse(
                 format!("batches of {} generated images", self.batch),

@@ -6,7 +6,7 @@ use super::centres::norms_of;
 use super::state::{Identity, Moving, resume, save};
 use super::student::{Batch, Given, Student, check_given, finite};
 use super::{Centres, Drawn, FddaConfig, GeneratorLosses, RangesFrom, generator, generator_loss};
-use crate::data::{ImageSource, Normalize, epoch_rng};
+use crate::data::{ImageSource, Normalize, epoch_rng, images_fingerprint};
 use crate::nn::Net;
 use crate::ptq::StudentRun;
 use crate::show::{Progress, check_interrupt};
@@ -143,7 +143,7 @@ impl<'a> Run<'a> {
             identity: Identity {
                 settings: config.settings(),
                 network: norms_fingerprint(&norms),
-                calibration: fingerprint(calibration)?,
+                calibration: images_fingerprint(calibration.images, calibration.normalize)?,
             },
             generator: config.losses.map(make).transpose()?,
             students: Student::all(net, config)?,
@@ -324,22 +324,4 @@ impl Made {
             labels: drawn.labels,
         })
     }
-}
-
-/// What tells one calibration set from another: its size, and the sum of its pixels.
-fn fingerprint(given: Given) -> Result<String> {
-    let each: usize = given.images.extent().iter().product();
-    let (mut values, mut sum) = (vec![0.0; each], 0.0);
-    for i in 0..given.images.len() {
-        let labels = given
-            .images
-            .fill(&[i], None, given.normalize, &mut values)?;
-        let pixels = values.iter().map(|v| f64::from(*v)).sum::<f64>();
-        sum += pixels * f64::from(labels[0] + 1);
-    }
-    Ok(format!(
-        "{} images, {:x}",
-        given.images.len(),
-        sum.to_bits()
-    ))
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::data::{Augment, BatchPlan, Epoch, ImageSource, Normalize, images_from_nhwc};
+use crate::data::{
+    Augment, BatchPlan, Epoch, ImageSource, Normalize, images_fingerprint, images_from_nhwc,
+};
 use crate::nn::{Mode, Net};
 use crate::ptq::{StudentLevels, StudentRun, student, student_loss};
 use crate::show::check_interrupt;
@@ -224,6 +226,13 @@ impl Distil<'_> {
 }
 
 impl Task for Distil<'_> {
+    fn data(&self) -> Result<String> {
+        let (test, normalize) = self.test;
+        let images = images_fingerprint(self.images, normalize)?;
+        let test = images_fingerprint(test, normalize)?;
+        Ok(format!("{images}, test {test}"))
+    }
+
     fn steps(&self) -> usize {
         self.config.steps
     }

@@ -7,7 +7,7 @@ use super::state::{Identity, Moving, resume, save};
 use super::{PersonSearchConfig, Proposals, Proxies};
 use crate::boxes::BoxXyxy;
 use crate::data::people::{CutConfig, cut_people, photo_batch};
-use crate::data::{FloatImages, ImageSource, Scene};
+use crate::data::{FloatImages, ImageSource, Scene, scenes_fingerprint};
 use crate::nn::detector::{BOXES, cell_boxes};
 use crate::nn::reid::{FEATURE, IDENTITIES, features, identities, identity_loss};
 use crate::nn::{Activations, Mode, Net};
@@ -125,7 +125,7 @@ impl<'a> Run<'a> {
             settings: config.settings(),
             detector: norms_fingerprint(&detector.norms()),
             reid: norms_fingerprint(&reid.norms()),
-            scenes: fingerprint(scenes),
+            scenes: scenes_fingerprint(scenes),
         };
         // What is trained is the routing's to say, not that of the handles that were given.
         let (detector, reid) = (detector.duplicate()?.thawed(), reid.duplicate()?.thawed());
@@ -351,17 +351,4 @@ fn all_features(reid: &Net, people: &FloatImages) -> Result<Vec<f32>> {
         rows.extend(read(&features(reid, &x)?));
     }
     Ok(rows)
-}
-
-/// What tells one set of scenes from another.
-fn fingerprint(scenes: &[Scene]) -> String {
-    let mut sum = 0u64;
-    for scene in scenes {
-        let pixels: u64 = scene.image.rgb.iter().map(|b| u64::from(*b)).sum();
-        let boxes = scene.annotated.iter().flatten();
-        let boxes = boxes.fold(0u64, |s, v| s.rotate_left(5) ^ u64::from(v.to_bits()));
-        let ids = scene.identities.iter().flatten().map(|i| u64::from(*i) + 1);
-        sum = sum.rotate_left(7) ^ pixels ^ boxes ^ ids.sum::<u64>().rotate_left(40);
-    }
-    format!("{} scenes {sum:x}", scenes.len())
 }

@@ -161,7 +161,11 @@ impl TextureConfig {
             let what = format!("learning rate {}", self.lr);
             return refuse(what, "must be above 0 and finite");
         }
-        for (name, value) in [("face weight", self.face), ("weight decay", self.decay)] {
+        for (name, value) in [
+            ("face weight", self.face),
+            ("weight decay", self.decay),
+            ("fall", self.fall),
+        ] {
             if !(value >= 0.0 && value.is_finite()) {
                 return refuse(format!("{name} {value}"), "must be a number from 0 on");
             }

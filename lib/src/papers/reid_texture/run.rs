@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 
 use super::supervision::{RealTextures, Supervisor};
 use super::{PhotoSet, Reid, TextureConfig, UNIT};
-use crate::data::{Texture, epoch_rng};
+use crate::data::{Fingerprint, Texture, epoch_rng};
 use crate::nn::{Mode, Net, unet};
 use crate::train::{Adam, History, Loss, Schedule, Shown, Step, Task, Trainer};
 use crate::{Error, Images, Result, Rng, from_vec, rng};
@@ -145,17 +145,13 @@ fn by_person(photos: &PhotoSet, people: usize) -> Result<Vec<Vec<usize>>> {
 
 /// What tells a set of pictures, their poses included, from another.
 fn fingerprint(photos: &PhotoSet) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    let mut feed = |v: u64| hash = (hash ^ v).wrapping_mul(0x0000_0100_0000_01b3);
+    let mut found = Fingerprint::new();
     for (crop, map) in photos.crops().iter().zip(photos.estimated()) {
-        crop.image.rgb.iter().for_each(|b| feed((*b).into()));
-        feed(crop.identity.into());
-        (0..map.pixels()).for_each(|p| {
-            let first = map.reads(p).first().map_or(u64::MAX, |r| r.0.into());
-            feed(first);
-        });
+        found = found.bytes(&crop.image.rgb).word(crop.identity.into());
+        let first = |p| map.reads(p).first().map_or(u64::MAX, |r| r.0.into());
+        found = (0..map.pixels()).map(first).fold(found, Fingerprint::word);
     }
-    format!("{} {hash:x}", photos.len())
+    format!("{} {found}", photos.len())
 }
 
 struct Textures<'a> {
