@@ -13,7 +13,7 @@ use crate::{Error, Result, read};
 /// What a file that does not fit asks for.
 const REMEDY: &str = "Remove the file to start the run afresh";
 /// Version of the format.
-const MAGIC: &str = "rebit run 2";
+const MAGIC: &str = "rebit run 3";
 
 /// Where the run `name` keeps its state at the budget `full`: `runs/NAME.run` in [`data_folder`]. `None` at the smaller
 /// budgets, whose runs start afresh every time.
