@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{DetectorConfig, Net, ReidNetConfig, detector, reid, resnet8, resnet20};
+use super::{
+    DetectorConfig, EdsrConfig, Net, ReidNetConfig, detector, edsr, reid, resnet8, resnet20,
+};
 use crate::{Error, Result, rng};
 
 /// The full-precision [`resnet20`] for CIFAR-10 that quantisation starts from.
@@ -39,6 +41,25 @@ pub fn pretrained_resnet8() -> Result<Net> {
     let bytes = include_bytes!("../../weights/resnet8_cifar10_16.safetensors");
     net.load_bytes(Path::new("weights/resnet8_cifar10_16.safetensors"), bytes)?;
     Ok(net)
+}
+
+/// The full-precision [`edsr`] x2 that quantisation starts from, and its size.
+///
+/// Trained by `cargo run --release -p rebit --example train_edsr`; recipe, log and scores lie beside the weights in
+/// `lib/weights`.
+///
+/// # Errors
+/// When the file of this build is damaged.
+pub fn pretrained_edsr() -> Result<(Net, EdsrConfig)> {
+    let config = EdsrConfig {
+        blocks: 8,
+        channels: 32,
+        ..EdsrConfig::default()
+    };
+    let net = edsr(&config, rng(0))?;
+    let bytes = include_bytes!("../../weights/edsr_x2.safetensors");
+    net.load_bytes(Path::new("weights/edsr_x2.safetensors"), bytes)?;
+    Ok((net, config))
 }
 
 /// A [`detector()`] of people for scenes of [`WorldConfig::training`](crate::data::WorldConfig::training), which learned boxes

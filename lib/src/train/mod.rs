@@ -46,7 +46,8 @@ pub use rules::{Adam, Rule, RuleStep, Sgd};
 pub use run_file::RunFile;
 pub use schedule::Schedule;
 pub use super_resolution::{
-    SrConfig, SrHistory, SrScore, enlarge, evaluate_bicubic, evaluate_sr, score_images, train_sr,
+    PatchError, SrConfig, SrHistory, SrScore, enlarge, evaluate_bicubic, evaluate_sr, score_images,
+    train_sr,
 };
 pub use task::{Loss, Task};
 pub use trainer::Trainer;

@@ -19,9 +19,11 @@ mod tests;
 mod train;
 mod workbench;
 
+pub use crate::nn::pretrained_edsr;
+pub use crate::quant::LevelUse;
 pub use attention::{AttentionTransfer, attention_loss, try_attention_loss};
 pub use config::{Bounding, DdtbConfig, GateGradient, Gates};
 pub use controller::{Ddtb, Phase, quantise};
-pub use record::{LevelUse, SiteRecord};
-pub use train::{DdtbRun, fine_tune_without_body, pretrained_edsr, quantised_edsr, train};
+pub use record::SiteRecord;
+pub use train::{DdtbRun, fine_tune_without_body, quantised_edsr, train};
 pub use workbench::{Trial, Workbench};
