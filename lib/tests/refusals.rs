@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use rebit::data::{BatchPlan, FloatImages, ImageFolder};
-use rebit::nn::resnet20;
+use rebit::nn::{MeanAbsoluteError, resnet20, try_loss_of};
 use rebit::ops::affine_quant::try_affine_quant;
 use rebit::ops::avg_pool::try_avg_pool2d;
 use rebit::ops::channels::try_slice;
@@ -496,6 +496,11 @@ fn cases() -> Vec<Case> {
         "train/losses.rs: try_total": {
             "nothing" => outcome(try_total(Vec::new()), |l| read(&l)) => error!("at least one"),
             "NaN" => outcome(try_total(vec![(1.0, scalar(f32::NAN).leaky_trace())]), |l| read(&l)) => Nan,
+        }
+        "nn/activation_loss.rs: try_loss_of": {
+            "a target of another size" => tensor(try_loss_of(images((1, 1, 2, 2)), MeanAbsoluteError::new(vec![0.0; 3]))) => error!("1 times 1x2x2", "3 numbers"),
+            "no batch" => tensor(try_loss_of(images((0, 1, 2, 2)), MeanAbsoluteError::new(Vec::new()))) => error!("at least one number", "(0, 1, 2, 2)"),
+            "NaN" => tensor(try_loss_of(nan_images(), MeanAbsoluteError::new(vec![0.0; 4]))) => Nan,
         }
         "papers/ddtb/attention.rs: try_attention_loss": {
             "shapes" => tensor(try_attention_loss(images((1, 1, 2, 2)), &images((1, 2, 2, 1)))) => error!("(1, 1, 2, 2)", "(1, 2, 2, 1)"),

@@ -1,11 +1,19 @@
 //! Losses on an activation where the network keeps it: no tensor is made, and on a GPU nothing but the loss is copied.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use dfdx::prelude::HasShape;
+
 use super::extent::Extent;
+use crate::ops::Recorder;
 use crate::ops::affine::AffineKernel;
 use crate::ops::cross_entropy::CrossEntropyKernel;
+use crate::ops::host::try_host_op;
 use crate::ops::l1_loss::L1LossKernel;
-use crate::ops::tape::zeros;
-use crate::{Buffer, Error, HostAccess, Result, dev};
+use crate::ops::layout::LayoutKernel;
+use crate::ops::tape::{channels_last, zeros};
+use crate::{Buffer, Error, HostAccess, Images, Result, Scalar, dev};
 
 /// Where an activation stands: samples, and the extent of each.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,6 +70,52 @@ pub trait ActivationLoss {
     /// # Errors
     /// When memory cannot be had.
     fn gradient(&mut self, x: &Buffer, at: BatchExtent, factor: f32) -> Result<Buffer>;
+}
+
+/// An [`ActivationLoss`] of any images: the loss of a network's activation on a tensor of one's own, to be tried or tested.
+///
+/// ```
+/// use rebit::nn::{MeanAbsoluteError, try_loss_of};
+/// use rebit::prelude::*;
+/// let x = images(2, 3, 4, 4, &mut rng(0));
+/// let loss = try_loss_of(x.leaky_trace(), MeanAbsoluteError::new(vec![9.0; 96]))?;
+/// assert_eq!(read(&loss.backward().get(&x)), [-1.0 / 96.0; 96]);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Shape`] for images without a number, and those of the loss.
+pub fn try_loss_of<T: Recorder>(
+    x: Images<T>,
+    loss: impl ActivationLoss + 'static,
+) -> Result<Scalar<T>> {
+    let shape @ (batch, c, h, w) = *x.shape();
+    let extent = Extent::new(c, h, w);
+    let at = BatchExtent { batch, extent };
+    if at.elements() == 0 {
+        let expected = "images with at least one number";
+        return Err(Error::shape("loss", expected, format!("{shape:?}")));
+    }
+    let loss = Rc::new(RefCell::new(loss));
+    let again = loss.clone();
+    let forward = move |x: &[f32], y: &mut [f32]| {
+        let x = channels_last(shape, &crate::buffer(x)?)?;
+        y[0] = loss.borrow_mut().loss(&x, at)?;
+        Ok(())
+    };
+    let backward = move |x: &[f32], dy: &[f32], dx: &mut [f32]| {
+        let x = channels_last(shape, &crate::buffer(x)?)?;
+        let slope = again.borrow_mut().gradient(&x, at, dy[0])?;
+        if slope.elements() != at.elements() {
+            let expected = format!("a gradient of {} numbers", at.elements());
+            return Err(Error::shape("loss", expected, slope.elements()));
+        }
+        let mut first = zeros(slope.elements())?;
+        dev().to_channels_first(&slope, c, h * w, &mut first, false)?;
+        dx.copy_from_slice(&first.view()?);
+        Ok(())
+    };
+    try_host_op(x, (), forward, backward)
 }
 
 /// `mean |x - target|` over all numbers: [`try_l1_loss`](crate::ops::l1_loss::try_l1_loss) of an activation.

@@ -161,6 +161,10 @@ impl NetBuilder {
         Ok(Net::new(Graph::new(self.nodes, output), self.params))
     }
 
+    pub(super) fn params(&mut self) -> &mut Params {
+        &mut self.params
+    }
+
     /// Whether a node has this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.names.contains(name)

@@ -41,6 +41,7 @@ mod resnet;
 mod run;
 mod slots;
 mod srresnet;
+mod subnet;
 #[cfg(test)]
 mod tests;
 mod unet;
@@ -59,7 +60,9 @@ pub use layers::{Conv, Init, Norm};
 pub use look::Seen;
 
 pub use crate::ops::batch_norm2d::Mode;
-pub use activation_loss::{ActivationLoss, BatchExtent, CrossEntropy, MeanAbsoluteError};
+pub use activation_loss::{
+    ActivationLoss, BatchExtent, CrossEntropy, MeanAbsoluteError, try_loss_of,
+};
 pub use activations::{Activations, Moments};
 pub use detector::{DetectorConfig, detector};
 pub use edsr::{EdsrConfig, FEATURES, edsr};
@@ -73,12 +76,12 @@ pub use param::{Param, ParamId, Role};
 pub use params::Params;
 pub use pass::StepTimes;
 pub use pretrained::{
-    pretrained_detector, pretrained_mobilenet_v2, pretrained_reid_a, pretrained_reid_b,
-    pretrained_resnet8, pretrained_resnet20,
+    pretrained_detector, pretrained_edsr, pretrained_edsr_deep, pretrained_mobilenet_v2,
+    pretrained_reid_a, pretrained_reid_b, pretrained_resnet8, pretrained_resnet20,
 };
 pub use quantiser::{
     Affine, BoundGrid, FixedGrid, Fused, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind,
-    Scaled, Slot, Slots, Uniform,
+    Rounded, Scaled, Slot, Slots, Uniform,
 };
 pub use ranges::QuantiserInfo;
 pub use rdn::{RdnConfig, rdn};
@@ -88,5 +91,6 @@ pub use resnet::{
     resnet56,
 };
 pub use srresnet::{SrresnetConfig, srresnet};
+pub use subnet::{SubNet, SubPass};
 pub use unet::{UNetConfig, unet};
 pub use wants::Wants;

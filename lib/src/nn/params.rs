@@ -102,10 +102,7 @@ impl Params {
 
     pub(crate) fn add(&mut self, param: Param) -> Result<ParamId> {
         if !self.names.insert(param.name.clone()) {
-            return Err(Error::invalid(
-                format!("parameter name {:?}", param.name),
-                "used twice; give each layer its own name",
-            ));
+            return Err(taken(&param.name));
         }
         let mut value = zeros(param.len())?;
         value.write(&param.to_vec())?;
@@ -113,6 +110,14 @@ impl Params {
         self.stale.push(false);
         self.described.push(param);
         Ok(self.values.len() - 1)
+    }
+
+    /// Adds all of them, or none where one has a name that there is already.
+    pub(crate) fn add_all(&mut self, params: Vec<Param>) -> Result<Vec<ParamId>> {
+        match params.iter().find(|p| self.names.contains(&p.name)) {
+            Some(param) => Err(taken(&param.name)),
+            None => params.into_iter().map(|p| self.add(p)).collect(),
+        }
     }
 
     /// Every parameter, with its numbers.
@@ -151,4 +156,9 @@ impl Params {
         }
         Ok(copy)
     }
+}
+
+fn taken(name: &str) -> Error {
+    let what = format!("parameter name {name:?}");
+    Error::invalid(what, "used twice; give each layer its own name")
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{
-    DetectorConfig, MobilenetConfig, Net, ReidNetConfig, detector, mobilenet_v2_with, reid,
-    resnet8, resnet20,
+    DetectorConfig, EdsrConfig, MobilenetConfig, Net, ReidNetConfig, detector, edsr,
+    mobilenet_v2_with, reid, resnet8, resnet20,
 };
 use crate::{Error, Result, rng};
 
@@ -63,6 +63,44 @@ pub fn pretrained_mobilenet_v2() -> Result<Net> {
     let bytes = include_bytes!("../../weights/mobilenet_v2_cifar10.safetensors");
     net.load_bytes(Path::new("weights/mobilenet_v2_cifar10.safetensors"), bytes)?;
     Ok(net)
+}
+
+/// The full-precision [`edsr`] x2 of 8 blocks of 32 channels that quantisation starts from, and its size.
+///
+/// Trained by `cargo run --release -p rebit --example train_edsr`; recipe, log and scores lie beside the weights in
+/// `lib/weights`.
+///
+/// # Errors
+/// When the file of this build is damaged.
+pub fn pretrained_edsr() -> Result<(Net, EdsrConfig)> {
+    let bytes = include_bytes!("../../weights/edsr_x2.safetensors");
+    edsr_of(8, "weights/edsr_x2.safetensors", bytes)
+}
+
+/// The same of 16 blocks: twice as deep as [`pretrained_edsr`].
+///
+/// ```
+/// let (net, size) = rebit::nn::pretrained_edsr_deep()?;
+/// assert_eq!((size.scale, size.blocks, net.parameters().len()), (2, 16, 72));
+/// # Ok::<(), rebit::Error>(())
+/// ```
+///
+/// # Errors
+/// When the file of this build is damaged.
+pub fn pretrained_edsr_deep() -> Result<(Net, EdsrConfig)> {
+    let bytes = include_bytes!("../../weights/edsr_x2_deep.safetensors");
+    edsr_of(16, "weights/edsr_x2_deep.safetensors", bytes)
+}
+
+fn edsr_of(blocks: usize, file: &str, bytes: &[u8]) -> Result<(Net, EdsrConfig)> {
+    let config = EdsrConfig {
+        blocks,
+        channels: 32,
+        ..EdsrConfig::default()
+    };
+    let net = edsr(&config, rng(0))?;
+    net.load_bytes(Path::new(file), bytes)?;
+    Ok((net, config))
 }
 
 /// A [`detector()`] of people for scenes of [`WorldConfig::training`](crate::data::WorldConfig::training), which learned boxes

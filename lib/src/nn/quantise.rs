@@ -1,5 +1,6 @@
 //! Giving a network its quantisers.
 
+use super::exec::Inner;
 use super::graph::LayerInfo;
 use super::net::Net;
 use super::quantiser::{Operand, Quantiser, Slot, Slots};
@@ -49,17 +50,17 @@ impl Net {
 
     fn place(&self, layer: &str, operand: Operand, slot: Slot) -> Result<()> {
         let mut inner = self.lock();
-        let inner = &mut *inner;
-        let node = inner.graph.find(layer)?;
-        let Some(of) = inner.graph.layer(node) else {
+        let Inner { params, exec } = &mut *inner;
+        let node = exec.graph.find(layer)?;
+        let Some(of) = exec.graph.layer(node) else {
             return Err(Error::invalid(
                 format!("layer {layer}"),
                 "is an input of the network; quantise what reads it",
             ));
         };
-        let dims = of.weight().map(|w| &inner.params.describe(w).dims);
+        let dims = of.weight().map(|w| &params.describe(w).dims);
         let rows = dims.and_then(|dims| dims.first()).copied().unwrap_or(1);
-        let slots = &mut inner.slots[node];
+        let slots = &mut exec.slots[node];
         let place = match operand {
             Operand::Weight if of.weight().is_none() => {
                 return Err(Error::invalid(
@@ -76,12 +77,7 @@ impl Net {
                 "is quantised already; build the network anew",
             ));
         }
-        *place = Some(Placed::new(
-            slot,
-            layer,
-            (operand, rows),
-            &mut inner.params,
-        )?);
+        *place = Some(Placed::new(slot, layer, (operand, rows), params)?);
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! The ranges of a network's quantisers from outside: looked at, set, observed, frozen.
 
 use super::Mode;
+use super::exec::Inner;
 use super::graph::NodeId;
 use super::net::Net;
 use super::quantiser::{Operand, RangeKind};
@@ -98,9 +99,9 @@ impl Net {
     /// are not finite or bounds that cross; [`Error::Shape`] for another number of them.
     pub fn set_range(&self, layer: &str, operand: Operand, range: &[f32]) -> Result<()> {
         let mut inner = self.lock();
-        let inner = &mut *inner;
-        let node = inner.graph.find(layer)?;
-        let slots = &mut inner.slots[node];
+        let Inner { params, exec } = &mut *inner;
+        let node = exec.graph.find(layer)?;
+        let slots = &mut exec.slots[node];
         let slot = match operand {
             Operand::Weight => &mut slots.weight,
             Operand::Input => &mut slots.input,
@@ -125,10 +126,7 @@ impl Net {
             let why = "must be finite, each lower bound at most its upper one";
             return Err(Error::invalid(what(), why));
         }
-        inner
-            .params
-            .set(*id, range)
-            .map_err(|e| e.in_layer(layer))?;
+        params.set(*id, range).map_err(|e| e.in_layer(layer))?;
         *ready = true;
         Ok(())
     }

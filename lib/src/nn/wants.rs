@@ -91,7 +91,12 @@ pub(crate) fn wanted_nodes(
                 let slots = [&slots[id].weight, &slots[id].input];
                 let own = layer.parameters().iter().any(trained)
                     || slots.into_iter().flatten().any(|s| s.trains(params));
-                (wants.parameters && own) || node.reads.iter().any(|&r| wanted[r])
+                // An input that does not hand its gradient on wants none for what lies before it.
+                let cut = slots[1]
+                    .as_ref()
+                    .is_some_and(|s| !s.quantiser.passes_gradient());
+                let mut reads = node.reads.iter().skip(usize::from(cut));
+                (wants.parameters && own) || reads.any(|&r| wanted[r])
             }
         };
         wanted.push(here);

@@ -9,6 +9,7 @@ mod ema;
 mod ends;
 mod export;
 mod histogram;
+mod level_use;
 mod range;
 mod search;
 
@@ -17,6 +18,7 @@ pub use crate::ops::fake_quant::{Bounds, FakeQuant, levels};
 pub use ema::{Ema, EmaRule};
 pub use export::{Quantised, quantise, quantise_values};
 pub use histogram::Histogram;
+pub use level_use::LevelUse;
 pub use range::{Range, RangeFrom, RangeObserver, RangeUpdate};
 
 /// `[-3 std, 3 std]` of a weight tensor, the LTS initialisation: [`Range::LtsWeight`].

@@ -49,6 +49,7 @@ impl Task for Classify<'_> {
             value: out.loss(&name, CrossEntropy::new(labels, self.smoothing))?,
             samples,
             right: Some(right),
+            noted: None,
         })
     }
 

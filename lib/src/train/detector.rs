@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use dfdx::prelude::HasShape;
 use rand::seq::SliceRandom;
 
-use super::{Adam, History, Loss, Schedule, Shown, Step, Task, Trainer, try_total};
+use super::{Adam, History, Loss, Schedule, Step, Task, Trainer, try_total};
 use crate::boxes::{BoxXyxy, area, usable};
 use crate::data::people::photo_batch;
 use crate::data::{Scene, epoch_rng, scenes_fingerprint};
@@ -280,10 +280,7 @@ pub fn train_detector(
             config.eval_every,
             config.settings(),
         )
-        .show(match config.show {
-            true => Shown::Progress,
-            false => Shown::Nothing,
-        })
+        .show(config.show)
         .run(net, &mut task)
 }
 

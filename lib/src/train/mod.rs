@@ -16,6 +16,7 @@ mod optimiser;
 mod reid;
 mod resume;
 mod rules;
+mod run_file;
 mod schedule;
 mod super_resolution;
 mod task;
@@ -42,9 +43,11 @@ pub use optimiser::{Groups, Optimiser, Owned, Picks, Select};
 pub use reid::{TrainReidConfig, crop_map, train_reid};
 pub use resume::{check_same_run, norms_fingerprint, read_state, state_file, write_state};
 pub use rules::{Adam, Rule, RuleStep, Sgd};
+pub use run_file::RunFile;
 pub use schedule::Schedule;
 pub use super_resolution::{
-    SrConfig, SrHistory, SrScore, enlarge, evaluate_bicubic, evaluate_sr, score_images, train_sr,
+    PatchError, SrConfig, SrHistory, SrScore, enlarge, evaluate_bicubic, evaluate_sr, score_images,
+    train_sr,
 };
 pub use task::{Loss, Task};
 pub use trainer::Trainer;

@@ -65,13 +65,22 @@ pub trait Observer {
     }
 }
 
-/// Notes the loss of every step.
+/// Notes the loss of every step, in a run that is resumed those before too.
 #[derive(Clone, Debug, Default)]
 pub struct StepLosses(pub Vec<f32>);
 
 impl Observer for StepLosses {
     fn after_step(&mut self, _: Step, _: &Net, loss: f32) -> Result<()> {
         self.0.push(loss);
+        Ok(())
+    }
+
+    fn save(&self) -> Result<Vec<u8>> {
+        to_bytes(&self.0)
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
+        self.0 = from_bytes(state)?;
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Adam, History, Loss, Schedule, Shown, Step, Task, Trainer, try_total};
+use super::{Adam, History, Loss, Schedule, Step, Task, Trainer, try_total};
 use crate::data::people::PersonSampler;
 use crate::data::{Augment, FloatImages, ImageSource, Normalize, epoch_rng, images_fingerprint};
 use crate::metrics::{Detection, GalleryScene, Person, SearchConfig, SearchQuery, search};
@@ -202,10 +202,7 @@ pub fn train_reid(
             config.eval_every,
             config.settings(),
         )
-        .show(match config.show {
-            true => Shown::Progress,
-            false => Shown::Nothing,
-        })
+        .show(config.show)
         .run(net, &mut task)
 }
 

@@ -207,7 +207,7 @@ pub fn check_same_run(path: impl AsRef<Path>, parts: &[(&str, &str, &str)]) -> R
         Some((a, b)) => format!("{a} there, {b} here"),
         None => "one is longer".into(),
     };
-    let why = format!("belongs to a run with other {what}: {first}");
+    let why = format!("belongs to another run by its {what}: {first}");
     Err(Error::data(path.as_ref(), why, REMEDY))
 }
 

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{Adam, Loss, Schedule, Shown, Step, StepLosses, Task, Trainer};
-use crate::data::{Patches, Photo, SrPair};
+use super::{Adam, Loss, Schedule, Step, StepLosses, Task, Trainer};
+use crate::data::{PatchBatch, Patches, Photo, SrPair};
 use crate::metrics::{Plane, psnr, ssim};
-use crate::nn::{Extent, MeanAbsoluteError, Mode, Net};
+use crate::nn::{Activations, Extent, MeanAbsoluteError, Mode, Net};
 use crate::show::check_interrupt;
-use crate::{Error, Result, Rng, rng};
+use crate::{Error, Result, Rng, Scalar, Taped, rng};
 
 /// Settings of [`train_sr`].
 #[derive(Clone, Debug)]
@@ -96,18 +96,64 @@ impl SrHistory {
     }
 }
 
+/// The mean absolute error on patches that a generator draws, for a [`Task`] on a network that enlarges photographs.
+pub struct PatchError<'a> {
+    patches: &'a Patches,
+    batch: usize,
+    first: Rng,
+    rng: Rng,
+}
+
+impl<'a> PatchError<'a> {
+    /// So many patches at a time.
+    pub fn new(patches: &'a Patches, batch: usize, rng: Rng) -> Self {
+        PatchError {
+            patches,
+            batch,
+            first: rng.clone(),
+            rng,
+        }
+    }
+
+    /// What tells the patches from others: [`Task::data`].
+    pub fn data(&self) -> String {
+        self.patches.fingerprint()
+    }
+
+    /// Goes to where `step` batches have been drawn: [`Task::start`].
+    pub fn start(&mut self, step: usize) {
+        self.rng = self.first.clone();
+        (0..step).for_each(|_| drop(self.patches.draw(self.batch, &mut self.rng)));
+    }
+
+    /// The next batch.
+    pub fn draw(&mut self) -> PatchBatch {
+        self.patches.draw(self.batch, &mut self.rng)
+    }
+
+    /// The error of a network that trains on a batch, in grey levels, and the pass that it comes from.
+    ///
+    /// # Errors
+    /// As [`Net::run`].
+    pub fn of(&self, net: &Net, batch: PatchBatch) -> Result<(Scalar<Taped>, Activations)> {
+        let size = self.patches.size();
+        let mut out = net.run_channels_last(&batch.low, Extent::new(3, size, size), Mode::Train)?;
+        let error = out.loss(&net.output_name(), MeanAbsoluteError::new(batch.high))?;
+        Ok((error, out))
+    }
+}
+
 /// The mean absolute error on patches; PSNR on test pairs.
 struct Enlarging<'a> {
-    patches: &'a Patches,
+    error: PatchError<'a>,
     test: &'a [SrPair],
     config: &'a SrConfig,
-    rng: Rng,
     scores: Vec<SrScore>,
 }
 
 impl Task for Enlarging<'_> {
     fn data(&self) -> Result<String> {
-        Ok(self.patches.fingerprint())
+        Ok(self.error.data())
     }
 
     fn steps(&self) -> usize {
@@ -115,17 +161,14 @@ impl Task for Enlarging<'_> {
     }
 
     fn start(&mut self, _: usize, step: usize) -> Result<()> {
-        self.rng = rng(self.config.seed);
-        (0..step).for_each(|_| drop(self.patches.draw(self.config.batch, &mut self.rng)));
+        self.error.start(step);
         Ok(())
     }
 
     fn loss(&mut self, net: &Net, _: Step) -> Result<Loss> {
-        let batch = self.patches.draw(self.config.batch, &mut self.rng);
-        let size = self.patches.size();
-        let mut out = net.run_channels_last(&batch.low, Extent::new(3, size, size), Mode::Train)?;
-        let error = MeanAbsoluteError::new(batch.high);
-        out.loss(&net.output_name(), error).map(Loss::from)
+        let batch = self.error.draw();
+        let (error, _) = self.error.of(net, batch)?;
+        Ok(error.into())
     }
 
     fn score(&mut self, net: &Net) -> Result<Option<f32>> {
@@ -150,10 +193,9 @@ pub fn train_sr(
     config: &SrConfig,
 ) -> Result<SrHistory> {
     let mut task = Enlarging {
-        patches,
+        error: PatchError::new(patches, config.batch, rng(config.seed)),
         test,
         config,
-        rng: rng(config.seed),
         scores: Vec::new(),
     };
     let mut losses = StepLosses::default();
@@ -167,10 +209,7 @@ pub fn train_sr(
             config.eval_every,
             config.settings(),
         )
-        .show(match config.show {
-            true => Shown::Progress,
-            false => Shown::Nothing,
-        })
+        .show(config.show)
         .run(net, &mut task)?;
     let done = |at: f32| (at * config.iterations as f32).round() as usize;
     let tests = history.tests.iter().map(|(at, _)| done(*at));

@@ -12,6 +12,27 @@ pub struct Loss {
     pub samples: usize,
     /// Samples that were right, where that means something.
     pub right: Option<usize>,
+    /// The number that is shown and noted in the place of the value: one term of a sum, say.
+    pub noted: Option<f32>,
+}
+
+impl Loss {
+    /// With another number shown and noted than the one that is minimised.
+    ///
+    /// ```
+    /// use rebit::prelude::*;
+    /// let net = resnet20(10, rng(0));
+    /// let mut out = net.run(&images(2, 3, 32, 32, &mut rng(1)), Mode::Train)?;
+    /// let error = cross_entropy(out.matrix("fc")?, &[3, 8]);
+    /// let small = out.images("layer1.0.bn1")?.square().mean() * 0.01;
+    /// let noted = read(&error)[0];
+    /// assert!(Loss::from(error + small).noting(noted).noted == Some(noted));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn noting(mut self, number: f32) -> Self {
+        self.noted = Some(number);
+        self
+    }
 }
 
 impl From<Scalar<Taped>> for Loss {
@@ -20,6 +41,7 @@ impl From<Scalar<Taped>> for Loss {
             value,
             samples: 1,
             right: None,
+            noted: None,
         }
     }
 }

@@ -89,9 +89,9 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// How much of the run is shown.
-    pub fn show(mut self, shown: Shown) -> Self {
-        self.shown = shown;
+    /// How much of the run is shown: a bar or nothing by a `bool`.
+    pub fn show(mut self, shown: impl Into<Shown>) -> Self {
+        self.shown = shown.into();
         self
     }
 
@@ -165,6 +165,7 @@ impl<'a> Trainer<'a> {
             value,
             samples,
             right,
+            noted,
         } = task.loss(net, step)?;
         let loss = read(&value).first().copied().unwrap_or(f32::NAN);
         let factor = self.factor(step.progress(), &run.history);
@@ -178,6 +179,7 @@ impl<'a> Trainer<'a> {
                 format!("is {loss}: the run diverged; lower the learning rate"),
             ));
         }
+        let loss = noted.unwrap_or(loss);
         let mut grads = value.try_backward()?;
         self.optimiser.set_factor(factor);
         self.optimiser.step(&mut grads)?;

@@ -20,6 +20,16 @@ pub enum Shown {
     Curves,
 }
 
+impl From<bool> for Shown {
+    /// A bar, or nothing.
+    fn from(show: bool) -> Self {
+        match show {
+            true => Shown::Progress,
+            false => Shown::Nothing,
+        }
+    }
+}
+
 /// Progress of a run: a bar and curves in a notebook, a bar and a line an epoch elsewhere.
 pub(crate) struct TrainingView {
     label: String,

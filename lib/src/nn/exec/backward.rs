@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use super::Inner;
+use super::{Exec, Inner};
 use crate::nn::extent::Extent;
 use crate::nn::graph::{Graph, NodeId};
 use crate::nn::layer::{BackwardPass, LayerInputs};
+use crate::nn::params::Params;
 use crate::nn::pass::Pass;
 use crate::nn::quantiser::Operand;
 use crate::nn::slots::{NodeSlots, Operands, Placed, WeightSlot};
@@ -13,7 +14,7 @@ use crate::nn::wants::{Top, Wants, wanted_nodes};
 use crate::ops::relu::ActivationKernel;
 use crate::{Buffer, Grads, HostAccess, Result, dev};
 
-impl Inner {
+impl Exec {
     /// Backward pass from the gradients of some nodes; those of parameters are added to `grads`. Returns the gradients
     /// of the inputs that `wants` asks for.
     pub fn backward(
@@ -21,11 +22,11 @@ impl Inner {
         mut pass: Pass,
         tops: Vec<Top>,
         wants: Wants,
-        grads: &mut Grads,
+        (params, grads): (&Params, &mut Grads),
     ) -> Result<Vec<Option<Buffer>>> {
         let start = Instant::now();
         let graph = self.graph.clone();
-        let wanted = wanted_nodes(&graph, &self.slots, &self.params, wants);
+        let wanted = wanted_nodes(&graph, &self.slots, params, wants);
         let count = graph.nodes.len();
         // One more than there are nodes: the gradient of an input on its levels, before its quantiser.
         let mut dx: Vec<Option<Buffer>> = (0..=count).map(|_| None).collect();
@@ -40,8 +41,9 @@ impl Inner {
             if graph.layer(node).is_some() {
                 if let Some(dy) = dx[node].take() {
                     let at = (node, dy);
+                    let to = (params, &mut *grads);
                     let done =
-                        self.backward_node(&graph, at, &mut pass, &wanted, wants, &mut dx, grads);
+                        self.backward_node(&graph, at, &mut pass, &wanted, wants, &mut dx, to);
                     done.map_err(|e| e.in_layer(&graph.nodes[node].name))?;
                 }
                 pass.nodes[node].release(&mut self.pool);
@@ -78,7 +80,7 @@ impl Inner {
         wanted: &[bool],
         wants: Wants,
         dx: &mut [Option<Buffer>],
-        grads: &mut Grads,
+        (params, grads): (&Params, &mut Grads),
     ) -> Result<()> {
         let here = &graph.nodes[node];
         let Some(layer) = &here.layer else {
@@ -88,10 +90,11 @@ impl Inner {
         let local = graph.nodes.len();
         let NodeSlots { weight, input } = &mut self.slots[node];
         let mine = &pass.nodes[node];
-        let trains = |slot: &Placed| wants.parameters && slot.trains(&self.params);
+        let trains = |slot: &Placed| wants.parameters && slot.trains(params);
         let unfused = mine.input.as_ref().filter(|q| q.fused.is_none());
-        let through =
-            unfused.is_some() && (wanted[here.reads[0]] || input.as_ref().is_some_and(trains));
+        let goes_on = |slot: &Placed| slot.quantiser.passes_gradient() && wanted[here.reads[0]];
+        let needed = |slot: &Placed| goes_on(slot) || trains(slot);
+        let through = unfused.is_some() && input.as_ref().is_some_and(needed);
         if layer.is_identity() && unfused.is_some() {
             dx[local] = Some(dy);
         } else {
@@ -131,7 +134,7 @@ impl Inner {
                 targets,
                 dx,
                 wants_params: wants.parameters,
-                params: &self.params,
+                params,
                 grads,
                 pool: &mut self.pool,
                 kept: &mine.kept,
@@ -148,7 +151,7 @@ impl Inner {
                 && wants.parameters
             {
                 let gradient = slot.quantiser.fused_gradient(bounds);
-                slot.give_range_grad(Some(gradient), &self.params, grads)?;
+                slot.give_range_grad(Some(gradient), params, grads)?;
             }
         }
         let (Some(slot), Some(q), Some(dy)) = (input, unfused, dx[local].take()) else {
@@ -167,7 +170,7 @@ impl Inner {
             Some(sum) if wanted[read] => (sum, true),
             _ => (self.pool.take(o.x.elements())?, false),
         };
-        slot.gradient(&o, q, &dy, (&mut into, accumulate), &self.params, grads)?;
+        slot.gradient(&o, q, &dy, (&mut into, accumulate), params, grads)?;
         self.pool.give(dy);
         match wanted[read] {
             true => dx[read] = Some(into),
@@ -195,7 +198,7 @@ impl Inner {
         (node, weight): (NodeId, usize),
         averages: &mut [&mut Buffer],
     ) -> Result<()> {
-        let Some(slot) = &mut self.slots[node].weight else {
+        let Some(slot) = &mut self.exec.slots[node].weight else {
             return Ok(());
         };
         let w = self.params.change(weight);

@@ -1,7 +1,11 @@
 //! Running a network: the order of its nodes and the buffers between them.
 
 mod backward;
+mod inner;
+mod quantised;
 mod walk;
+
+pub(crate) use inner::Inner;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,18 +17,16 @@ use crate::nn::layer::{ForwardPass, LayerInputs};
 use crate::nn::params::Params;
 use crate::nn::pass::{NodePass, Pass, StepTimes};
 use crate::nn::pool::BufferPool;
-use crate::nn::quantiser::{Lent, Operand};
-use crate::nn::slots::{NodeSlots, Operands, Quantised, not_ready, weight_operands};
+use crate::nn::slots::NodeSlots;
 use dfdx::prelude::HasShape;
 
 use crate::ops::layout::LayoutKernel;
 use crate::ops::tape::load;
 use crate::{Buffer, Error, HostAccess, Images, Result, dev};
 
-/// A network's graph, with what changes while it runs.
-pub(crate) struct Inner {
+/// A graph, with what changes while it runs; parameters are lent to it, by its own network or by one that it runs inside.
+pub(crate) struct Exec {
     pub graph: Arc<Graph>,
-    pub params: Params,
     /// Quantisers by node.
     pub slots: Vec<NodeSlots>,
     pub pool: BufferPool,
@@ -35,16 +37,15 @@ pub(crate) struct Inner {
     sizes: (Vec<Extent>, Arc<[Extent]>),
 }
 
-impl Inner {
-    pub fn new(graph: Arc<Graph>, params: Params) -> Self {
+impl Exec {
+    pub fn new(graph: Arc<Graph>) -> Self {
         let nodes = &graph.nodes;
         let own: Vec<Extent> = nodes.iter().map(|n| n.extent).collect();
         let inputs = graph.inputs.iter().map(|&i| own[i]).collect();
-        Inner {
+        Exec {
             slots: nodes.iter().map(|_| NodeSlots::default()).collect(),
             sizes: (inputs, own.into()),
             graph,
-            params,
             pool: BufferPool::default(),
             times: StepTimes::default(),
             observing: false,
@@ -78,14 +79,14 @@ impl Inner {
         Ok((buffer, Extent::new(c, h, w)))
     }
 
-    /// Runs the network on inputs that [`input`](Self::input) made. Activations stay for a backward pass with `keep`;
+    /// Runs the graph on inputs that [`input`](Self::input) made. Activations stay for a backward pass with `keep`;
     /// without, only those of `watched` nodes and of the output.
     pub fn forward(
         &mut self,
+        params: &mut Params,
         inputs: Vec<(Buffer, Extent)>,
         mode: Mode,
-        keep: bool,
-        watched: &[NodeId],
+        (keep, watched): (bool, &[NodeId]),
     ) -> Result<Pass> {
         let start = Instant::now();
         let mut pass = self.begin(inputs, mode)?;
@@ -103,7 +104,7 @@ impl Inner {
             if graph.layer(node).is_none() {
                 continue;
             }
-            self.step(&graph, node, &mut pass)?;
+            self.step(&graph, params, node, &mut pass)?;
             if !keep {
                 self.release_read(&graph, node, watched, &mut pass);
             }
@@ -135,8 +136,14 @@ impl Inner {
     }
 
     /// Runs one node; an error names it.
-    fn step(&mut self, graph: &Graph, node: NodeId, pass: &mut Pass) -> Result<()> {
-        self.forward_node(graph, node, pass)
+    fn step(
+        &mut self,
+        graph: &Graph,
+        params: &mut Params,
+        node: NodeId,
+        pass: &mut Pass,
+    ) -> Result<()> {
+        self.forward_node(graph, params, node, pass)
             .map_err(|e| e.in_layer(&graph.nodes[node].name))
     }
 
@@ -163,15 +170,21 @@ impl Inner {
         batch.ok_or_else(|| Error::invalid("forward", "the network has no input"))
     }
 
-    fn forward_node(&mut self, graph: &Graph, node: NodeId, pass: &mut Pass) -> Result<()> {
+    fn forward_node(
+        &mut self,
+        graph: &Graph,
+        params: &mut Params,
+        node: NodeId,
+        pass: &mut Pass,
+    ) -> Result<()> {
         let here = &graph.nodes[node];
         let Some(layer) = &here.layer else {
             return Ok(());
         };
         let extents: Vec<Extent> = here.reads.iter().map(|&r| pass.extents[r]).collect();
         let extent = pass.extents[node];
-        self.quantise_input(graph, node, extents[0], pass)?;
-        self.quantise_weight(graph, node, pass)?;
+        self.quantise_input(graph, params, node, pass)?;
+        self.quantise_weight(graph, params, node, pass)?;
         let mine = &mut pass.nodes[node];
         if layer.is_identity()
             && let Some(value) = mine.input.as_mut().and_then(|q| q.value.take())
@@ -201,7 +214,7 @@ impl Inner {
                 fused: mine.input.as_ref().and_then(|q| q.fused).map(|f| f.quant),
             },
             output: self.pool.take(pass.batch * extent.len())?,
-            params: &mut self.params,
+            params,
             pool: &mut self.pool,
             kept: Vec::new(),
             memo: None,
@@ -211,78 +224,6 @@ impl Inner {
             output, kept, memo, ..
         } = cx;
         (mine.activation, mine.kept, mine.memo) = (Some(output), kept, memo);
-        Ok(())
-    }
-
-    /// Reads the range of the first input's quantiser and puts the input on its levels, unless the layer does it.
-    fn quantise_input(
-        &mut self,
-        graph: &Graph,
-        node: NodeId,
-        extent: Extent,
-        pass: &mut Pass,
-    ) -> Result<()> {
-        let Some(slot) = &mut self.slots[node].input else {
-            return Ok(());
-        };
-        let x = kept(&pass.nodes[graph.nodes[node].reads[0]])?;
-        let o = Operands {
-            operand: Operand::Input,
-            mode: pass.mode,
-            observed: self.observing || pass.mode == Mode::Train,
-            batch: pass.batch,
-            extent,
-            x,
-        };
-        let found = slot.read_range(&o)?;
-        let range = slot.settle_range(found, &mut self.params)?;
-        if !slot.ready {
-            return Err(not_ready(&graph.nodes[node].name));
-        }
-        let fuses = graph.layer(node).is_some_and(|l| l.fuses());
-        let mut q = Quantised {
-            fused: if fuses {
-                slot.quantiser.fused(&range)?
-            } else {
-                None
-            },
-            range,
-            factor: 1.0,
-            ..Quantised::default()
-        };
-        if q.fused.is_none() {
-            let y = self.pool.take(x.elements())?;
-            slot.quantise(&o, &mut q, Lent::Mutable(&mut self.params), y)?;
-        }
-        pass.nodes[node].input = Some(q);
-        Ok(())
-    }
-
-    /// Reads the range of the weight's quantiser and puts the weight on its levels.
-    fn quantise_weight(&mut self, graph: &Graph, node: NodeId, pass: &mut Pass) -> Result<()> {
-        let Some(slot) = &mut self.slots[node].weight else {
-            return Ok(());
-        };
-        let Some(weight) = graph.layer(node).and_then(|l| l.weight()) else {
-            return Ok(());
-        };
-        let mut o = weight_operands(&self.params, weight, pass.mode);
-        o.observed |= self.observing;
-        let found = slot.read_range(&o)?;
-        let range = slot.settle_range(found, &mut self.params)?;
-        if !slot.ready {
-            return Err(not_ready(&graph.nodes[node].name));
-        }
-        let fused = pass.nodes[node].input.as_ref().and_then(|q| q.fused);
-        let mut q = Quantised {
-            range,
-            factor: fused.map_or(1.0, |f| f.factor),
-            ..Quantised::default()
-        };
-        let o = weight_operands(&self.params, weight, pass.mode);
-        let y = self.pool.take(o.x.elements())?;
-        slot.quantise(&o, &mut q, Lent::Shared(&self.params), y)?;
-        pass.nodes[node].weight = Some(q);
         Ok(())
     }
 

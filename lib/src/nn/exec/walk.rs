@@ -1,5 +1,6 @@
 //! Several batches led through a network side by side, a node of all of them at a time.
 
+use super::Inner;
 use crate::nn::Mode;
 use crate::nn::activation_loss::BatchExtent;
 use crate::nn::graph::NodeId;
@@ -68,8 +69,9 @@ impl Net {
         for node in (0..end).filter(|n| graph.layer(*n).is_some()) {
             check_interrupt()?;
             let mut inner = self.lock();
+            let Inner { params, exec } = &mut *inner;
             for pass in passes.iter_mut() {
-                inner.step(&graph, node, pass)?;
+                exec.step(&graph, params, node, pass)?;
             }
             drop(inner);
             let again = match stops.iter().position(|stop| *stop == node) {
@@ -77,12 +79,13 @@ impl Net {
                 None => false,
             };
             let mut inner = self.lock();
+            let Inner { params, exec } = &mut *inner;
             for pass in passes.iter_mut() {
                 if again {
-                    pass.nodes[node].release(&mut inner.pool);
-                    inner.step(&graph, node, pass)?;
+                    pass.nodes[node].release(&mut exec.pool);
+                    exec.step(&graph, params, node, pass)?;
                 }
-                inner.release_read(&graph, node, &[], pass);
+                exec.release_read(&graph, node, &[], pass);
             }
         }
         Ok(())

@@ -53,6 +53,12 @@ impl<'a> BackwardPass<'a> {
         self.params
     }
 
+    /// The gradients that the backward pass has collected so far, to be added to:
+    /// [`SubPass::backward`](crate::nn::SubPass::backward).
+    pub fn grads(&mut self) -> &mut Grads {
+        self.grads
+    }
+
     /// Buffers that the forward pass kept.
     pub fn kept(&self) -> &'a [Buffer] {
         self.kept

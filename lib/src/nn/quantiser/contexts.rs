@@ -174,10 +174,16 @@ impl Quantise<'_> {
     }
 }
 
-impl QuantiseGrad<'_> {
+impl<'a> QuantiseGrad<'a> {
     /// The network's parameters.
-    pub fn params(&self) -> &Params {
+    pub fn params(&self) -> &'a Params {
         self.params
+    }
+
+    /// The gradients that the backward pass has collected so far, to be added to:
+    /// [`SubPass::backward`](crate::nn::SubPass::backward).
+    pub fn grads(&mut self) -> &mut Grads {
+        self.grads
     }
 
     /// The gradient of the quantised tensor.
@@ -211,7 +217,7 @@ impl QuantiseGrad<'_> {
     ///
     /// # Errors
     /// [`Error::Invalid`] when there is none of this type.
-    pub fn memo<V: Any>(&self) -> Result<&V> {
+    pub fn memo<V: Any>(&self) -> Result<&'a V> {
         let found = self.memo.and_then(|m| m.downcast_ref());
         found.ok_or_else(|| Error::invalid("quantiser", "remembered nothing of this type"))
     }

@@ -2,12 +2,14 @@
 //!
 //! Where the range comes from is the slot's ([`RangeFrom`]); what lies between its ends is the quantiser's. Built-in are
 //! [`Uniform`] (levels between two bounds), [`Scaled`] (multiples of a scale), [`BoundGrid`] (a grid that contains 0),
-//! [`Affine`] (a grid with a whole-number zero point, also by output channel) and [`FixedGrid`] (such grids as given).
+//! [`Affine`] (a grid with a whole-number zero point, also by output channel), [`FixedGrid`] (such grids as given) and
+//! [`Rounded`] (levels within what the tensor holds, nothing clipped).
 
 mod affine;
 mod bound_grid;
 mod contexts;
 mod fixed;
+mod rounded;
 mod uniform;
 
 pub use affine::Affine;
@@ -15,6 +17,7 @@ pub use bound_grid::BoundGrid;
 pub(crate) use contexts::Lent;
 pub use contexts::{Quantise, QuantiseGrad};
 pub use fixed::FixedGrid;
+pub use rounded::Rounded;
 pub use uniform::{Scaled, Uniform};
 
 use super::param::ParamId;
@@ -153,6 +156,12 @@ pub trait Quantiser: Send + 'static {
 
     /// Whether [`gradient`](Self::gradient) gives one for the range: without, a range that is to be trained is refused.
     fn trains_range(&self) -> bool {
+        true
+    }
+
+    /// Whether the gradient of an input goes on to what computed it. Where it does not, nothing that lies before the
+    /// quantiser alone is trained, and no time is spent on its gradients.
+    fn passes_gradient(&self) -> bool {
         true
     }
 

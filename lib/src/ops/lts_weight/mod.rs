@@ -22,8 +22,10 @@
 
 use dfdx::prelude::Storage;
 
+use crate::buffer::HostAccess;
 use crate::error::{Error, Result};
 use crate::ops::fake_quant::{BoundGrad, FakeQuant};
+use crate::tensors::Buffer;
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -36,7 +38,7 @@ pub use tape::{lts_weight, try_lts_weight};
 
 /// State of one layer; buffers have the length and order of the weight. `saved` and `previous` of an entry
 /// mean something only after the first training forward.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct LtsState<V> {
     /// `D`, in units of `n`.
     pub distance: V,
@@ -61,6 +63,38 @@ impl<V> LtsState<V> {
     pub fn frozen_share(&self) -> f32 {
         let frozen = self.frozen.iter().filter(|f| **f).count();
         frozen as f32 / self.frozen.len().max(1) as f32
+    }
+}
+
+impl LtsState<Buffer> {
+    /// The same on the host, for a checkpoint.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub fn to_host(&self) -> Result<LtsState<Vec<f32>>> {
+        Ok(LtsState {
+            distance: self.distance.view()?.into_owned(),
+            previous: self.previous.view()?.into_owned(),
+            frozen: self.frozen.clone(),
+            saved: self.saved.view()?.into_owned(),
+        })
+    }
+
+    /// Takes back what [`to_host`](Self::to_host) gave.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for the state of another number of entries.
+    pub fn write(&mut self, host: LtsState<Vec<f32>>) -> Result<()> {
+        let (ours, theirs) = (self.frozen.len(), host.frozen.len());
+        if ours != theirs {
+            let expected = format!("{ours} entries");
+            return Err(Error::shape("LTS state", expected, theirs));
+        }
+        self.distance.write(&host.distance)?;
+        self.previous.write(&host.previous)?;
+        self.saved.write(&host.saved)?;
+        self.frozen = host.frozen;
+        Ok(())
     }
 }
 

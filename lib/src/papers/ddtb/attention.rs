@@ -12,9 +12,8 @@
 
 use dfdx::prelude::HasShape;
 
-use crate::nn::{ActivationLoss, BatchExtent, Extent};
+use crate::nn::{ActivationLoss, BatchExtent, Extent, try_loss_of};
 use crate::ops::Recorder;
-use crate::ops::host::try_host_op;
 use crate::ops::layout::LayoutKernel;
 use crate::{Buffer, Error, HostAccess, Images, Result, Scalar, buffer, dev, read};
 
@@ -89,9 +88,9 @@ impl AttentionTransfer {
             let what = format!("features of {shape:?}");
             return Err(Error::invalid(what, "have no attention"));
         }
-        let teacher = channels_last(&read(teacher), c, h * w)?
-            .view()?
-            .into_owned();
+        let (x, mut y) = (buffer(&read(teacher))?, buffer(&read(teacher))?);
+        dev().to_channels_last(&x, c, h * w, &mut y)?;
+        let teacher = y.view()?.into_owned();
         Ok(AttentionTransfer { teacher, shape })
     }
 
@@ -148,43 +147,9 @@ pub fn attention_loss<T: Recorder>(student: Images<T>, teacher: &Images) -> Scal
 /// See [`attention_loss`].
 ///
 /// # Errors
-/// [`Error::Shape`] for features of different shapes or without elements.
+/// [`Error::Shape`] for features of different shapes, [`Error::Invalid`] for a teacher's without elements.
 pub fn try_attention_loss<T: Recorder>(student: Images<T>, teacher: &Images) -> Result<Scalar<T>> {
-    let shape = *student.shape();
-    let (n, c, h, w) = shape;
-    if shape != *teacher.shape() || n * c * h * w == 0 {
-        return Err(Error::shape(
-            "attention_loss",
-            format!("features of the student's shape {shape:?}, not empty"),
-            format!("{:?}", teacher.shape()),
-        ));
-    }
-    let target = channels_last(&read(teacher), c, h * w)?;
-    let target = target.view()?.into_owned();
-    let goal = target.clone();
-    let forward = move |x: &[f32], y: &mut [f32]| {
-        let x = channels_last(x, c, h * w)?;
-        let x = x.view()?;
-        y[0] = attention_loss_grad((n, c), &x, &goal, None);
-        Ok(())
-    };
-    let backward = move |x: &[f32], dy: &[f32], dx: &mut [f32]| {
-        let x = channels_last(x, c, h * w)?;
-        let mut slope = buffer(&vec![0.0; dx.len()])?;
-        let x = x.view()?;
-        slope.edit(|d| attention_loss_grad((n, c), &x, &target, Some((dy[0], d))))?;
-        let mut first = buffer(&vec![0.0; dx.len()])?;
-        dev().to_channels_first(&slope, c, h * w, &mut first, false)?;
-        dx.copy_from_slice(&first.view()?);
-        Ok(())
-    };
-    try_host_op(student, (), forward, backward)
-}
-
-fn channels_last(x: &[f32], channels: usize, pixels: usize) -> Result<Buffer> {
-    let (x, mut y) = (buffer(x)?, buffer(x)?);
-    dev().to_channels_last(&x, channels, pixels, &mut y)?;
-    Ok(y)
+    try_loss_of(student, AttentionTransfer::new(teacher)?)
 }
 
 #[cfg(test)]

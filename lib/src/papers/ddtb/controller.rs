@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use rand::seq::SliceRandom as _;
 
-use super::gate::{self, Gate};
+use super::gate;
 use super::site::{Site, SiteState};
 use super::{Bounding, DdtbConfig, Gates, SiteRecord};
 use crate::data::{Patches, Photo};
@@ -13,8 +13,9 @@ use crate::quant::Range;
 use crate::{Error, Result, Rng, rng};
 
 /// What the quantisers do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
+    #[default]
     /// Nothing: the full-precision network.
     Off,
     /// Nothing, but the range of each batch is noted.
@@ -58,15 +59,7 @@ pub fn quantise(net: &Net, config: &DdtbConfig) -> Result<Ddtb> {
             name: info.name.clone(),
             bounds: net.add_parameter(bounds)?,
             config: config.clone(),
-            phase: Phase::Off,
-            gate: None,
-            gated_sites: 0,
-            ready: false,
-            seen: Vec::new(),
-            calibrated: None,
-            gate_loss: 0.0,
-            watch: None,
-            replaced: None,
+            ..SiteState::default()
         };
         let site = Site(Arc::new(Mutex::new(state)));
         // The site keeps its range itself.
@@ -119,12 +112,11 @@ impl Ddtb {
         self.gated = self.choose_sites()?;
         for &index in &self.gated {
             let (info, site) = &self.sites[index];
-            let mut rng = rng(self.config.seed ^ ((index as u64 + 1) << 32));
-            let params = gate::parameters(&info.name, info.channels, &mut rng)?;
-            let ids = params.into_iter().map(|p| net.add_parameter(p));
-            let ids = ids.collect::<Result<Vec<_>>>()?;
+            let rng = rng(self.config.seed ^ ((index as u64 + 1) << 32));
+            let gate = gate::network(info.channels, self.config.gate_gradient, rng)?;
+            let gate = net.add_network(&format!("{}.gate", info.name), &gate)?;
             let mut state = site.lock();
-            state.gate = Some(Gate::new(info.channels, &ids));
+            state.gate = Some(gate);
             state.gated_sites = self.gated.len();
         }
         self.set_phase(Phase::Static);
@@ -252,15 +244,14 @@ impl Ddtb {
 
     /// Bits that the gates' weights take, and bits of all parameters of the network without them.
     pub fn storage_bits(&self, net: &Net) -> (usize, usize) {
-        let gates = self
-            .gated
-            .iter()
-            .filter_map(|&i| self.sites[i].1.lock().gate);
-        let gates: usize = gates.map(Gate::weight_bits).sum();
-        let mut rest = 0;
-        let layers = net.layers();
-        let parameters = net.parameters();
-        for p in parameters.iter().filter(|p| !p.name.contains(".gate.")) {
+        let (mut gates, mut rest) = (0, 0);
+        let (layers, parameters) = (net.layers(), net.parameters());
+        for p in &parameters {
+            if p.name.contains(".gate.") {
+                let is_weight = p.role == Role::Weight;
+                gates += p.len() * if is_weight { gate::BITS as usize } else { 0 };
+                continue;
+            }
             let layer = layers.iter().find(|l| parameters[l.weight].name == p.name);
             let bits = layer.and_then(|l| l.bits).unwrap_or(32);
             rest += p.len() * bits as usize;

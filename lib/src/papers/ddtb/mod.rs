@@ -14,16 +14,16 @@ mod controller;
 mod gate;
 mod record;
 mod site;
-mod teachers;
 #[cfg(test)]
 mod tests;
 mod train;
 mod workbench;
 
+pub use crate::nn::pretrained_edsr;
+pub use crate::quant::LevelUse;
 pub use attention::{AttentionTransfer, attention_loss, try_attention_loss};
 pub use config::{Bounding, DdtbConfig, GateGradient, Gates};
 pub use controller::{Ddtb, Phase, quantise};
-pub use record::{LevelUse, SiteRecord};
-pub use teachers::{pretrained_edsr, pretrained_edsr_deep};
+pub use record::SiteRecord;
 pub use train::{DdtbRun, fine_tune_without_body, quantised_edsr, train};
 pub use workbench::{Trial, Workbench};

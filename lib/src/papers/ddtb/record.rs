@@ -1,50 +1,9 @@
 //! What a site saw while it was watched: values, ranges, levels, factors.
 
-use std::collections::BTreeMap;
-
-use crate::ops::bound_quant::BoundQuant;
+use crate::quant::LevelUse;
 
 /// Values kept of each image.
 const KEPT: usize = 4000;
-
-/// How often each level of a site was used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LevelUse {
-    /// Uses of each level, by its distance from 0 in steps.
-    pub counts: BTreeMap<i64, u64>,
-}
-
-impl LevelUse {
-    /// Levels that were used at all.
-    pub fn used(&self) -> usize {
-        self.counts.len()
-    }
-
-    /// Entropy of the distribution over levels, in bits; `b` would be all `2^b` levels equally often.
-    ///
-    /// ```
-    /// use rebit::papers::ddtb::LevelUse;
-    /// let even = LevelUse { counts: [(0, 5), (1, 5), (2, 5), (3, 5)].into() };
-    /// assert_eq!(even.entropy(), 2.0);
-    /// ```
-    pub fn entropy(&self) -> f32 {
-        let total = self.counts.values().sum::<u64>() as f64;
-        let term = |&n: &u64| {
-            let p = n as f64 / total;
-            -p * p.log2()
-        };
-        // The sum of one certain level would be -0.
-        (self.counts.values().map(term).sum::<f64>() + 0.0) as f32
-    }
-
-    pub(super) fn count(&mut self, x: &[f32], q: BoundQuant) {
-        let scale = q.steps as f32 / (q.upper - q.lower);
-        for x in x {
-            let level = (scale * x.clamp(q.lower, q.upper)).round_ties_even();
-            *self.counts.entry(level as i64).or_default() += 1;
-        }
-    }
-}
 
 /// One site over the images it was watched on.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -72,13 +31,19 @@ impl SiteRecord {
     }
 
     pub(super) fn see(&mut self, sample: &[f32]) {
-        let (low, high) = super::gate::extremes(sample);
+        let (low, high) = extremes(sample);
         self.lowest.push(low);
         self.highest.push(high);
         // An odd step does not stay on one channel.
         let step = (sample.len() / KEPT) | 1;
         self.values.extend(sample.iter().step_by(step));
     }
+}
+
+/// Smallest and largest of `values`, whatever else is among them.
+pub(super) fn extremes(values: &[f32]) -> (f32, f32) {
+    let start = (f32::INFINITY, f32::NEG_INFINITY);
+    values.iter().fold(start, |(l, h), &v| (l.min(v), h.max(v)))
 }
 
 #[cfg(test)]
@@ -95,18 +60,5 @@ mod tests {
         assert_eq!(record(&[0.0, 3.0]), f32::INFINITY);
         assert_eq!(record(&[-2.0, 2.0]), 1.0);
         assert_eq!(record(&[-2.0, 6.0]), 3.0);
-    }
-
-    #[test]
-    fn levels_are_counted_by_their_distance_from_zero() {
-        let q = BoundQuant {
-            lower: -1.0,
-            upper: 2.0,
-            steps: 3,
-        };
-        let mut levels = LevelUse::default();
-        levels.count(&[-7.0, -1.0, 0.2, 0.9, 1.1, 9.0], q);
-        assert_eq!(levels.counts, [(-1, 2), (0, 1), (1, 2), (2, 1)].into());
-        assert!((levels.entropy() - 1.9183).abs() < 1e-4);
     }
 }

@@ -2,12 +2,12 @@
 
 use rand::Rng as _;
 
-use super::gate::{self, Gate, HIDDEN};
+use super::gate::{self, HIDDEN};
 use super::*;
 use crate::data::{Patches, Photo, SrPair};
 use crate::nn::{
-    EdsrConfig, Extent, Mode, Net, Operand, QuantiseGrad, RdnConfig, SrresnetConfig, edsr, rdn,
-    srresnet,
+    EdsrConfig, Extent, Mode, Net, Operand, QuantiseGrad, RdnConfig, SrresnetConfig, Wants, edsr,
+    rdn, srresnet,
 };
 use crate::quant::Range;
 use crate::train::SrScore;
@@ -257,66 +257,97 @@ fn as_published_only_the_last_layer_of_a_gate_learns() -> Result<()> {
     Ok(())
 }
 
+/// A gate on four channels whose numbers follow a formula, and the means of three samples.
+fn formula_gate(gradient: GateGradient) -> Result<(Net, Images)> {
+    let gate = gate::network(4, gradient, rng(0))?;
+    let numbers = |n: usize, f: fn(usize) -> f32| (0..n).map(f).collect::<Vec<f32>>();
+    let first = numbers(4 * HIDDEN, |i| (((i * 7) % 11) as f32 - 5.0) * 0.03);
+    let last = numbers(2 * HIDDEN, |i| (((i * 5) % 11) as f32 - 5.0) * 0.02);
+    gate.set_parameter("conv1.weight", &first)?;
+    gate.set_parameter("bn.weight", &numbers(HIDDEN, |i| 1.0 + 0.01 * i as f32))?;
+    gate.set_parameter("bn.bias", &numbers(HIDDEN, |i| 0.02 * i as f32 - 0.3))?;
+    gate.set_parameter("conv2.weight", &last)?;
+    let means = [
+        [0.3, 1.7, -0.4, 2.2],
+        [1.1, 0.2, 0.9, -0.6],
+        [2.9, -0.9, 0.5, 1.3],
+    ];
+    Ok((gate, from_vec(means.concat(), (3, 4, 1, 1))?))
+}
+
 #[test]
-fn ternary_weights_take_at_most_three_values() {
-    let w: Vec<f32> = (0..100).map(|i| (i as f32 * 0.37).sin() * 0.4).collect();
-    let largest = w.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let mut seen: Vec<f32> = gate::ternary(&w);
-    seen.iter_mut().for_each(|v| *v += 0.0);
-    seen.sort_by(f32::total_cmp);
-    seen.dedup();
-    assert_eq!(seen, [-largest, 0.0, largest]);
-    assert_eq!(gate::ternary(&[0.0, 0.0]), [0.0, 0.0]);
+fn literal_logits_of_a_gate() -> Result<()> {
+    // Worked out in double precision from the formula of the module, by other code.
+    let (gate, x) = formula_gate(GateGradient::Detached)?;
+    let trained = read(&gate.run(&x, Mode::Train)?.matrix("conv2")?);
+    let expected = [
+        -0.203577, 0.135718, 1.017886, 0.067859, -0.814309, -0.067859,
+    ];
+    crate::ops::assert_close(&trained, &expected, 1e-5);
+    // A tenth of the batch is in the running statistics now, of the unbiased variance.
+    let mean = gate.parameter("bn.running_mean")?.to_vec();
+    let var = gate.parameter("bn.running_var")?.to_vec();
+    crate::ops::assert_close(&mean[..3], &[0.0, 0.0063333, -0.038], 1e-6);
+    crate::ops::assert_close(&var[..3], &[0.91083, 0.9048133, 0.91083], 1e-6);
+    let expected = [-0.423962, 0.211981, -0.03533, 0.03533, -0.423962, 0.211981];
+    crate::ops::assert_close(&read(&gate.predict(&x)?), &expected, 1e-5);
+    Ok(())
 }
 
 #[test]
 fn a_gates_last_layer_has_the_gradient_of_its_own_formula() -> Result<()> {
     // The logits are linear in the ternary weights, which count as the weights themselves: dL/dw = d^T h.
-    let (net, _) = started(&all_gated(DdtbConfig::ddtb(2)))?;
-    let (mut inner, channels) = (net.lock(), 16);
-    let params = &mut inner.params;
-    let first = params.find("body.0.identity.gate.conv1.weight")?;
-    let ids: Vec<usize> = (first..first + 6).collect();
-    let gate = Gate::new(channels, &ids);
-    let pooled: Vec<f32> = (0..3 * channels).map(|i| ((i * 5) % 11) as f32).collect();
-    let memo = gate.forward(pooled, params, true)?;
-    let d = [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]];
-    let (mut grads, nothing) = (Grads::leaky(), crate::buffer(&[])?);
-    let mut into = crate::buffer(&[])?;
-    let mut cx = QuantiseGrad {
-        operand: Operand::Input,
-        batch: 3,
-        extent: Extent::vector(channels),
-        x: &nothing,
-        dy: &nothing,
-        dx: &mut into,
-        accumulate: false,
-        range: &[],
-        factor: 1.0,
-        params,
-        grads: &mut grads,
-        memo: None,
-        range_grad: None,
-    };
-    gate.backward(&memo, &d, GateGradient::Detached, &mut cx)?;
-    let last = &params.describe(ids[5]).value;
-    let g = grads.get_or_alloc_mut(last)?.view()?.into_owned();
-    let w2 = gate::ternary(&params.view(ids[5])?);
-    let logit: f32 = g.iter().zip(&w2[..HIDDEN]).map(|(h, w)| h * w).sum();
-    assert!((logit - memo.logits[0][0]).abs() < 1e-5);
+    let (gate, x) = formula_gate(GateGradient::Detached)?;
+    let mut pass = gate.run(&x, Mode::Train)?;
+    let logit = read(&pass.matrix("conv2")?)[0];
+    let d = from_vec(vec![1.0, 0.0, 0.0, 0.0, 0.0, 0.0], (3, 2, 1, 1))?;
+    let mut grads = pass.backward(&[("conv2", &d)], Wants::PARAMETERS)?;
+    let g = gradient(&gate, &mut grads, "conv2.weight");
+    let ternary =
+        |i: usize| [-0.1, -0.1, -0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.1, 0.1][(i * 5) % 11];
+    let sum: f32 = (0..HIDDEN).map(|i| g[i] * ternary(i)).sum();
+    assert!((sum - logit).abs() < 1e-5);
     assert!(g[HIDDEN..].iter().all(|g| *g == 0.0));
+    assert_eq!(
+        gradient(&gate, &mut grads, "conv1.weight"),
+        [0.0; 4 * HIDDEN]
+    );
+    Ok(())
+}
+
+#[test]
+fn literal_gradients_of_a_gate_that_is_trained_throughout() -> Result<()> {
+    // Worked out in double precision, by other code, of 1, 0; 0, -1; 1/2, 1/4 for the logits.
+    let (gate, x) = formula_gate(GateGradient::StraightThrough)?;
+    let d = from_vec(vec![1.0, 0.0, 0.0, -1.0, 0.5, 0.25], (3, 2, 1, 1))?;
+    let pass = gate.run(&x, Mode::Train)?;
+    let mut grads = pass.backward(&[("conv2", &d)], Wants::PARAMETERS)?;
+    let mut assert = |name: &str, expected: &[f32], within: f32| {
+        let found = gradient(&gate, &mut grads, name);
+        crate::ops::assert_close(&found[..expected.len()], expected, within);
+    };
+    let bias = [-0.1, 0.075, 0.1, -0.1, 0.1, 0.025, 0.0, -0.125];
+    assert("bn.bias", &bias, 1e-5);
+    let weight = [
+        -0.141412, 0.053025, 0.070706, -0.141333, 0.070706, 0.03535, 0.0, -0.053447,
+    ];
+    assert("bn.weight", &weight, 1e-5);
+    let first = [
+        6.5e-5, -6.5e-5, 2.2e-5, -6.5e-5, -0.446208, 0.446208, 0.446319, -0.446375, -0.240433,
+        0.240433, -0.240389, 0.480799,
+    ];
+    assert("conv1.weight", &first, 1e-4);
+    assert("conv2.weight", &[1.357181, 0.339295, 0.67859, 0.0], 1e-5);
     Ok(())
 }
 
 #[test]
 fn constant_inputs_leave_gates_finite() -> Result<()> {
-    let (net, _) = started(&all_gated(DdtbConfig::ddtb(2)))?;
-    let params = &mut net.lock().params;
-    let first = params.find("body.0.identity.gate.conv1.weight")?;
-    let gate = Gate::new(16, &(first..first + 6).collect::<Vec<_>>());
+    let (gate, _) = formula_gate(GateGradient::Detached)?;
     for value in [0.0, 3.5] {
-        let memo = gate.forward(vec![value; 32], params, true)?;
-        assert!(memo.logits.iter().flatten().all(|c| c.is_finite()));
+        let x = from_vec(vec![value; 8], (2, 4, 1, 1))?;
+        let logits = read(&gate.run(&x, Mode::Train)?.matrix("conv2")?);
+        assert!(logits.iter().all(|c| c.is_finite()));
     }
     Ok(())
 }
@@ -527,6 +558,37 @@ fn a_quantised_run_is_the_same_twice_and_reports_what_happened() -> Result<()> {
     let (gates, rest) = a.quantisers.storage_bits(&a.net);
     assert_eq!(gates, 2 * (16 * 32 + 64));
     assert!(rest > 32 * 16 * 9 * 16);
+    Ok(())
+}
+
+#[test]
+fn a_resumed_run_is_the_run_and_has_its_gates() -> Result<()> {
+    let plain = EdsrConfig {
+        sites: false,
+        ..TINY
+    };
+    let teacher = edsr(&plain, rng(1))?;
+    let test = [SrPair::new(&photo(7), 2)?];
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = DdtbConfig {
+        batch: 2,
+        calibration: 2,
+        show: false,
+        checkpoint: Some(folder.path().join("ddtb.run")),
+        ..DdtbConfig::ddtb(2).iterations(6)
+    };
+    let run = || {
+        let student = quantised_edsr(&teacher, &plain)?;
+        train(&student, &teacher, &patches(), &test, &config)
+    };
+    // The second finds the finished run on disk and only reads it back.
+    let (whole, again) = (run()?, run()?);
+    assert_eq!((&whole.loss, &whole.bounds), (&again.loss, &again.bounds));
+    assert_eq!(whole.score, again.score);
+    assert_eq!(whole.net.state()?, again.net.state()?);
+    let site = &whole.quantisers.gated()[0];
+    let name = format!("{site}.gate.bn.running_mean");
+    assert_ne!(again.net.parameter(&name)?.to_vec(), [0.0; HIDDEN]);
     Ok(())
 }
 

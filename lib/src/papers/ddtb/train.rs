@@ -1,15 +1,13 @@
 //! The whole recipe: calibration, static phase, active phase.
 
-use std::sync::{Arc, Mutex, MutexGuard};
-
 use super::{AttentionTransfer, Ddtb, DdtbConfig, Phase, quantise};
 use crate::data::{Patches, SrPair};
-use crate::nn::{EdsrConfig, Extent, FEATURES, MeanAbsoluteError, Mode, Net, Role, edsr};
+use crate::nn::{EdsrConfig, FEATURES, Net, Role, edsr};
 use crate::train::{
-    Adam, Loss, Observer, Schedule, Shown, SrConfig, SrHistory, SrScore, Step, Task, Trainer,
-    evaluate_sr, from_bytes, to_bytes, train_sr, try_total,
+    Adam, Loss, Observer, PatchError, Schedule, SrConfig, SrHistory, SrScore, Step, StepLosses,
+    Task, Trainer, evaluate_sr, from_bytes, to_bytes, train_sr, try_total,
 };
-use crate::{Result, Rng, read, rng};
+use crate::{Result, read, rng};
 
 /// Points of the curves that a run records.
 const POINTS: usize = 100;
@@ -46,21 +44,19 @@ pub fn train(
     let mut rng = rng(config.seed);
     quantisers.calibrate(student, patches, &mut rng)?;
     quantisers.begin(student)?;
-    let course = Course::default();
     let mut task = Transfer {
         teacher,
-        patches,
+        error: PatchError::new(patches, config.batch, rng),
         config,
-        seeded: rng.clone(),
-        rng,
-        course: course.clone(),
     };
+    let every = config.iterations.div_ceil(POINTS).max(1);
     let mut phases = Phases {
         quantisers: &mut quantisers,
         warmup: config.warmup_iterations(),
-        every: config.iterations.div_ceil(POINTS).max(1),
-        course: course.clone(),
+        every,
+        bounds: Vec::new(),
     };
+    let mut losses = StepLosses::default();
     let adam = Adam::new(config.lr).over(student)?;
     let settings = DdtbConfig {
         checkpoint: None,
@@ -70,58 +66,31 @@ pub fn train(
         .label(format!("{} bits", config.bits))
         .schedule(Schedule::halved(config.halvings), config.lr)
         .observe(&mut phases)
-        .checkpoint(
-            config.checkpoint.clone(),
-            config.iterations.div_ceil(POINTS).max(1),
-            format!("{settings:?}"),
-        )
-        .show(match config.show {
-            true => Shown::Progress,
-            false => Shown::Nothing,
-        })
+        .observe(&mut losses)
+        .checkpoint(config.checkpoint.clone(), every, format!("{settings:?}"))
+        .show(config.show)
         .run(student, &mut task)?;
+    let bounds = phases.bounds;
     quantisers.set_phase(Phase::Active);
-    let score = evaluate_sr(student, test)?;
-    let Noted { loss, bounds } = course.lock().clone();
     Ok(DdtbRun {
         net: student.clone(),
+        score: evaluate_sr(student, test)?,
         quantisers,
-        score,
-        loss,
+        loss: losses.0,
         bounds,
     })
 }
 
-/// What a run notes on its way, shared by the task and its observer.
-#[derive(Clone, Default)]
-struct Course(Arc<Mutex<Noted>>);
-
-#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
-struct Noted {
-    loss: Vec<f32>,
-    bounds: Vec<(usize, Vec<[f32; 2]>)>,
-}
-
-impl Course {
-    fn lock(&self) -> MutexGuard<'_, Noted> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
-    }
-}
-
-/// The mean absolute error, and the attention-transfer loss against a teacher.
+/// The mean absolute error, which is what is noted, and the attention-transfer loss against a teacher.
 struct Transfer<'a> {
     teacher: &'a Net,
-    patches: &'a Patches,
+    error: PatchError<'a>,
     config: &'a DdtbConfig,
-    /// The generator behind calibration.
-    seeded: Rng,
-    rng: Rng,
-    course: Course,
 }
 
 impl Task for Transfer<'_> {
     fn data(&self) -> Result<String> {
-        Ok(self.patches.fingerprint())
+        Ok(self.error.data())
     }
 
     fn steps(&self) -> usize {
@@ -129,27 +98,22 @@ impl Task for Transfer<'_> {
     }
 
     fn start(&mut self, _: usize, step: usize) -> Result<()> {
-        self.rng = self.seeded.clone();
-        (0..step).for_each(|_| drop(self.patches.draw(self.config.batch, &mut self.rng)));
+        self.error.start(step);
         Ok(())
     }
 
     fn loss(&mut self, student: &Net, _: Step) -> Result<Loss> {
-        let count = self.config.batch;
-        let batch = self.patches.draw(count, &mut self.rng);
-        let size = self.patches.size();
-        let mut out =
-            student.run_channels_last(&batch.low, Extent::new(3, size, size), Mode::Train)?;
-        let low = batch.low_images(count)?;
-        let l1 = out.loss(&student.output_name(), MeanAbsoluteError::new(batch.high))?;
-        self.course.lock().loss.push(read(&l1)[0]);
+        let batch = self.error.draw();
+        let low = batch.low_images(self.config.batch)?;
+        let (error, mut out) = self.error.of(student, batch)?;
         if self.config.attention == 0.0 {
-            return Ok(l1.into());
+            return Ok(error.into());
         }
         let target = self.teacher.predict_nodes(&[&low], &[FEATURES])?;
         let attention = out.loss(FEATURES, AttentionTransfer::new(&target[0])?)?;
-        let terms = vec![(1.0, l1), (self.config.attention, attention)];
-        try_total(terms).map(Loss::from)
+        let noted = read(&error)[0];
+        let sum = try_total(vec![(1.0, error), (self.config.attention, attention)])?;
+        Ok(Loss::from(sum).noting(noted))
     }
 }
 
@@ -158,7 +122,7 @@ struct Phases<'a> {
     quantisers: &'a mut Ddtb,
     warmup: usize,
     every: usize,
-    course: Course,
+    bounds: Vec<(usize, Vec<[f32; 2]>)>,
 }
 
 impl Observer for Phases<'_> {
@@ -174,18 +138,17 @@ impl Observer for Phases<'_> {
     fn after_step(&mut self, step: Step, net: &Net, _: f32) -> Result<()> {
         let done = step.iteration + 1;
         if step.iteration.is_multiple_of(self.every) || done == step.total {
-            let bounds = self.quantisers.bounds(net)?;
-            self.course.lock().bounds.push((done, bounds));
+            self.bounds.push((done, self.quantisers.bounds(net)?));
         }
         Ok(())
     }
 
     fn save(&self) -> Result<Vec<u8>> {
-        to_bytes(&*self.course.lock())
+        to_bytes(&self.bounds)
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<()> {
-        *self.course.lock() = from_bytes(state)?;
+        self.bounds = from_bytes(state)?;
         self.quantisers.bounds_are_set();
         Ok(())
     }

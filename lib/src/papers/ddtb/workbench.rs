@@ -44,15 +44,13 @@ impl Workbench {
     pub fn run(&mut self, method: &str, config: DdtbConfig) -> Result<DdtbRun> {
         let student = quantised_edsr(&self.teacher, &self.size)?;
         let run = train(&student, &self.teacher, &self.patches, &self.test, &config)?;
-        let benchmark = match self.benchmark.is_empty() {
-            true => None,
-            false => Some(evaluate_sr(&student, &self.benchmark)?),
-        };
+        let there_is_one = !self.benchmark.is_empty();
+        let benchmark = there_is_one.then(|| evaluate_sr(&student, &self.benchmark));
         self.trials.push(Trial {
             method: method.to_string(),
             config,
             held_out: run.score,
-            benchmark,
+            benchmark: benchmark.transpose()?,
         });
         Ok(run)
     }
@@ -73,13 +71,10 @@ impl Workbench {
 
     /// Mean PSNR on the benchmark; `None` without one.
     pub fn benchmark_psnr(&self, method: &str, bits: u32) -> Option<f32> {
-        let scores = self.of(method, bits).into_iter().map(|t| t.benchmark);
-        let psnr: Vec<f32> = scores
-            .collect::<Option<Vec<_>>>()?
-            .iter()
-            .map(|s| s.psnr)
-            .collect();
-        (!psnr.is_empty()).then(|| psnr.iter().sum::<f32>() / psnr.len() as f32)
+        let trials = self.of(method, bits).into_iter();
+        let psnr: Option<Vec<f32>> = trials.map(|t| Some(t.benchmark?.psnr)).collect();
+        let psnr = psnr.filter(|found| !found.is_empty())?;
+        Some(Spread::of(psnr).mean as f32)
     }
 
     /// Mean SSIM on the photographs held out.
@@ -88,7 +83,7 @@ impl Workbench {
     /// As [`psnr`](Self::psnr).
     pub fn ssim(&self, method: &str, bits: u32) -> Result<f32> {
         let trials = self.some(method, bits)?;
-        Ok(trials.iter().map(|t| t.held_out.ssim).sum::<f32>() / trials.len() as f32)
+        Ok(Spread::of(trials.iter().map(|t| t.held_out.ssim)).mean as f32)
     }
 
     /// Mean PSNR and its standard deviation over the seeds (not known for one).

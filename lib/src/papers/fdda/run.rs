@@ -3,14 +3,14 @@
 use dfdx::prelude::Backward;
 
 use super::centres::norms_of;
-use super::state::{Identity, Moving, resume, save};
+use super::state::State;
 use super::student::{Batch, Given, Student, check_given, finite};
 use super::{Centres, Drawn, FddaConfig, GeneratorLosses, RangesFrom, generator, generator_loss};
 use crate::data::{ImageSource, Normalize, epoch_rng, images_fingerprint};
 use crate::nn::Net;
 use crate::ptq::StudentRun;
 use crate::show::{Progress, check_interrupt};
-use crate::train::{Adam, Groups, Optimiser, norms_fingerprint};
+use crate::train::{Adam, Groups, Optimiser, RunFile, norms_fingerprint};
 use crate::{Error, Result, Rng, read, rng};
 
 /// The generator's losses, a number a step; those of parts that were not asked for are empty.
@@ -86,23 +86,26 @@ pub fn quantise(
 }
 
 /// A generator, its optimiser and what it learns.
-struct Made {
+pub(super) struct Made {
     net: Net,
-    adam: Groups,
+    pub adam: Groups,
     losses: GeneratorLosses,
     centres: Option<Centres>,
 }
+
+/// Version of the format of a run's file.
+const FORMAT: &str = "rebit fdda 2";
 
 /// A run under way.
 pub(super) struct Run<'a> {
     teacher: Net,
     calibration: Given<'a>,
     config: &'a FddaConfig,
-    identity: Identity,
-    generator: Option<Made>,
-    students: Vec<Student>,
-    trace: FddaTrace,
-    done: usize,
+    file: RunFile,
+    pub generator: Option<Made>,
+    pub students: Vec<Student>,
+    pub trace: FddaTrace,
+    pub done: usize,
 }
 
 impl<'a> Run<'a> {
@@ -140,25 +143,22 @@ impl<'a> Run<'a> {
             teacher: net.frozen(),
             calibration,
             config,
-            identity: Identity {
-                settings: config.settings(),
-                network: norms_fingerprint(&norms),
-                calibration: images_fingerprint(calibration.images, calibration.normalize)?,
-            },
+            file: RunFile::new(config.checkpoint.clone(), FORMAT)
+                .of("settings", config.settings())
+                .of("network", norms_fingerprint(&norms))
+                .of(
+                    "calibration set",
+                    images_fingerprint(calibration.images, calibration.normalize)?,
+                ),
             generator: config.losses.map(make).transpose()?,
             students: Student::all(net, config)?,
             trace: FddaTrace::default(),
             done: 0,
         };
-        let moving = Moving {
-            generator: run.generator.as_mut().map(|made| &mut made.adam),
-            students: &mut run.students,
-            trace: &mut run.trace,
-        };
-        let found = resume(config, &run.identity, moving)?;
-        run.done = found.unwrap_or(0);
-        if let (None, RangesFrom::Calibration(batches)) = (found, config.ranges) {
-            run.read_calibration(batches)?;
+        match (run.file.read::<State>()?, config.ranges) {
+            (Some(found), _) => found.put(&mut run)?,
+            (None, RangesFrom::Calibration(batches)) => run.read_calibration(batches)?,
+            (None, _) => {}
         }
         if run.done >= config.range_steps().end {
             run.freeze();
@@ -279,13 +279,8 @@ impl<'a> Run<'a> {
         self.students.iter().for_each(|s| s.net.freeze_ranges());
     }
 
-    fn save(&mut self) -> Result<()> {
-        let moving = Moving {
-            generator: self.generator.as_mut().map(|made| &mut made.adam),
-            students: &mut self.students,
-            trace: &mut self.trace,
-        };
-        save(self.config, &self.identity, moving, self.done)
+    fn save(&self) -> Result<()> {
+        self.file.write(|| State::of(self))
     }
 }
 

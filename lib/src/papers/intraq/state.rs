@@ -4,10 +4,10 @@ use super::synthesis::{LossTrace, Made, Rate};
 use super::{Centres, IntraqConfig};
 use crate::Result;
 use crate::nn::StateTensor;
-use crate::train::{check_same_run, read_state, write_state};
+use crate::train::RunFile;
 
 /// Version of the format.
-const FORMAT: &str = "rebit intraq 1";
+const FORMAT: &str = "rebit intraq 2";
 
 /// A batch that is under way.
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
@@ -18,11 +18,10 @@ pub(super) struct Progressed {
 }
 
 /// What has been made.
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct State {
-    format: String,
-    settings: String,
-    network: String,
+    #[serde(skip)]
+    file: RunFile,
     values: Vec<f32>,
     labels: Vec<u32>,
     centres: Centres,
@@ -36,30 +35,12 @@ impl State {
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) for a file of another run, with the first difference.
     pub fn found(config: &IntraqConfig, network: &str) -> Result<Self> {
-        let settings = config.settings();
-        let fresh = || State {
-            format: FORMAT.into(),
-            settings: settings.clone(),
-            network: network.into(),
-            values: Vec::new(),
-            labels: Vec::new(),
-            centres: Centres::default(),
-            traces: Vec::new(),
-            begun: None,
-        };
-        let Some(path) = &config.checkpoint else {
-            return Ok(fresh());
-        };
-        let Some(found) = read_state::<State>(path)? else {
-            return Ok(fresh());
-        };
-        let parts = [
-            ("format", found.format.as_str(), FORMAT),
-            ("settings", &found.settings, &settings),
-            ("network", &found.network, network),
-        ];
-        check_same_run(path, &parts)?;
-        Ok(found)
+        let file = RunFile::new(config.checkpoint.clone(), FORMAT)
+            .of("settings", config.settings())
+            .of("network", network);
+        let mut state: State = file.read()?.unwrap_or_default();
+        state.file = file;
+        Ok(state)
     }
 
     /// Images that are finished.
@@ -94,11 +75,8 @@ impl State {
         Ok(())
     }
 
-    pub fn save(&self, config: &IntraqConfig) -> Result<()> {
-        match &config.checkpoint {
-            Some(path) => write_state(path, self),
-            None => Ok(()),
-        }
+    pub fn save(&self) -> Result<()> {
+        self.file.write(|| Ok(self))
     }
 
     pub fn take(self) -> (Vec<f32>, Vec<u32>, Vec<LossTrace>) {

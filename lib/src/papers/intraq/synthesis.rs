@@ -82,7 +82,7 @@ pub fn synthesise(net: &Net, config: &IntraqConfig) -> Result<Synthetic> {
     while state.finished() < config.images {
         if let Some(made) = batch(&teacher, config, &mut state, &mut bar, config.iterations)? {
             state.finish(made)?;
-            state.save(config)?;
+            state.save()?;
         }
     }
     if let Some(bar) = &mut bar {
@@ -204,7 +204,7 @@ fn batch(
                 rate,
                 trace: trace.clone(),
             });
-            state.save(config)?;
+            state.save()?;
         }
     }
     if until < config.iterations {
@@ -351,7 +351,7 @@ pub(super) fn stop_in_second_batch(net: &Net, config: &IntraqConfig, steps: usiz
     for until in [config.iterations, steps] {
         if let Some(made) = batch(&teacher, config, &mut state, &mut None, until)? {
             state.finish(made)?;
-            state.save(config)?;
+            state.save()?;
         }
     }
     Ok(())

@@ -169,7 +169,7 @@ fn images_are_the_same_again_and_after_an_interruption_at_any_place() -> Result<
         "{error}"
     );
     let error = synthesise(&cifar(3), &config).unwrap_err().to_string();
-    assert!(error.contains("other network"), "{error}");
+    assert!(error.contains("its network"), "{error}");
     Ok(())
 }
 

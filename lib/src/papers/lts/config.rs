@@ -194,27 +194,21 @@ impl LtsConfig {
 
     pub(crate) fn check(&self) -> Result<()> {
         crate::ops::fake_quant::levels(self.bits)?;
-        if let Threshold::Constant(r) = self.threshold
-            && !(r >= 0.0 && r.is_finite())
-        {
-            return Err(Error::invalid(
+        let refuse = |what: String, why: &str| Err(Error::invalid(what, why));
+        match self.threshold {
+            Threshold::Constant(r) if !(r >= 0.0 && r.is_finite()) => refuse(
                 format!("constant threshold {r}"),
                 "is a number of level steps, 0 or more",
-            ));
-        }
-        if !(0.0..1.0).contains(&self.warmup) {
-            return Err(Error::invalid(
+            ),
+            _ if !(0.0..1.0).contains(&self.warmup) => refuse(
                 format!("warmup {}", self.warmup),
                 "must be a share of the training, 0 to below 1",
-            ));
+            ),
+            _ if !(0.0..1.0).contains(&self.ema) => {
+                refuse(format!("ema {}", self.ema), "must be 0 to below 1")
+            }
+            _ => Ok(()),
         }
-        if !(0.0..1.0).contains(&self.ema) {
-            return Err(Error::invalid(
-                format!("ema {}", self.ema),
-                "must be 0 to below 1",
-            ));
-        }
-        Ok(())
     }
 
     /// Threshold of the step that follows `done` of `total` steps; `None` during the warm-up.

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use serde::{Deserialize, Serialize};
+
 use super::LtsConfig;
 use super::criterion::{Criterion, Seen, chosen};
 use crate::nn::{Mode, Operand, Quantise, QuantiseGrad, Quantiser, RangeKind, Scaled, Uniform};
@@ -29,6 +31,12 @@ pub(crate) struct LtsLayer {
     pub iteration: u64,
     /// Level changes in the last training forward.
     pub flipped: usize,
+    pub noted: Noted,
+}
+
+/// What is noted of a layer's weights, for rules and reports.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Noted {
     /// Step of each weight's last level change, counted from 1; 0 for none.
     pub last_flip: Vec<u32>,
     /// Level step of the last forward.
@@ -40,6 +48,18 @@ pub(crate) struct LtsLayer {
     pub near: Vec<bool>,
     /// Index and value of the first weights that froze, at the moment they did.
     pub ledger: Vec<(usize, f32)>,
+}
+
+impl Noted {
+    pub fn new(weights: usize) -> Self {
+        Noted {
+            last_flip: vec![0; weights],
+            delta: 1.0,
+            before: vec![f32::NAN; weights],
+            near: vec![false; weights],
+            ledger: Vec::new(),
+        }
+    }
 }
 
 impl LtsLayer {
@@ -65,25 +85,28 @@ impl LtsLayer {
             value,
             distance,
             level,
-            before: &self.before,
+            before: &self.noted.before,
             frozen,
         }
     }
 
     fn train_forward(&mut self, w: &Buffer, f: FakeQuant, out: &mut Buffer) -> Result<()> {
-        self.before = self.state.previous.view()?.into_owned();
-        let free: Vec<bool> = self.state.frozen.iter().map(|f| !f).collect();
+        let LtsLayer { state, noted, .. } = self;
+        noted.before = state.previous.view()?.into_owned();
+        let frozen_before = state.frozen.clone();
         let by_op = self.config.freeze && self.criterion.is_none();
         let step = LtsStep {
             momentum: self.config.ema,
             threshold: self.rate.filter(|_| by_op),
         };
-        let counts = dev().lts_weight_forward(w, f, Some(step), &mut self.state, out)?;
-        self.delta = f.step();
-        self.flipped = counts.flipped;
+        self.flipped = dev()
+            .lts_weight_forward(w, f, Some(step), state, out)?
+            .flipped;
+        noted.delta = f.step();
         let now = self.iteration as u32 + 1;
-        let levels = self.state.previous.view()?;
-        for ((last, old), new) in self.last_flip.iter_mut().zip(&self.before).zip(&*levels) {
+        let levels = state.previous.view()?;
+        let flips = noted.last_flip.iter_mut().zip(&noted.before);
+        for ((last, old), new) in flips.zip(&*levels) {
             if !old.is_nan() && old != new {
                 *last = now;
             }
@@ -92,12 +115,12 @@ impl LtsLayer {
         if self.config.freeze {
             self.freeze_by_criterion()?;
         }
-        let room = LEDGER - self.ledger.len();
-        let new = (0..self.len()).filter(|&i| free[i] && self.state.frozen[i]);
-        let new: Vec<usize> = new.take(room).collect();
+        let LtsLayer { state, noted, .. } = self;
+        let new = (0..frozen_before.len()).filter(|&i| state.frozen[i] && !frozen_before[i]);
+        let new: Vec<usize> = new.take(LEDGER - noted.ledger.len()).collect();
         if !new.is_empty() {
-            let saved = self.state.saved.view()?;
-            self.ledger.extend(new.into_iter().map(|i| (i, saved[i])));
+            let saved = state.saved.view()?;
+            noted.ledger.extend(new.into_iter().map(|i| (i, saved[i])));
         }
         Ok(())
     }
@@ -113,11 +136,11 @@ impl LtsLayer {
             self.state.previous.view()?,
         );
         // Nothing is within a negative limit: during the warm-up the criterion only looks.
-        let limit = self.rate.map_or(-1.0, |rate| rate * self.delta);
-        for (near, distance) in self.near.iter_mut().zip(&*distance) {
+        let limit = self.rate.map_or(-1.0, |rate| rate * self.noted.delta);
+        for (near, distance) in self.noted.near.iter_mut().zip(&*distance) {
             *near |= *distance <= limit;
         }
-        let due = self.near.iter().filter(|near| **near).count();
+        let due = self.noted.near.iter().filter(|near| **near).count();
         let wanted = due.saturating_sub(self.frozen());
         let seen = self.seen(&value, &distance, &level, &self.state.frozen);
         let new = chosen(criterion.as_mut(), &seen, wanted);

@@ -1,12 +1,13 @@
 //! Steering the layers' quantisers through a training run.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::criterion::Criterion;
 use super::layer::{LtsLayer, lock, seen};
-use super::plan::{Now, Plan, PlanMasks};
+use super::plan::PlanMasks;
 use super::record::{LayerShare, LtsReport};
 use super::shadow::Shadow;
 use super::{LtsConfig, ShadowRates, Threshold, WrongFreeze};
@@ -23,16 +24,21 @@ pub struct Lts {
     pub(super) layers: Vec<Arc<Mutex<LtsLayer>>>,
     /// Rules that are followed without acting; none on a run that freezes.
     pub(super) shadows: Vec<Shadow>,
+    /// Trainable parameters of the network, and multiply-accumulates of one sample's forward pass.
+    size: (usize, usize),
+    pub(super) course: Course,
+}
+
+/// What is noted from step to step.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct Course {
     /// Other schedules whose masks are recorded along the way.
-    pub(super) plans: Vec<PlanMasks>,
+    pub plans: Vec<PlanMasks>,
     /// Sum over iterations of each layer's frozen share.
-    pub(super) sums: Vec<f64>,
-    pub(super) parameters: usize,
-    /// Multiply-accumulates of one sample's forward pass, all layers.
-    pub(super) macs: usize,
-    pub(super) report: LtsReport,
+    sums: Vec<f64>,
     /// Sum over iterations of frozen weights / trainable parameters.
-    pub(super) cost: f64,
+    cost: f64,
+    report: LtsReport,
 }
 
 impl Lts {
@@ -41,19 +47,23 @@ impl Lts {
         config: LtsConfig,
         layers: Vec<Arc<Mutex<LtsLayer>>>,
         shadows: Vec<Shadow>,
-        (parameters, macs): (usize, usize),
+        size: (usize, usize),
     ) -> Lts {
+        let course = Course {
+            sums: vec![0.0; layers.len()],
+            ..Course::default()
+        };
         Lts {
             config,
-            sums: vec![0.0; layers.len()],
             layers,
             shadows,
-            plans: Vec::new(),
-            parameters,
-            macs,
-            report: LtsReport::default(),
-            cost: 0.0,
+            size,
+            course,
         }
+    }
+
+    fn locked(&self) -> impl Iterator<Item = MutexGuard<'_, LtsLayer>> {
+        self.layers.iter().map(|l| lock(l))
     }
 
     /// The settings.
@@ -76,9 +86,9 @@ impl Lts {
                 ..self.config
             }
             .check()?;
-            let lengths = self.layers.iter().map(|l| lock(l).len());
-            let masks = PlanMasks::new(threshold, warmup, lengths.collect());
-            self.plans.push(masks);
+            let lengths = self.locked().map(|l| l.len()).collect();
+            let masks = PlanMasks::new(threshold, warmup, lengths);
+            self.course.plans.push(masks);
         }
         Ok(())
     }
@@ -96,10 +106,9 @@ impl Lts {
             let why = "follows other criteria only where nothing freezes; set `freeze: false`";
             return Err(Error::invalid("LTS", why));
         }
-        let criteria = self.layers.iter().map(|l| criterion(&lock(l).name));
-        let criteria: Vec<_> = criteria.collect();
-        let lengths: Vec<usize> = self.layers.iter().map(|l| lock(l).len()).collect();
-        self.shadows.push(Shadow::new(criteria, &lengths));
+        let each = self.locked().map(|l| (criterion(&l.name), l.len()));
+        let shadow = Shadow::new(each.collect());
+        self.shadows.push(shadow);
         Ok(())
     }
 
@@ -108,21 +117,19 @@ impl Lts {
     /// # Errors
     /// [`Error::Invalid`] for a layer that never freezes.
     pub fn mask(&self, layer: &str) -> Result<Vec<bool>> {
-        let mut layers = self.layers.iter().map(|l| lock(l));
-        let found = layers.find(|l| l.name == layer);
+        let found = self.locked().find(|l| l.name == layer);
         let found = found.map(|l| l.state.frozen.clone());
         found.ok_or_else(|| Error::invalid(format!("layer {layer:?}"), "has no mask of LTS"))
     }
 
     /// Smoothed distances of all weights in level steps, `D/Delta`.
     pub fn distances(&self) -> Vec<f32> {
-        let of = |l: &Arc<Mutex<LtsLayer>>| {
-            let layer = lock(l);
-            let delta = layer.delta;
+        let of = |layer: MutexGuard<LtsLayer>| {
             let distance = seen(&layer.state.distance);
-            distance.iter().map(|d| d / delta).collect::<Vec<_>>()
+            let in_steps = distance.iter().map(|d| d / layer.noted.delta);
+            in_steps.collect::<Vec<_>>()
         };
-        self.layers.iter().flat_map(of).collect()
+        self.locked().flat_map(of).collect()
     }
 
     /// Of the first weights that froze in each layer: how many still have, bit for bit, the value they froze
@@ -132,129 +139,87 @@ impl Lts {
     /// When `net` is not the network of this run.
     pub fn unmoved(&self, net: &Net) -> Result<(usize, usize)> {
         let (mut same, mut all) = (0, 0);
-        for layer in &self.layers {
-            let layer = lock(layer);
+        for layer in self.locked() {
             let now = net.parameter(&format!("{}.weight", layer.name))?.to_vec();
             let is_same =
                 |(i, v): &&(usize, f32)| now.get(*i).map(|n| n.to_bits()) == Some(v.to_bits());
-            same += layer.ledger.iter().filter(is_same).count();
-            all += layer.ledger.len();
+            let ledger = &layer.noted.ledger;
+            same += ledger.iter().filter(is_same).count();
+            all += ledger.len();
         }
         Ok((same, all))
     }
 
     /// Share of weights frozen now.
     pub fn frozen_share(&self) -> f64 {
-        let (frozen, all) = self.count();
+        let counts = self.locked().map(|l| (l.frozen(), l.len()));
+        let (frozen, all) = counts.fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
         frozen as f64 / all.max(1) as f64
     }
 
     /// Savings and course so far.
     pub fn report(&self) -> LtsReport {
-        let iterations = self.report.frozen_share.len().max(1) as f64;
-        let updates = 100.0 * self.cost / iterations;
-        let layers: Vec<LayerShare> = self
-            .layers
-            .iter()
-            .zip(&self.sums)
-            .map(|(l, sum)| {
-                let l = lock(l);
-                LayerShare {
-                    name: l.name.clone(),
-                    weights: l.len(),
-                    macs: l.macs,
-                    frozen: sum / iterations,
-                }
+        let Course {
+            plans,
+            sums,
+            cost,
+            report,
+        } = &self.course;
+        let (parameters, macs) = self.size;
+        let steps = report.frozen_share.len();
+        let share = |sum: f64| sum / steps.max(1) as f64;
+        let layers = self.locked().zip(sums);
+        let layers: Vec<LayerShare> = layers
+            .map(|(l, sum)| LayerShare {
+                name: l.name.clone(),
+                weights: l.len(),
+                macs: l.macs,
+                frozen: share(*sum),
             })
             .collect();
         let skipped: f64 = layers.iter().map(|l| l.macs as f64 * l.frozen).sum();
-        let shadows = self.shadows();
-        let exact = 50.0 * skipped / (self.macs as f64).max(1.0);
+        let levels = self.locked().map(|l| seen(&l.state.previous).into_owned());
+        let levels: Vec<Vec<f32>> = levels.collect();
+        let shadows = self.shadows.iter().map(|s| s.rates(&levels, steps));
+        let shadows: Vec<ShadowRates> = shadows.collect();
+        let plans = plans.iter().map(|p| p.result(&levels, steps, parameters));
+        let (never_flipped, settled_course) = self.settled(steps);
+        let per_epoch = steps.checked_div(report.distance.len()).unwrap_or(0);
+        let epochs = settled_course.chunks_exact(per_epoch.max(1));
         LtsReport {
-            updates_eliminated: updates,
-            backward_flops_eliminated: updates / 2.0,
-            backward_flops_exact: exact,
-            settled: self.settled_at_epochs(),
-            settled_course: self.settled_course(),
-            plans: self.plans(),
-            never_flipped: self.never_flipped(),
+            updates_eliminated: share(100.0 * cost),
+            backward_flops_eliminated: share(50.0 * cost),
+            backward_flops_exact: 50.0 * skipped / (macs as f64).max(1.0),
+            settled: match per_epoch {
+                0 => Vec::new(),
+                n => epochs.map(|epoch| epoch[n - 1]).collect(),
+            },
+            settled_course,
+            plans: plans.collect(),
+            never_flipped,
             wrong_freeze: wrong_freeze(&shadows),
             shadows,
             layers,
-            ..self.report.clone()
+            ..report.clone()
         }
     }
 
-    fn count(&self) -> (usize, usize) {
-        let each = self
-            .layers
-            .iter()
-            .map(|l| lock(l))
-            .map(|l| (l.frozen(), l.len()));
-        each.fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
-    }
-
-    /// Share of weights whose last flip lies at or before each iteration.
-    fn settled_course(&self) -> Vec<f32> {
-        let iterations = self.report.frozen_share.len();
+    /// Share of weights whose level never changed, and of those whose last change lies at or before each iteration.
+    fn settled(&self, iterations: usize) -> (f32, Vec<f32>) {
         let mut flips = vec![0usize; iterations + 1];
-        let mut all = 0;
-        for layer in &self.layers {
-            let layer = lock(layer);
-            all += layer.len();
-            for last in &layer.last_flip {
+        for layer in self.locked() {
+            for last in &layer.noted.last_flip {
                 flips[(*last as usize).min(iterations)] += 1;
             }
         }
-        let mut settled = flips[0];
-        flips[1..]
-            .iter()
-            .map(|flips| {
-                settled += flips;
-                settled as f32 / all.max(1) as f32
-            })
-            .collect()
-    }
-
-    fn settled_at_epochs(&self) -> Vec<f32> {
-        let course = self.settled_course();
-        match course.len().checked_div(self.report.distance.len()) {
-            Some(per_epoch) if per_epoch > 0 => course
-                .chunks_exact(per_epoch)
-                .map(|epoch| epoch[per_epoch - 1])
-                .collect(),
-            _ => Vec::new(),
+        let all = flips.iter().sum::<usize>().max(1) as f32;
+        let mut settled = 0;
+        let mut course: Vec<f32> = Vec::with_capacity(flips.len());
+        for n in flips {
+            settled += n;
+            course.push(settled as f32 / all);
         }
-    }
-
-    fn plans(&self) -> Vec<Plan> {
-        let iterations = self.report.frozen_share.len();
-        let levels: Vec<_> = self.layers.iter().map(|l| lock(l)).collect();
-        let levels: Vec<_> = levels.iter().map(|l| seen(&l.state.previous)).collect();
-        let levels: Vec<&[f32]> = levels.iter().map(|l| &**l).collect();
-        self.plans
-            .iter()
-            .map(|p| p.result(&levels, iterations, self.parameters))
-            .collect()
-    }
-
-    fn shadows(&self) -> Vec<ShadowRates> {
-        let guards: Vec<_> = self.layers.iter().map(|l| lock(l)).collect();
-        let levels: Vec<_> = guards.iter().map(|l| seen(&l.state.previous)).collect();
-        let levels: Vec<&[f32]> = levels.iter().map(|l| &**l).collect();
-        let iterations = self.report.frozen_share.len();
-        let shadows = self.shadows.iter();
-        shadows.map(|s| s.rates(&levels, iterations)).collect()
-    }
-
-    fn never_flipped(&self) -> f32 {
-        let (mut never, mut all) = (0, 0);
-        for layer in &self.layers {
-            let layer = lock(layer);
-            never += layer.last_flip.iter().filter(|last| **last == 0).count();
-            all += layer.len();
-        }
-        never as f32 / all.max(1) as f32
+        (course.remove(0), course)
     }
 
     fn histogram(&self) -> Vec<f32> {
@@ -272,9 +237,8 @@ impl Lts {
 impl Observer for Lts {
     fn before_step(&mut self, step: Step, _: &Net) -> Result<()> {
         let rate = self.config.rate(step.iteration, step.total);
-        self.report.rate.push(rate.unwrap_or(0.0));
-        for layer in &self.layers {
-            let mut layer = lock(layer);
+        self.course.report.rate.push(rate.unwrap_or(0.0));
+        for mut layer in self.locked() {
             layer.rate = rate;
             layer.iteration = step.iteration as u64;
         }
@@ -283,46 +247,37 @@ impl Observer for Lts {
 
     fn after_step(&mut self, step: Step, _: &Net, _: f32) -> Result<()> {
         let rate = self.config.rate(step.iteration, step.total);
+        let (course, shadows) = (&mut self.course, &mut self.shadows);
         let (mut frozen, mut flipped, mut all) = (0, 0, 0);
         for (i, layer) in self.layers.iter().enumerate() {
             let layer = lock(layer);
             let count = layer.frozen();
-            self.sums[i] += count as f64 / layer.len() as f64;
+            course.sums[i] += count as f64 / layer.len() as f64;
             frozen += count;
             flipped += layer.flipped;
             all += layer.len();
             // Nothing is within a negative limit: during the warm-up the criteria only look.
-            let limit = rate.map_or(-1.0, |rate| rate * layer.delta);
-            let due = self.shadows.first().map_or(0, |s| s.due(i, &layer, limit));
-            for shadow in &mut self.shadows {
+            let limit = rate.map_or(-1.0, |rate| rate * layer.noted.delta);
+            let due = shadows.first().map_or(0, |s| s.due(i, &layer, limit));
+            for shadow in shadows.iter_mut() {
                 shadow.observe(i, &layer, due);
             }
+            let (distance, level) = (seen(&layer.state.distance), seen(&layer.state.previous));
+            let now = (layer.noted.delta, &distance[..], &level[..]);
+            let plans = course.plans.par_iter_mut();
+            plans.for_each(|plan| plan.observe(i, now, (step.iteration, step.total)));
         }
-        if !self.plans.is_empty() {
-            let guards: Vec<_> = self.layers.iter().map(|l| lock(l)).collect();
-            let distances: Vec<_> = guards.iter().map(|l| seen(&l.state.distance)).collect();
-            let levels: Vec<_> = guards.iter().map(|l| seen(&l.state.previous)).collect();
-            let now = guards.iter().zip(distances.iter().zip(&levels));
-            let layers: Vec<Now> = now
-                .map(|(layer, (distance, level))| Now {
-                    delta: layer.delta,
-                    distance,
-                    level,
-                })
-                .collect();
-            self.plans.par_iter_mut().for_each(|plan| {
-                plan.observe(&layers, step.iteration, step.total);
-            });
-        }
-        self.cost += frozen as f64 / self.parameters as f64;
-        self.report.frozen_share.push(frozen as f32 / all as f32);
-        self.report.flip_rate.push(flipped as f32 / all as f32);
+        course.plans.iter_mut().for_each(PlanMasks::end_step);
+        course.cost += frozen as f64 / self.size.0 as f64;
+        let report = &mut course.report;
+        report.frozen_share.push(frozen as f32 / all as f32);
+        report.flip_rate.push(flipped as f32 / all as f32);
         Ok(())
     }
 
     fn after_epoch(&mut self, _: &EpochRecord, _: &Net) -> Result<()> {
         let histogram = self.histogram();
-        self.report.distance.push(histogram);
+        self.course.report.distance.push(histogram);
         Ok(())
     }
 

@@ -18,14 +18,6 @@ pub struct Plan {
     pub wrong_freeze: f64,
 }
 
-/// One layer after a training forward.
-pub(crate) struct Now<'a> {
-    /// Level step.
-    pub delta: f32,
-    pub distance: &'a [f32],
-    pub level: &'a [f32],
-}
-
 /// Masks and levels at the freeze of one schedule.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct PlanMasks {
@@ -49,28 +41,35 @@ impl PlanMasks {
         }
     }
 
-    /// Freezes after a training step.
-    pub fn observe(&mut self, layers: &[Now], done: usize, total: usize) {
-        if let Some(rate) = rate_after(self.threshold, self.warmup, done, total) {
-            for (layer, level) in layers.iter().zip(&mut self.level) {
-                let limit = rate * layer.delta;
-                let now = layer.distance.iter().zip(layer.level);
-                for (level, (distance, q)) in level.iter_mut().zip(now) {
-                    if level.is_nan() && *distance <= limit {
-                        *level = *q;
-                        self.frozen += 1;
-                    }
-                }
+    /// Freezes of layer `i` after a training forward, of which are given level step, distances and levels.
+    pub fn observe(
+        &mut self,
+        i: usize,
+        (delta, distances, levels): (f32, &[f32], &[f32]),
+        (done, total): (usize, usize),
+    ) {
+        let Some(rate) = rate_after(self.threshold, self.warmup, done, total) else {
+            return;
+        };
+        let now = distances.iter().zip(levels);
+        for (level, (distance, q)) in self.level[i].iter_mut().zip(now) {
+            if level.is_nan() && *distance <= rate * delta {
+                *level = *q;
+                self.frozen += 1;
             }
         }
+    }
+
+    /// Counts what is frozen after all layers of a step.
+    pub fn end_step(&mut self) {
         self.sum += self.frozen as f64;
     }
 
     /// The plan's outcome, given the levels at the end.
-    pub fn result(&self, levels: &[&[f32]], iterations: usize, parameters: usize) -> Plan {
+    pub fn result(&self, levels: &[Vec<f32>], iterations: usize, parameters: usize) -> Plan {
         let pairs = self.level.iter().flatten();
         let wrong = pairs
-            .zip(levels.iter().copied().flatten())
+            .zip(levels.iter().flatten())
             .filter(|(then, now)| !then.is_nan() && then != now)
             .count();
         Plan {

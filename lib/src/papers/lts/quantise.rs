@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::criterion::{BuiltIn, Criterion};
-use super::layer::{Freezing, LtsLayer, lock};
+use super::layer::{Freezing, LtsLayer, Noted, lock};
 use super::observer::Lts;
 use super::shadow::Shadow;
 use super::{LtsConfig, Selection};
@@ -63,7 +63,6 @@ fn attach(
         if !config.freezes(info.place) {
             return Ok(config.end(info.place));
         }
-        let criterion = criterion(layers.len() as u64);
         let dims = net.parameter(&format!("{}.weight", info.name))?.dims;
         let layer = LtsLayer {
             name: info.name.clone(),
@@ -71,18 +70,11 @@ fn attach(
             channels: dims.first().copied().unwrap_or(1),
             state: LtsState::new(&dev(), info.weights)?,
             config,
+            criterion: criterion(layers.len() as u64),
             rate: None,
             iteration: 0,
             flipped: 0,
-            last_flip: vec![0; info.weights],
-            delta: 1.0,
-            before: vec![f32::NAN; info.weights],
-            near: match criterion {
-                None => Vec::new(),
-                Some(_) => vec![false; info.weights],
-            },
-            criterion,
-            ledger: Vec::new(),
+            noted: Noted::new(info.weights),
         };
         let layer = Arc::new(Mutex::new(layer));
         layers.push(layer.clone());

@@ -78,25 +78,26 @@ pub(crate) struct ShadowState {
 }
 
 impl Shadow {
-    /// A shadow that freezes nothing yet; `criteria` has one for each layer.
-    pub fn new(criteria: Vec<Box<dyn Criterion>>, lengths: &[usize]) -> Self {
-        let mask = |&n: &usize| Mask {
+    /// A shadow that freezes nothing yet, from the criterion and the number of weights of each layer.
+    pub fn new(layers: Vec<(Box<dyn Criterion>, usize)>) -> Self {
+        let mask = |n| Mask {
             frozen: vec![false; n],
             at: vec![0; n],
             level: vec![0.0; n],
         };
+        let layers = layers.into_iter().map(|(c, n)| (c, mask(n)));
         Shadow {
-            layers: criteria.into_iter().zip(lengths.iter().map(mask)).collect(),
+            layers: layers.collect(),
         }
     }
 
     /// A shadow of a built-in rule.
     pub fn built_in(rule: Selection, seed: u64, lengths: &[usize]) -> Self {
-        let criterion = |i: usize| -> Box<dyn Criterion> {
+        let criterion = |(i, n): (usize, &usize)| -> (Box<dyn Criterion>, usize) {
             let seed = seed ^ ((i as u64) << 32) ^ 0x5ad0;
-            Box::new(BuiltIn { rule, seed })
+            (Box::new(BuiltIn { rule, seed }), *n)
         };
-        Shadow::new((0..lengths.len()).map(criterion).collect(), lengths)
+        Shadow::new(lengths.iter().enumerate().map(criterion).collect())
     }
 
     /// Entries of layer `i` that are frozen or within `limit` of their level.
@@ -124,7 +125,7 @@ impl Shadow {
     }
 
     /// Frozen and wrongly frozen entries, given the final levels.
-    pub fn rates(&self, levels: &[&[f32]], iterations: usize) -> ShadowRates {
+    pub fn rates(&self, levels: &[Vec<f32>], iterations: usize) -> ShadowRates {
         let mut found = ShadowRates {
             rule: self.layers.first().map_or_else(String::new, |l| l.0.name()),
             frozen: vec![0; PARTS],

@@ -3,7 +3,7 @@
 use dfdx::prelude::{Backward, Trace};
 
 use super::proposals::{clipped, proposals};
-use super::state::{Identity, Moving, resume, save};
+use super::state::State;
 use super::{PersonSearchConfig, Proposals, Proxies};
 use crate::boxes::BoxXyxy;
 use crate::data::people::{CutConfig, cut_people, photo_batch};
@@ -16,7 +16,7 @@ use crate::ops::roi_transform::{RoiTransform, try_roi_transform};
 use crate::ops::triplet::{ProxyTable, try_proxy_triplet};
 use crate::show::{Progress, check_interrupt};
 use crate::train::{
-    Adam, Groups, Optimiser, detection_loss, norms_fingerprint, scene_batch, try_total,
+    Adam, Groups, Optimiser, RunFile, detection_loss, norms_fingerprint, scene_batch, try_total,
 };
 use crate::{Error, Images, Matrix, Result, Scalar, Taped, from_vec, read};
 
@@ -89,18 +89,21 @@ pub fn joint(
     })
 }
 
+/// Version of the format of a run's file.
+const FORMAT: &str = "rebit person search 2";
+
 /// A run under way.
 pub(super) struct Run<'a> {
     pub detector: Net,
     pub reid: Net,
-    optimisers: [Groups; 2],
+    pub optimisers: [Groups; 2],
     pub proxies: Option<ProxyTable>,
     identities: usize,
     scenes: &'a [Scene],
     config: &'a PersonSearchConfig,
-    identity: Identity,
+    file: RunFile,
     pub trace: PersonSearchTrace,
-    done: usize,
+    pub done: usize,
 }
 
 /// The losses of a step, on one tape, with their weights.
@@ -121,12 +124,11 @@ impl<'a> Run<'a> {
         if scenes.is_empty() {
             return Err(Error::invalid("0 scenes", "hold nothing to learn from"));
         }
-        let identity = Identity {
-            settings: config.settings(),
-            detector: norms_fingerprint(&detector.norms()),
-            reid: norms_fingerprint(&reid.norms()),
-            scenes: scenes_fingerprint(scenes),
-        };
+        let file = RunFile::new(config.checkpoint.clone(), FORMAT)
+            .of("settings", config.settings())
+            .of("detector", norms_fingerprint(&detector.norms()))
+            .of("re-ID network", norms_fingerprint(&reid.norms()))
+            .of("set of scenes", scenes_fingerprint(scenes));
         // What is trained is the routing's to say, not that of the handles that were given.
         let (detector, reid) = (detector.duplicate()?.thawed(), reid.duplicate()?.thawed());
         let optimisers = [
@@ -141,14 +143,12 @@ impl<'a> Run<'a> {
             optimisers,
             scenes,
             config,
-            identity,
+            file,
             trace: PersonSearchTrace::default(),
             done: 0,
         };
-        let of = run.identity.clone();
-        let found = resume(config, &of, run_moving(&mut run))?;
-        match (found, config.proxies) {
-            (Some(done), _) => run.done = done,
+        match (run.file.read::<State>()?, config.proxies) {
+            (Some(found), _) => found.put(&mut run)?,
             (None, Some(proxies)) => run.proxies = Some(run.first_proxies(proxies)?),
             (None, None) => {}
         }
@@ -306,18 +306,8 @@ impl<'a> Run<'a> {
         Ok(table)
     }
 
-    fn save(&mut self) -> Result<()> {
-        let (config, done) = (self.config, self.done);
-        let identity = self.identity.clone();
-        save(config, &identity, run_moving(self), done)
-    }
-}
-
-fn run_moving<'b>(run: &'b mut Run) -> Moving<'b> {
-    Moving {
-        optimisers: &mut run.optimisers,
-        proxies: &mut run.proxies,
-        trace: &mut run.trace,
+    fn save(&self) -> Result<()> {
+        self.file.write(|| State::of(self))
     }
 }
 

@@ -202,9 +202,8 @@ impl Task for Textures<'_> {
         let made = net.run(&pictures, Mode::Train)?.output()?;
         let value = self.supervisor.loss(made, &batch, &mut rng)?;
         Ok(Loss {
-            value,
             samples: batch.len(),
-            right: None,
+            ..value.into()
         })
     }
 }

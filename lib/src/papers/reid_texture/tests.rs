@@ -221,7 +221,7 @@ fn an_interrupted_run_goes_on_to_the_same_bits() {
     assert_eq!(numbers(&plain.net), numbers(&resumed.net));
     // Another run is refused.
     let other = TextureConfig { face: 3.0, ..kept };
-    assert!(said(train(&photos, Some(&reid), Some(&real), &other)).contains("other settings"));
+    assert!(said(train(&photos, Some(&reid), Some(&real), &other)).contains("its settings"));
 }
 
 #[test]
