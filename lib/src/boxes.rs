@@ -126,7 +126,10 @@ pub fn nms(boxes: &[BoxXyxy], scores: &[f32], threshold: f32) -> Result<Vec<usiz
     let mut order: Vec<usize> = (0..boxes.len()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
     let mut kept: Vec<usize> = Vec::new();
-    for i in order {
+    for (at, i) in order.into_iter().enumerate() {
+        if at % 256 == 0 {
+            crate::show::check_interrupt()?;
+        }
         let hides = |&k: &usize| {
             let (a, b) = (boxes[k].map(f64::from), boxes[i].map(f64::from));
             iou64(a, b) > f64::from(threshold)

@@ -169,3 +169,15 @@ fn learned_rounding_is_left_in_a_layer_and_goes_on_to_the_same_weights() -> Resu
     is_left_at_once(|| sensitivity(&net, &x));
     Ok(())
 }
+
+#[test]
+fn measures_that_compare_all_with_all_are_left() {
+    let _alone = alone();
+    let features = randn(600, 4, &mut rng(1));
+    let labels: Vec<u32> = (0..600).map(|i| i % 3).collect();
+    is_left_at_once(|| rebit::metrics::silhouette(&features, &labels));
+    let boxes: Vec<[f32; 4]> = (0..600)
+        .map(|i| [i as f32, 0.0, i as f32 + 0.5, 1.0])
+        .collect();
+    is_left_at_once(|| rebit::boxes::nms(&boxes, &vec![0.5; 600], 0.5));
+}

@@ -6,6 +6,9 @@ use super::rows;
 use crate::error::{Error, Result};
 use crate::tensors::Matrix;
 
+/// Rows between two looks for an interrupt.
+const AT_ONCE: usize = 256;
+
 /// Mean silhouette coefficient of rows with labels, from -1 to 1, by Euclidean distance.
 ///
 /// For a row with the mean distance `a` to the others of its label and `b` to those of the nearest other label, it is
@@ -65,7 +68,12 @@ pub fn silhouette(features: &Matrix, labels: &[u32]) -> Result<f32> {
             (b - a) / a.max(b)
         }
     };
-    let all: Vec<f64> = (0..n).into_par_iter().map(coefficient).collect();
+    let mut all: Vec<f64> = Vec::with_capacity(n);
+    for start in (0..n).step_by(AT_ONCE) {
+        crate::show::check_interrupt()?;
+        let part = start..n.min(start + AT_ONCE);
+        all.par_extend(part.into_par_iter().map(coefficient));
+    }
     Ok((all.iter().sum::<f64>() / n as f64) as f32)
 }
 

@@ -146,9 +146,41 @@ fn a_checkpoint_of_another_run_is_refused() -> Result<()> {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("its settings") && error.contains("Remove the file"),
+        error.contains("its settings: \"lr\":0.1 there") && error.contains("Remove the file"),
         "{error}"
     );
+    Ok(())
+}
+
+#[test]
+fn a_checkpoint_of_other_images_or_a_damaged_one_is_refused() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("a.run");
+    let config = TrainConfig {
+        checkpoint: Some(path.clone()),
+        ..tiny_config(1)
+    };
+    let run = |train: (usize, u64), test: (usize, u64)| {
+        let (train, test) = (shades(train.0, train.1), shades(test.0, test.1));
+        try_train(&tiny_net(1), &train, &test, &config).map_err(|e| e.to_string())
+    };
+    let first = run((48, 1), (8, 2)).expect("a run");
+    // As many images, but others; fewer; another test set.
+    for (train, test) in [((48, 3), (8, 2)), ((24, 1), (8, 2)), ((48, 1), (8, 3))] {
+        let error = run(train, test).expect_err("another run");
+        assert!(error.contains("its data"), "{error}");
+    }
+    let again = run((48, 1), (8, 2)).expect("the same run");
+    assert_eq!(again.loss_curve(), first.loss_curve());
+    let whole = std::fs::read(&path).expect("a checkpoint");
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 4;
+    let longer = [&whole[..], &[0; 100]].concat();
+    for damaged in [&flipped[..], &longer, &whole[..whole.len() - 1], b"?"] {
+        std::fs::write(&path, damaged).expect("a writable file");
+        let error = run((48, 1), (8, 2)).expect_err("damaged");
+        assert!(error.contains("Remove the file"), "{error}");
+    }
     Ok(())
 }
 

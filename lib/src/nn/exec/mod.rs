@@ -8,7 +8,7 @@ mod walk;
 pub(crate) use inner::Inner;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::nn::Mode;
 use crate::nn::extent::Extent;
@@ -22,7 +22,11 @@ use dfdx::prelude::HasShape;
 
 use crate::ops::layout::LayoutKernel;
 use crate::ops::tape::load;
+use crate::show::check_interrupt;
 use crate::{Buffer, Error, HostAccess, Images, Result, dev};
+
+/// A pass that takes longer than this looks for an interrupt itself.
+const LONG: Duration = Duration::from_secs(1);
 
 /// A graph, with what changes while it runs; parameters are lent to it, by its own network or by one that it runs inside.
 pub(crate) struct Exec {
@@ -103,6 +107,10 @@ impl Exec {
         for node in 0..last {
             if graph.layer(node).is_none() {
                 continue;
+            }
+            // A short pass leaves an interrupt to the loop around it, which keeps its state first.
+            if mode == Mode::Eval && !keep && start.elapsed() > LONG {
+                check_interrupt()?;
             }
             self.step(&graph, params, node, &mut pass)?;
             if !keep {
