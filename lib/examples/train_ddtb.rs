@@ -8,12 +8,15 @@
 //! --bits N,...         2 unless told
 //! --methods NAME,...   published, pams, symmetric, dual, ddtb, random; all unless told
 //! --lr X               learning rate of the weights, 0.001 unless told
+//! --start M            percentile that trained bounds start at, in place of 99
+//! --network NAME       base (8 blocks, the notebook's) or deep (16 blocks)
 //! ```
 //!
-//! Prints a line for each method, bit width and seed, PSNR and SSIM on the middles of the six held-out photographs, and
+//! Says how asymmetric the sites are that have no ReLU before them, then prints a line for each method, bit width and seed, PSNR and SSIM on the middles of the six held-out photographs, and
 //! a line for each method with mean and standard deviation over the seeds.
 
-use rebit::data::{Patches, SrPair};
+use rebit::data::{Patches, Photo, SrPair};
+use rebit::nn::{EdsrConfig, pretrained_edsr_deep};
 use rebit::papers::ddtb::{self, DdtbConfig};
 use rebit::prelude::*;
 use rebit::train::{SrConfig, evaluate_bicubic, evaluate_sr};
@@ -33,10 +36,14 @@ const METHODS: [Method; 6] = [
 fn main() -> Result<()> {
     let Some(options) = Options::parse(std::env::args().skip(1)) else {
         eprintln!("usage: train_ddtb [--updates N] [--seeds FIRST-LAST] [--bits N,...] [--lr X]");
-        eprintln!("       [--methods published,pams,symmetric,dual,ddtb,random]");
+        eprintln!("       [--methods published,pams,symmetric,dual,ddtb,random] [--start M]");
+        eprintln!("       [--network base|deep]");
         std::process::exit(2);
     };
-    let (teacher, size) = ddtb::pretrained_edsr()?;
+    let (teacher, size) = match options.deep {
+        true => pretrained_edsr_deep()?,
+        false => ddtb::pretrained_edsr()?,
+    };
     let photos = data::debian_photos()?;
     let test: Vec<SrPair> = photos
         .test
@@ -46,6 +53,7 @@ fn main() -> Result<()> {
     let patches = Patches::new(&photos.train, size.scale, 20)?;
     println!("bicubic          {:?}", evaluate_bicubic(&test)?);
     println!("full precision   {:?}", evaluate_sr(&teacher, &test)?);
+    asymmetry(&teacher, &size, &photos.train)?;
     let bare = SrConfig {
         iterations: options.updates,
         batch: 8,
@@ -59,9 +67,15 @@ fn main() -> Result<()> {
         for (name, make) in &options.methods {
             let mut psnr = Vec::new();
             for seed in options.seeds.0..=options.seeds.1 {
+                let config = make(bits).seeded(seed).iterations(options.updates);
+                let start = match (options.start, config.start) {
+                    (Some(m), Range::Percentile(_)) => Range::Percentile(m / 100.0),
+                    (_, start) => start,
+                };
                 let config = DdtbConfig {
                     lr: options.lr,
-                    ..make(bits).seeded(seed).iterations(options.updates)
+                    start,
+                    ..config
                 };
                 let student = ddtb::quantised_edsr(&teacher, &size)?;
                 let run = ddtb::train(&student, &teacher, &patches, &test, &config)?;
@@ -81,12 +95,28 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Largest value over largest magnitude below zero, at each kind of site without a ReLU before it.
+fn asymmetry(teacher: &Net, size: &EdsrConfig, photos: &[Photo]) -> Result<()> {
+    let watched = ddtb::quantised_edsr(teacher, size)?;
+    let mut probe = ddtb::quantise(&watched, &DdtbConfig::dual(2))?;
+    let crops = photos.iter().map(|p| p.centre(256, 256).shrunk(4));
+    let seen = probe.watch(&watched, &crops.collect::<Result<Vec<_>>>()?)?;
+    for part in ["identity", "conv"] {
+        let sites = seen.iter().filter(|site| site.name.ends_with(part));
+        let ratios: Vec<String> = sites.map(|s| format!("{:.2}", s.asymmetry())).collect();
+        println!("asymmetry of {part}, by block: {}", ratios.join(" "));
+    }
+    Ok(())
+}
+
 struct Options {
     updates: usize,
     seeds: (u64, u64),
     bits: Vec<u32>,
     methods: Vec<Method>,
     lr: f32,
+    start: Option<f32>,
+    deep: bool,
 }
 
 impl Options {
@@ -97,6 +127,8 @@ impl Options {
             bits: vec![2],
             methods: METHODS.to_vec(),
             lr: 1e-3,
+            start: None,
+            deep: false,
         };
         while let Some(name) = args.next() {
             let value = args.next()?;
@@ -119,6 +151,9 @@ impl Options {
                         .collect::<Option<_>>()?;
                 }
                 "--lr" => options.lr = value.parse().ok()?,
+                "--start" => options.start = Some(value.parse().ok()?),
+                "--network" if value == "deep" => options.deep = true,
+                "--network" if value == "base" => {}
                 _ => return None,
             }
         }

@@ -11,7 +11,11 @@ use super::kernel::Kernel;
 use super::plan::{Plan, Work};
 use super::run::{Run, Scratch};
 use crate::nn::Extent;
+use crate::show::check_interrupt;
 use crate::{Error, Images, Matrix, Result, from_vec, read};
+
+/// Images of a thread between two looks for an interrupt.
+const AT_ONCE: usize = 256;
 
 /// How sums of products are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -229,15 +233,26 @@ impl IntegerNet {
             self.scratch().push(scratch);
             Ok::<(), Error>(())
         };
+        // A part of a thread, at most so many images, so that an interrupt is seen between two of them.
+        let each = each.min(AT_ONCE);
         let (answer, image) = (each * extent.len(), each * own);
         match n <= each {
             // Bands are joined within the pool: from outside, each layer would wait for a thread to wake and to answer.
             true if run.bands > 1 => rayon::scope(|_| part((&mut answers, &images)))?,
             true => part((&mut answers, &images))?,
-            false => answers
-                .par_chunks_mut(answer)
-                .zip(images.par_chunks(image))
-                .try_for_each(part)?,
+            false => {
+                let parts = answers.chunks_mut(threads * answer);
+                for (answers, images) in parts.zip(images.chunks(threads * image)) {
+                    check_interrupt()?;
+                    match threads {
+                        1 => part((answers, images))?,
+                        _ => answers
+                            .par_chunks_mut(answer)
+                            .zip(images.par_chunks(image))
+                            .try_for_each(part)?,
+                    }
+                }
+            }
         }
         Ok((answers, extent))
     }
