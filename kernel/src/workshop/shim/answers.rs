@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use sha2::{Digest, Sha256};
 
 use crate::files;
-use crate::workshop::interface::cut_down;
+use crate::workshop::interface::{Further, cut_down};
 
 /// Stands for the session folder in a remembered answer.
 const SESSION: &str = "@SESSION@";
@@ -75,11 +75,8 @@ pub fn answer(
         stdout: text(&output.stdout),
         stderr: text(&output.stderr),
     };
-    if args.iter().any(|arg| arg == "metadata")
-        && let Ok(mut metadata) = serde_json::from_str(&answer.stdout)
-    {
-        cut_down(&mut metadata, &HELD_BY_CELLS);
-        answer.stdout = metadata.to_string();
+    if args.iter().any(|arg| arg == "metadata") {
+        answer.stdout = for_types(answer.stdout);
     }
     if let Ok(text) = serde_json::to_string(&answer)
         && fs::create_dir_all(folder).is_ok()
@@ -88,6 +85,18 @@ pub fn answer(
         let _ = files::write(&file, text.replace(&place, SESSION).as_bytes());
     }
     Ok(answer)
+}
+
+/// Cargo's metadata without what tells no type that a cell holds in a variable. A crate that a cell adds stays, and not what
+/// it depends on: an analyser takes seconds to read that.
+pub fn for_types(metadata: String) -> String {
+    match serde_json::from_str(&metadata) {
+        Ok(mut found) => {
+            cut_down(&mut found, &HELD_BY_CELLS, Further::Alone);
+            found.to_string()
+        }
+        Err(_) => metadata,
+    }
 }
 
 #[cfg(test)]

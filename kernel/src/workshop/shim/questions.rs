@@ -32,7 +32,7 @@ pub fn ask(session: &Path, settings: &Settings, args: &[String]) -> i32 {
     let is_metadata = args.iter().any(|arg| arg == "metadata");
     if manifest.contains("evcxr_dummy_validate_dep") || !(known && of_analyser) {
         return match is_metadata {
-            true => metadata(session, settings, args),
+            true => metadata(session, settings, args, of_analyser),
             false => failed(real_cargo(settings, args).exec()),
         };
     }
@@ -49,7 +49,8 @@ pub fn ask(session: &Path, settings: &Settings, args: &[String]) -> i32 {
     answer.give()
 }
 
-fn metadata(session: &Path, settings: &Settings, args: &[String]) -> i32 {
+/// `of_analyser`: who asks wants types alone.
+fn metadata(session: &Path, settings: &Settings, args: &[String], of_analyser: bool) -> i32 {
     let manifest = fs::read_to_string(session.join("Cargo.toml")).unwrap_or_default();
     let (dependencies, _) = read_manifest(session);
     let validation = manifest.contains("evcxr_dummy_validate_dep");
@@ -76,7 +77,11 @@ fn metadata(session: &Path, settings: &Settings, args: &[String]) -> i32 {
                 continue;
             }
             use std::io::Write;
-            let _ = std::io::stdout().write_all(&output.stdout);
+            let told = match of_analyser && !validation {
+                true => answers::for_types(String::from_utf8_lossy(&output.stdout).into_owned()),
+                false => String::from_utf8_lossy(&output.stdout).into_owned(),
+            };
+            let _ = std::io::stdout().write_all(told.as_bytes());
             let _ = std::io::stderr().write_all(&output.stderr);
             code = output.status.code().unwrap_or(1);
             break;
