@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 mod common;
 
-use common::{Bench, folder_of_crate, plain};
+use common::{Bench, Then, folder_of_crate, plain};
 use rebit_kernel::analyser::Analyser;
 use rebit_kernel::language::assist::Assistant;
+use rebit_kernel::language::index;
 use rebit_kernel::output::{Output, Reply, StreamName};
 use rebit_kernel::workshop;
 
@@ -239,6 +240,73 @@ fn types_that_only_rustc_knows() {
     // A mistake in such a cell is reported as a mistake, where it is.
     let failure = b.fails("let w = vec![1, 2];\nw.push(\"a\");");
     assert!(plain(&failure).contains("cell:2:"), "{}", plain(&failure));
+}
+
+/// Types that stand in signatures are told without rustc: what follows must be as if it had been asked.
+#[test]
+fn types_that_signatures_tell() {
+    use Then::{Fails, Shows};
+    index::library();
+    let mut b = Bench::new();
+    b.follow(&[
+        // A function that returns something else now; a type of the user's that has a name of the library's.
+        ("fn f() -> u8 { 7 }", Shows("")),
+        ("let a = f(); let c = TrainConfig::default();", Shows("")),
+        ("fn f() -> String { \"x\".into() }", Shows("")),
+        ("let a = f(); let t = (a.clone(), \"y\");", Shows("")),
+        ("(a.len(), t)", Shows("(1, (\"x\", \"y\"))")),
+        ("#[derive(Debug)] struct TrainConfig(u8);", Shows("")),
+        ("let d = TrainConfig(c.epochs as u8);", Shows("")),
+        ("d.0 as usize == c.epochs", Shows("true")),
+        // All of another module is imported, with a name of the library's in it.
+        (
+            "mod other { pub struct Table; impl Table { pub fn new(n: [u8; 1]) -> u8 { n[0] } } }",
+            Shows(""),
+        ),
+        ("use other::*;", Shows("")),
+        (
+            "let g = Table::new([3]); let s = format!(\"{g}\");",
+            Shows(""),
+        ),
+        ("(g, s)", Shows("(3, \"3\")")),
+        // What the signatures seem to say is wrong.
+        (
+            "#[derive(Clone, Copy)] struct T; impl T { fn get(&self) -> u8 { 1 } }",
+            Shows(""),
+        ),
+        ("trait Get { fn get(self) -> u16; }", Shows("")),
+        ("impl Get for T { fn get(self) -> u16 { 2 } }", Shows("")),
+        ("let h = T.get();", Shows("")),
+        ("h.to_be_bytes()", Shows("[0, 2]")),
+        (
+            "let h = T.get();\nlet s: u8 = \"a\";",
+            Fails(&["error[E0308]", "cell:2:13", "expected `u8`, found `&str`"]),
+        ),
+        (
+            "let h = f();\nlet i = g();",
+            Fails(&["error[E0618]", "cell:2:9"]),
+        ),
+        // What the cell takes is gone, and the rest stays.
+        (
+            "struct Two { a: String, n: u8 } fn two() -> Two { Two { a: f(), n: 1 } }",
+            Shows(""),
+        ),
+        (
+            "let gone = two(); let n = gone.n; let a = gone.a;",
+            Shows(""),
+        ),
+        ("(n, a)", Shows("(1, \"x\")")),
+        (
+            "gone.n",
+            Fails(&["error[E0425]", "`gone` was moved by cell"]),
+        ),
+        ("let two = two(); let a = f(); drop(a);", Shows("")),
+        ("two.n", Shows("1")),
+        ("a", Fails(&["error[E0425]"])),
+        ("fn rebound() -> Two { Two { a: f(), n: 2 } }", Shows("")),
+        ("let two = rebound(); if two.n > 5 { drop(two) }", Shows("")),
+        ("two.n", Fails(&["error[E0425]"])),
+    ]);
 }
 
 #[test]

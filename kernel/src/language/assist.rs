@@ -40,10 +40,7 @@ impl Answers {
         };
         answers.ready();
         // A front end waits a second for names, and on a slow machine reading them all takes that long.
-        std::thread::spawn(|| {
-            crate::priority::yield_to_others();
-            index::library();
-        });
+        index::read_library();
         answers
     }
 

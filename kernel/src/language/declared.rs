@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
+use proc_macro2::TokenTree;
+
 use super::index::{Entry, Kind};
 
 /// The public declarations of a crate, by the module that they stand in.
@@ -11,6 +13,11 @@ pub struct Declared {
     modules: BTreeMap<String, Module>,
     /// Methods, fields and variants.
     members: Vec<Entry>,
+    /// Types with an implementation of `Copy` that is written out.
+    copies: BTreeSet<String>,
+    /// Macros without arguments, and types in whose implementations they are called.
+    macros: BTreeMap<String, syn::ItemImpl>,
+    calls: Vec<(String, String)>,
 }
 
 #[derive(Default)]
@@ -52,6 +59,7 @@ pub fn visible(declared: &Declared, root: &str) -> Vec<Entry> {
             found.push(Entry {
                 name: name.clone(),
                 module: place.clone(),
+                is_copy: export.entry.is_copy || declared.copies.contains(&export.entry.name),
                 ..export.entry.clone()
             });
             if let Some(module) = export.module {
@@ -209,6 +217,9 @@ impl Declared {
                     );
                 }
                 Item::Macro(m) => {
+                    if let (Some(name), Some(body)) = (&m.ident, without_arguments(&m.mac)) {
+                        self.macros.insert(name.to_string(), body);
+                    }
                     let exported = m.attrs.iter().any(|a| a.path().is_ident("macro_export"));
                     if let Some(name) = m.ident.as_ref().filter(|_| exported) {
                         let name = name.to_string();
@@ -218,6 +229,18 @@ impl Declared {
                     }
                 }
                 Item::Impl(i) if i.trait_.is_none() => self.implementation(i),
+                Item::Impl(i) => {
+                    let of = i
+                        .trait_
+                        .as_ref()
+                        .and_then(|(_, path, _)| path.segments.last());
+                    if of.is_some_and(|last| last.ident == "Copy")
+                        && let syn::Type::Path(path) = &*i.self_ty
+                    {
+                        let last = path.path.segments.last();
+                        self.copies.extend(last.map(|last| last.ident.to_string()));
+                    }
+                }
                 _ => {}
             }
         }
@@ -257,16 +280,35 @@ impl Declared {
             return;
         };
         let owner = last.ident.to_string();
+        self.methods(&owner, i);
+    }
+
+    fn methods(&mut self, owner: &str, i: &syn::ItemImpl) {
         for item in &i.items {
+            if let syn::ImplItem::Macro(call) = item
+                && let Some(name) = call.mac.path.get_ident()
+            {
+                self.calls.push((owner.to_string(), name.to_string()));
+            }
             if let syn::ImplItem::Fn(f) = item
                 && public(&f.vis)
                 && !f.attrs.iter().any(is_left_out)
             {
                 let name = f.sig.ident.to_string();
                 self.member(
-                    &owner,
+                    owner,
                     entry(&name, Kind::Function, source(&f.sig), &f.attrs),
                 );
+            }
+        }
+    }
+
+    /// Adds what macros write into implementations.
+    pub fn expand(&mut self) {
+        for (owner, name) in std::mem::take(&mut self.calls) {
+            if let Some(body) = self.macros.remove(&name) {
+                self.methods(&owner, &body);
+                self.macros.insert(name, body);
             }
         }
     }
@@ -293,7 +335,36 @@ fn entry(name: &str, kind: Kind, signature: String, attrs: &[syn::Attribute]) ->
         kind,
         signature,
         docs: docs(attrs),
+        is_copy: attrs.iter().any(derives_copy),
     }
+}
+
+fn derives_copy(attribute: &syn::Attribute) -> bool {
+    let is_copy = |word: TokenTree| matches!(word, TokenTree::Ident(word) if word == "Copy");
+    attribute.path().is_ident("derive")
+        && attribute
+            .meta
+            .require_list()
+            .is_ok_and(|list| list.tokens.clone().into_iter().any(is_copy))
+}
+
+/// The members that a macro (`macro_rules!`) of one rule without arguments writes into an implementation.
+fn without_arguments(rules: &syn::Macro) -> Option<syn::ItemImpl> {
+    let rules: Vec<TokenTree> = rules.tokens.clone().into_iter().collect();
+    let [
+        TokenTree::Group(pattern),
+        TokenTree::Punct(_),
+        TokenTree::Punct(_),
+        TokenTree::Group(body),
+        ..,
+    ] = &rules[..]
+    else {
+        return None;
+    };
+    let body = body.stream();
+    let is_empty = pattern.stream().is_empty();
+    let parsed = syn::parse2(quote::quote! { impl Owner { #body } });
+    is_empty.then(|| parsed.ok()).flatten()
 }
 
 /// A declaration as it stands in the sources, without its documentation.

@@ -51,6 +51,8 @@ pub struct Entry {
     pub signature: String,
     /// Its documentation, Markdown.
     pub docs: String,
+    /// Whether values of this type are copied where they are used.
+    pub is_copy: bool,
 }
 
 /// All names that a library lets others see.
@@ -60,10 +62,24 @@ pub struct Index {
     pub entries: Vec<Entry>,
 }
 
+static LIBRARY: OnceLock<Index> = OnceLock::new();
+
+/// The index of the library that sessions load, where it has been read already.
+pub fn library_if_read() -> Option<&'static Index> {
+    LIBRARY.get()
+}
+
+/// Reads the index of the library while nothing else has to be done.
+pub fn read_library() {
+    std::thread::spawn(|| {
+        crate::priority::yield_to_others();
+        library();
+    });
+}
+
 /// The index of the library that sessions load; read once, in up to a second.
 pub fn library() -> &'static Index {
-    static INDEX: OnceLock<Index> = OnceLock::new();
-    INDEX.get_or_init(|| {
+    LIBRARY.get_or_init(|| {
         // A thread of its own gives back what the lexer keeps for its spans.
         let read = || Index::read("rebit", &crate::folders::library_folder().join("src"));
         std::thread::scope(|scope| scope.spawn(read).join().unwrap_or_default())
@@ -76,6 +92,7 @@ impl Index {
     pub fn read(name: &str, src: &Path) -> Index {
         let mut declared = Declared::default();
         declared.file(&src.join("lib.rs"), src, name);
+        declared.expand();
         Index {
             entries: visible(&declared, name),
         }
@@ -139,9 +156,11 @@ mod tests {
         write(
             "quant/round.rs",
             "/// Rounds.\n///\n/// Half to even.\n/// ```\n/// # hidden();\n/// ```\npub fn round(x: f32) -> f32 { x }\nfn hidden() {}\n\
-             /// A range.\n#[derive(Debug)]\npub struct Range {\n    /// Lower end.\n    pub low: f32,\n    \
+             /// A range.\n#[derive(Debug, Clone, Copy)]\npub struct Range {\n    /// Lower end.\n    pub low: f32,\n    \
              high: f32,\n}\nimpl Range {\n    /// Its width.\n    pub fn width(&self) -> f32 { 0.0 }\n}\n\
-             #[macro_export]\nmacro_rules! claim { () => {} }\npub enum Side { Left, Right(u8) }\n\
+             #[macro_export]\nmacro_rules! claim { () => {} }\npub enum Side { Left, Right(u8) }\nimpl Copy for Side {}\n\
+             #[derive(Clone)] pub struct Made;\nmacro_rules! methods { () => { pub fn x(self) -> Self { self } fn y() {} } }\n\
+             impl Made { pub fn own(&self) {} methods!(); }\n\
              #[cfg(feature = \"gpu\")]\npub struct OnGpu;",
         );
         write(
@@ -164,6 +183,11 @@ mod tests {
         let sides: Vec<_> = index.of("Side").map(|e| e.signature.as_str()).collect();
         assert_eq!(sides, ["Left", "Right(u8)"]);
         assert_eq!(index.named("Range").unwrap().signature, "pub struct Range");
+        let is_copy = |name: &str| index.named(name).unwrap().is_copy;
+        assert!(is_copy("Range") && is_copy("Side") && !is_copy("Made"));
+        // Methods that a macro writes into an implementation.
+        let of_made: Vec<_> = index.of("Made").map(|e| e.signature.as_str()).collect();
+        assert_eq!(of_made, ["fn own(&self)", "fn x(self) -> Self"]);
     }
 
     #[test]
@@ -171,7 +195,7 @@ mod tests {
         let index = index();
         let of =
             |module: &str| -> Vec<&str> { index.within(module).map(|e| e.name.as_str()).collect() };
-        assert_eq!(of("quant"), ["round", "round", "Range", "Side"]);
+        assert_eq!(of("quant"), ["round", "round", "Range", "Side", "Made"]);
         assert_eq!(of("demo"), ["quant", "prelude", "claim", "Matrix"]);
         let free: Vec<_> = index.free().map(|e| e.name.as_str()).collect();
         assert_eq!(free, ["claim", "quant", "round", "round", "Alias"]);

@@ -280,6 +280,7 @@ mod tests {
             kind,
             signature: signature.into(),
             docs: "Says more.".into(),
+            is_copy: false,
         }
     }
 

@@ -25,6 +25,7 @@ mod statement;
 mod stream;
 mod text;
 mod times;
+mod told;
 mod types;
 mod unnamed;
 mod verdict;

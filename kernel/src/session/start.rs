@@ -13,6 +13,7 @@ use super::unnamed::Blocks;
 use super::worker::{self, Setup};
 use super::{Options, Session};
 use crate::error::{Error, Result};
+use crate::language::index;
 use crate::orphans::OWNER;
 use crate::supervisor;
 use crate::workshop::session_files::SESSION;
@@ -24,6 +25,7 @@ impl Session {
     /// # Errors
     /// A missing compiler or linker, a full disk, a child that does not start.
     pub fn start(prepared: &Prepared, options: Options) -> Result<Session> {
+        index::read_library();
         let home = workshop::home(prepared)?;
         let folder = SessionFolder::new(prepared)?;
         let secret = format!("\u{1}rebit-{}\u{1}", uuid::Uuid::new_v4().simple());

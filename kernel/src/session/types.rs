@@ -54,7 +54,7 @@ pub fn are_unknown(error: &evcxr::Error) -> bool {
 }
 
 /// What rustc said of the variables that it was asked for, each as `(variable, type)`.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
     /// Those whose types can be written, with what rustc falls back to for literals.
     pub named: Vec<(String, String)>,

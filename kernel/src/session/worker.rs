@@ -17,8 +17,9 @@ use super::rewrite::{Cell, Reset, TypesAre};
 use super::text::Text;
 use super::types::{Answers, Question};
 use super::unnamed::Blocks;
-use super::{InputRequest, errors, imports, in_the_way, types};
+use super::{InputRequest, errors, imports, in_the_way, told, types};
 use crate::error::{Error, Result};
+use crate::language::index;
 use crate::output::{Bundle, Failure};
 use crate::supervisor::COLON;
 use crate::workshop::hidden::Hider;
@@ -229,17 +230,14 @@ impl Worker {
         job: &Job,
         text: &mut Text,
     ) -> Result<evcxr::EvalOutputs, evcxr::Error> {
-        let written = match job.cell.types_are() {
-            TypesAre::Asked => {
-                let has_types = self.find_types(job, text)?;
-                let result = self.execute(&text.source, job);
-                return match result {
-                    Err(error) if has_types && types::are_unknown(&error) => {
-                        self.execute_as_guessed(job, text).unwrap_or(Err(error))
-                    }
-                    result => result,
+        let written = match job.cell.types_are(|| self.told(job)) {
+            TypesAre::Told(told) => {
+                return match self.execute_as_told(job, told, text) {
+                    Some(result) => result,
+                    None => self.execute_as_asked(job, text),
                 };
             }
+            TypesAre::Asked => return self.execute_as_asked(job, text),
             TypesAre::Written => job.cell.with_all_types(&[], |_| true, &self.hider()),
             TypesAre::Guessed => None,
         };
@@ -255,6 +253,83 @@ impl Worker {
             }
             result => result,
         }
+    }
+
+    /// Runs the cell with the types that rustc tells.
+    fn execute_as_asked(
+        &mut self,
+        job: &Job,
+        text: &mut Text,
+    ) -> Result<evcxr::EvalOutputs, evcxr::Error> {
+        let has_types = self.find_types(job, text)?;
+        let result = self.execute(&text.source, job);
+        match result {
+            Err(error) if has_types && types::are_unknown(&error) => {
+                self.execute_as_guessed(job, text).unwrap_or(Err(error))
+            }
+            result => result,
+        }
+    }
+
+    /// What signatures tell of the types of the cell's variables.
+    fn told(&self, job: &Job) -> Option<Answers> {
+        let variables = self.variables();
+        let before = told::Before {
+            history: &job.history,
+            variables: &variables,
+            index: index::library_if_read()?,
+        };
+        told::told(&job.cell, &before)
+    }
+
+    /// Runs the cell with types that signatures tell; `None` when it did not compile so, and nothing is known of its mistakes.
+    fn execute_as_told(
+        &mut self,
+        job: &Job,
+        told: Answers,
+        text: &mut Text,
+    ) -> Option<Result<evcxr::EvalOutputs, evcxr::Error>> {
+        let typed = self.with_answers(job, told).ok()?;
+        let mark = self.folder.join(session_files::TOLD);
+        std::fs::write(&mark, b"").ok()?;
+        let result = self.execute(&typed.source, job);
+        let _ = std::fs::remove_file(&mark);
+        if !matches!(
+            result,
+            Err(evcxr::Error::CompilationErrors(_) | evcxr::Error::Message(_))
+        ) {
+            *text = typed;
+            return Some(result);
+        }
+        // A mistake of the cell is told as it would be had nothing been known.
+        let before = text.clone();
+        match self.mistakes(job, text) {
+            Ok(Some(mistakes)) if mistakes.iter().any(types::is_mistake) => {
+                Some(Err(evcxr::Error::CompilationErrors(mistakes)))
+            }
+            _ => {
+                *text = before;
+                None
+            }
+        }
+    }
+
+    /// The cell with these types, and all else hidden from evcxr's analyser; without that, where it cannot be.
+    fn with_answers(&self, job: &Job, mut told: Answers) -> Result<Text, Text> {
+        if job.history.shadows_crates(&job.cell) {
+            types::from_outside(&mut told.named);
+        }
+        // evcxr would keep what a name meant before the cell.
+        let is_new = |name: &str| {
+            self.context
+                .variables_and_types()
+                .all(|(old, _)| old != name)
+        };
+        let moved: Vec<&str> = told.moved.iter().map(|(name, _)| name.as_str()).collect();
+        let is_kept = |name: &str| !moved.contains(&name) || !is_new(name);
+        job.cell
+            .with_all_types(&told.named, is_kept, &self.hider())
+            .ok_or_else(|| job.cell.with_types(&told.named))
     }
 
     /// Runs the cell with the types that evcxr guesses, where rustc's do not fit: it names a type by the crate that defines
@@ -418,21 +493,9 @@ impl Worker {
                     format!("The variable `{name}` has type `{of}` which cannot be persisted.");
                 return Err(evcxr::Error::Message(message));
             }
-            if job.history.shadows_crates(&job.cell) {
-                types::from_outside(&mut told.named);
-            }
-            // evcxr would keep what a name meant before the cell.
-            let is_new = |name: &str| {
-                self.context
-                    .variables_and_types()
-                    .all(|(old, _)| old != name)
-            };
-            let moved: Vec<&str> = told.moved.iter().map(|(name, _)| name.as_str()).collect();
-            let is_kept = |name: &str| !moved.contains(&name) || !is_new(name);
-            *text = match job.cell.with_all_types(&told.named, is_kept, &self.hider()) {
-                Some(text) => text,
-                None => job.cell.with_types(&told.named),
-            };
+            *text = self
+                .with_answers(job, told)
+                .unwrap_or_else(|without| without);
         }
         Ok(!own_errors)
     }

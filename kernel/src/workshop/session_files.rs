@@ -19,6 +19,8 @@ pub const FRESH: &str = "fresh";
 pub const PREFERRED: &str = "preferred.json";
 /// While this file is there, `check` says nothing.
 pub const NO_CHECK: &str = "no-check";
+/// While this file is there, a cell that did not compile is not compiled again for its message.
+pub const TOLD: &str = "told";
 /// While this file is there, `check` names types in full.
 pub const FULL_TYPES: &str = "full-types";
 /// Lines of the real cargo that the session shows.

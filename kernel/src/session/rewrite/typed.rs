@@ -7,10 +7,12 @@ use crate::session::types;
 use crate::workshop::hidden::Hider;
 
 /// How the types of a cell's variables are learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypesAre {
     /// They are written in the cell.
     Written,
+    /// They stand in signatures.
+    Told(types::Answers),
     /// evcxr's analyser is quick to tell them, and right; or there are none.
     Guessed,
     /// rustc is asked.
@@ -18,8 +20,8 @@ pub enum TypesAre {
 }
 
 impl Cell {
-    /// How the types of its variables are learned.
-    pub fn types_are(&self) -> TypesAre {
+    /// How the types of its variables are learned; `told` reads signatures.
+    pub fn types_are(&self, told: impl FnOnce() -> Option<types::Answers>) -> TypesAre {
         let is_known = |variable: &Variable| variable.of.is_some();
         match &self.bound[..] {
             [] => TypesAre::Guessed,
@@ -31,7 +33,7 @@ impl Cell {
             {
                 TypesAre::Guessed
             }
-            _ => TypesAre::Asked,
+            _ => told().map_or(TypesAre::Asked, TypesAre::Told),
         }
     }
 

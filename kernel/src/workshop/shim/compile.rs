@@ -13,7 +13,9 @@ use crate::files;
 use crate::orphans;
 use crate::workshop::hidden::Hider;
 use crate::workshop::recipe::Recipe;
-use crate::workshop::session_files::{FRESH, FULL_TYPES, GENERATED, NO_CHECK, PREFERRED, Settings};
+use crate::workshop::session_files::{
+    FRESH, FULL_TYPES, GENERATED, NO_CHECK, PREFERRED, Settings, TOLD,
+};
 
 /// evcxr's own variable: where it expects the path of the compiled cell.
 const SO_PATH: &str = "EVCXR_EXECUTION_SO_PATH";
@@ -135,6 +137,9 @@ impl Task<'_> {
             && let Some(complaint) = cell::complaint(&generated)
         {
             eprintln!("{complaint}");
+            return Ok(1);
+        }
+        if !self.check && self.session.join(TOLD).exists() && cell::is_for_message(&generated) {
             return Ok(1);
         }
         let mut surroundings = self.surroundings();

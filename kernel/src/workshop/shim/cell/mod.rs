@@ -44,6 +44,12 @@ pub fn keeps_old(cell: &str) -> bool {
     cell.contains("evcxr_variable_store.put_back")
 }
 
+/// Whether evcxr has a cell compiled for the sake of a better message alone: without catching panics.
+pub fn is_for_message(generated: &str) -> bool {
+    let function = generated.rfind(FUNCTION);
+    function.is_some_and(|at| !generated[at..].contains("std::panic::catch_unwind("))
+}
+
 /// The cell that rustc gets, with what it shares with others.
 pub fn finished(generated: &str, surroundings: &Surroundings) -> Shared {
     let cell = store::with_library(generated);
@@ -76,4 +82,19 @@ pub fn finished(generated: &str, surroundings: &Surroundings) -> Shared {
         shared.cell += &format!("\nextern crate {bundle} as _;\n");
     }
     shared
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_catches_nothing_is_for_a_message() {
+        let cell = |body: &str| format!("fn f() {{}}{FUNCTION}3(\n{body}\n}}\n");
+        assert!(is_for_message(&cell("let x = 1;")));
+        assert!(!is_for_message(&cell(
+            "match std::panic::catch_unwind(\nlet x = 1;\n) {}"
+        )));
+        assert!(!is_for_message("fn f() {}"));
+    }
 }
