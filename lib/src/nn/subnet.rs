@@ -410,28 +410,14 @@ mod tests {
         let answer = pass.output().view()?.into_owned();
         let (params, mut grads) = (&inner.params, Grads::leaky());
         let mut back = |n| {
-            pass.backward(
-                crate::buffer(&vec![1.0; n])?,
-                Wants::INPUT,
-                params,
-                &mut grads,
-            )
+            let dy = crate::buffer(&vec![1.0; n])?;
+            pass.backward(dy, Wants::INPUT, params, &mut grads)
         };
-        assert!(
-            back(3)
-                .err()
-                .expect("a shape")
-                .to_string()
-                .contains("4 numbers")
-        );
+        let error = back(3).map(drop).expect_err("a shape").to_string();
+        assert!(error.contains("4 numbers"), "{error}");
         assert_eq!(back(4)?[0].as_ref().map(|dx| dx.elements()), Some(6));
-        assert!(
-            back(4)
-                .err()
-                .expect("spent")
-                .to_string()
-                .contains("already")
-        );
+        let error = back(4).map(drop).expect_err("spent").to_string();
+        assert!(error.contains("already"), "{error}");
         drop(inner);
         let same: Images = from_vec(vec![0.5, -1.0, 2.0, 1.0, 0.0, -0.5], (2, 3, 1, 1))?;
         assert_close(&answer, &read(&outer.predict(&same)?), 1e-6);
