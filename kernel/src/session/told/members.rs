@@ -140,18 +140,15 @@ impl Names<'_> {
         match home {
             Home::Std => None,
             Home::Own => match self.meaning(own, Kind::Class)? {
-                Meaning::Own(item) => match item {
-                    Item::Struct(item) => {
-                        let mut fields = item.fields.iter().enumerate();
-                        let is_it = |(at, field): &(usize, &syn::Field)| match &field.ident {
-                            Some(ident) => ident == name,
-                            None => at.to_string() == name,
-                        };
-                        let (_, field) = fields.find(is_it)?;
-                        self.read(&field.ty, Scope::Cell(Some(of)))
-                    }
-                    _ => None,
-                },
+                Meaning::Own(Item::Struct(item)) => {
+                    let mut fields = item.fields.iter().enumerate();
+                    let is_it = |(at, field): &(usize, &syn::Field)| match &field.ident {
+                        Some(ident) => ident == name,
+                        None => at.to_string() == name,
+                    };
+                    let (_, field) = fields.find(is_it)?;
+                    self.read(&field.ty, Scope::Cell(Some(of)))
+                }
                 _ => None,
             },
             Home::Library(module) => {
