@@ -18,7 +18,8 @@ use crate::{Buffer, Error, Grads, HostAccess, Result};
 
 /// A network that runs inside another one, in a [`Quantiser`](super::Quantiser) or a [`Layer`](super::Layer): a gate on its
 /// input, say. Its parameters are the other network's, called `PREFIX.NAME`, so whatever trains, counts, saves or restores
-/// the other one does the same with them; [`Net::add_network`] and [`NetBuilder::sub_network`] make it.
+/// the other one does the same with them; [`Net::add_network`] and [`NetBuilder::sub_network`] make it. A clone runs on the
+/// same layers, for a duplicate of the other network too: numbers are those of the parameters that are lent to it.
 ///
 /// ```
 /// use rebit::nn::{Extent, Quantise, QuantiseGrad, Quantiser, RangeKind, SubNet, SubPass, Wants};
@@ -59,6 +60,9 @@ use crate::{Buffer, Error, Grads, HostAccess, Result};
 ///             let d = own[i] + through[i];
 ///             *dx = if accumulate { *dx + d } else { d };
 ///         })
+///     }
+///     fn duplicate(&self) -> Result<Box<dyn Quantiser>> {
+///         Ok(Box::new(Gated(self.0.clone())))
 ///     }
 /// }
 ///
