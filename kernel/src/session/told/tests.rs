@@ -252,6 +252,7 @@ fn what_the_cell_takes_is_not_kept() {
         ("f(a.net);", "-a: Pupil; b: rebit::train::Groups"),
         ("f(a); a = x;", pupil),
         ("f(a.net); a.net = x;", "asks"),
+        ("_ = a; let _ = a;", pupil),
         ("a;", "-a: Pupil; b: rebit::train::Groups"),
         ("for _ in 0..3 { f(a); }", "asks"),
         ("if x { f(a); }", "asks"),
