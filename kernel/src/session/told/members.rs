@@ -182,13 +182,13 @@ impl Names<'_> {
                 _ => false,
             },
             Home::Library(_) => self.index.of(own).any(|entry| {
-                let is_alone = entry.signature == name;
-                let is_variant =
-                    entry.signature.starts_with(name) && !entry.signature.contains("fn ");
+                // Behind its documentation it is indented.
+                let signature = entry.signature.trim();
+                let is_variant = signature.starts_with(name) && !signature.contains("fn ");
                 entry.name == name
                     && entry.kind == Kind::Instance
                     && is_variant
-                    && alone == is_alone
+                    && alone == (signature == name)
             }),
         }
     }
