@@ -113,13 +113,13 @@ impl Names<'_> {
 
     /// Whether a method of a trait of the library only looks at what it is called on; `None` where several disagree.
     pub fn of_traits(&self, name: &str) -> Option<bool> {
-        let traits =
-            self.index.entries.iter().filter(|entry| {
-                entry.kind == Kind::Class && entry.signature.starts_with("pub trait ")
-            });
-        let members = traits.flat_map(|entry| self.index.of(&entry.name));
-        let named = members.filter(|entry| entry.name == name);
-        let mut all = named.map(|entry| looks(&syn::parse_str(&entry.signature).ok()?));
+        let is_trait = |owner: &String| {
+            let mut named = self.index.entries.iter().filter(|e| e.name == *owner);
+            named.any(|entry| entry.signature.starts_with("pub trait "))
+        };
+        let members = self.index.entries.iter().filter(|e| e.name == name);
+        let members = members.filter(|entry| entry.owner.as_ref().is_some_and(is_trait));
+        let mut all = members.map(|entry| looks(&syn::parse_str(&entry.signature).ok()?));
         let first = all.next()??;
         all.all(|looks| looks == Some(first)).then_some(first)
     }
@@ -139,18 +139,18 @@ impl Names<'_> {
         }
         match home {
             Home::Std => None,
-            Home::Own => match self.meaning(own, Kind::Class)? {
-                Meaning::Own(Item::Struct(item)) => {
-                    let mut fields = item.fields.iter().enumerate();
-                    let is_it = |(at, field): &(usize, &syn::Field)| match &field.ident {
-                        Some(ident) => ident == name,
-                        None => at.to_string() == name,
-                    };
-                    let (_, field) = fields.find(is_it)?;
-                    self.read(&field.ty, Scope::Cell(Some(of)))
-                }
-                _ => None,
-            },
+            Home::Own => {
+                let Meaning::Own(Item::Struct(item)) = self.meaning(own, Kind::Class)? else {
+                    return None;
+                };
+                let mut fields = item.fields.iter().enumerate();
+                let is_it = |(at, field): &(usize, &syn::Field)| match &field.ident {
+                    Some(ident) => ident == name,
+                    None => at.to_string() == name,
+                };
+                let (_, field) = fields.find(is_it)?;
+                self.read(&field.ty, Scope::Cell(Some(of)))
+            }
             Home::Library(module) => {
                 let fields = self.index.of(own).filter(|entry| entry.name == name);
                 let entry = one(fields.filter(|entry| entry.kind == Kind::Instance))?;
@@ -182,13 +182,13 @@ impl Names<'_> {
                 _ => false,
             },
             Home::Library(_) => self.index.of(own).any(|entry| {
-                let is_alone = entry.signature == name;
-                let is_variant =
-                    entry.signature.starts_with(name) && !entry.signature.contains("fn ");
+                // Behind its documentation it is indented.
+                let signature = entry.signature.trim();
+                let is_variant = signature.starts_with(name) && !signature.contains("fn ");
                 entry.name == name
                     && entry.kind == Kind::Instance
                     && is_variant
-                    && alone == is_alone
+                    && alone == (signature == name)
             }),
         }
     }

@@ -44,7 +44,7 @@ const PUPIL: &str = "use std::path::PathBuf;\n#[derive(Clone)] struct Pupil { ne
 #[test]
 fn signatures_tell_types() {
     let variables = [
-        ("net", "rebit::Net"),
+        ("net", "rebit::nn::Net"),
         ("pairs", "std::vec::Vec<(usize, f32)>"),
         ("texts", "std::vec::Vec<&'static str>"),
         ("file", "std::path::PathBuf"),
@@ -78,7 +78,7 @@ fn signatures_tell_types() {
             ),
             ("let b = Pupil::find(1)?.unwrap().with(2);", "b: Pupil"),
             ("let n = net.parameter_count();", "n: usize"),
-            ("let c = net.clone();", "c: rebit::Net"),
+            ("let c = net.clone();", "c: rebit::nn::Net"),
             ("let c = pairs.clone();", "c: std::vec::Vec<(usize, f32)>"),
             ("let c = texts.clone();", "c: std::vec::Vec<&'static str>"),
             ("let f = file.join(\"a\");", "f: std::path::PathBuf"),
@@ -252,6 +252,7 @@ fn what_the_cell_takes_is_not_kept() {
         ("f(a.net);", "-a: Pupil; b: rebit::train::Groups"),
         ("f(a); a = x;", pupil),
         ("f(a.net); a.net = x;", "asks"),
+        ("_ = a; let _ = a;", pupil),
         ("a;", "-a: Pupil; b: rebit::train::Groups"),
         ("for _ in 0..3 { f(a); }", "asks"),
         ("if x { f(a); }", "asks"),

@@ -195,6 +195,10 @@ impl Watched<'_> {
                     _ => Fate::Kept,
                 }
             }
+            // `_ = v;` takes nothing.
+            Expr::Assign(assign) if matches!(*assign.left, Expr::Infer(_)) => {
+                self.walk(&assign.right, Use::Place, sure)
+            }
             Expr::Assign(assign) => {
                 let left = self.walk(&assign.left, Use::Place, sure);
                 left.max(self.walk(&assign.right, Use::Value, sure))
