@@ -56,12 +56,12 @@ impl std::fmt::Display for Fingerprint {
 /// among all.
 ///
 /// ```
-/// use rebit::data::{Dataset, images_fingerprint};
+/// use rebit::data::{FloatImages, images_fingerprint};
 /// use rebit::prelude::*;
-/// let set = |first: u8| Dataset::new("set", vec![first, 2, 3, 4, 5, 6], [3, 1, 1], vec![0, 1], &["a", "b"]);
-/// let of = |first| images_fingerprint(&set(first)?, &Normalize::UNIT);
+/// let set = |seed| FloatImages::new("noise", &images(2, 3, 4, 4, &mut rng(seed)), vec![0, 1]);
+/// let of = |seed| images_fingerprint(&set(seed)?, &Normalize::UNIT);
 /// assert_eq!(of(1)?, of(1)?);
-/// assert_ne!(of(1)?, of(9)?);
+/// assert_ne!(of(1)?, of(2)?);
 /// # Ok::<(), Error>(())
 /// ```
 ///

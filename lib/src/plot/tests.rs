@@ -258,12 +258,13 @@ fn a_figure_is_saved_as_svg_and_nothing_else() {
     figure.save(&path).unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), figure.svg());
     assert!(figure.save(folder.path().join("a.png")).is_err());
-    assert!(
-        figure
-            .save(folder.path().join("no/such/folder.svg"))
-            .is_err()
-    );
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    // A folder that is not there is made; a file in its place is an error.
+    figure.save(folder.path().join("new/folder/b.svg")).unwrap();
+    assert!(figure.save(path.join("c.svg")).is_err());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    // XML has no place for a control character.
+    let escaped = lines("A\u{1b}[1m <b>").figure();
+    assert!(!escaped.svg().contains('\u{1b}') && escaped.svg().contains('\u{fffd}'));
 }
 
 #[test]

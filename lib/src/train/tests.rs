@@ -146,7 +146,7 @@ fn a_checkpoint_of_another_run_is_refused() -> Result<()> {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("its settings: \"lr\":0.1 there") && error.contains("Remove the file"),
+        error.contains("its settings: \"lr\":0.05 there") && error.contains("Remove the file"),
         "{error}"
     );
     Ok(())
