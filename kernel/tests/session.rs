@@ -252,12 +252,14 @@ fn types_that_signatures_tell() {
         // A function that returns something else now; a type of the user's that has a name of the library's.
         ("fn f() -> u8 { 7 }", Shows("")),
         ("let a = f(); let c = TrainConfig::default();", Shows("")),
+        ("let of_library = pretrained_resnet20()?;", Shows("")),
         ("fn f() -> String { \"x\".into() }", Shows("")),
         ("let a = f(); let t = (a.clone(), \"y\");", Shows("")),
         ("(a.len(), t)", Shows("(1, (\"x\", \"y\"))")),
         ("struct Net(u8); fn own() -> Net { Net(5) }", Shows("")),
         ("let net = own();", Shows("")),
         ("(net.0, c.epochs > 0)", Shows("(5, true)")),
+        ("of_library.layers().len()", Shows("22")),
         // All of another module is imported, with a name of the library's in it.
         (
             "mod other { pub struct Table; impl Table { pub fn new(n: [u8; 1]) -> u8 { n[0] } } }",

@@ -4,6 +4,7 @@
 //! Of two definitions with one name it therefore says the same (`TypeId`), and reading a value by the other one reads
 //! its bytes as what they are not. The store of variables tells them apart by this number.
 
+use proc_macro2::{Group, TokenStream, TokenTree};
 use sha2::{Digest, Sha256};
 
 use super::items::{Definition, Items};
@@ -56,7 +57,10 @@ pub fn with_fingerprints(cell: &str) -> String {
         } = parts;
         let is_told = FUNCTIONS.contains(&(function, true));
         let print = items.as_ref().filter(|_| is_told);
-        let print = print.and_then(|items| of_type(&Definition::of(of.parse().ok()?), items));
+        let print = print.and_then(|items| {
+            let own = without_outside(of.parse().ok()?);
+            of_type(&Definition::of(own), items)
+        });
         out += &match print {
             None => format!("{function}::<{of}>(::core::stringify!({name})"),
             Some(print) => {
@@ -90,6 +94,46 @@ impl<'a> Parts<'a> {
             rest,
         })
     }
+}
+
+/// Crates that no path within a cell begins with but for their own types.
+const CRATES: [&str; 5] = ["std", "core", "alloc", "rebit", "dfdx"];
+
+/// A type without the names in paths that begin outside of the cell: `rebit::nn::Net` is not what a cell calls `Net`.
+fn without_outside(of: TokenStream) -> TokenStream {
+    let mut out = Vec::new();
+    // Colons since the last token that is none, whether a name stood before them, and whether the path is another crate's.
+    let (mut colons, mut named, mut is_outside) = (0, false, false);
+    for token in of {
+        match token {
+            TokenTree::Punct(mark) if mark.as_char() == ':' => {
+                colons += 1;
+                out.push(TokenTree::Punct(mark));
+                continue;
+            }
+            TokenTree::Ident(name) => {
+                let goes_on = colons == 2 && named;
+                if !goes_on {
+                    is_outside = colons == 2 || CRATES.iter().any(|one| name == one);
+                }
+                named = true;
+                if !is_outside {
+                    out.push(TokenTree::Ident(name));
+                }
+            }
+            TokenTree::Group(group) => {
+                named = false;
+                let inner = without_outside(group.stream());
+                out.push(TokenTree::Group(Group::new(group.delimiter(), inner)));
+            }
+            other => {
+                named = false;
+                out.push(other);
+            }
+        }
+        colons = 0;
+    }
+    out.into_iter().collect()
 }
 
 /// The fingerprint of a type that mentions definitions of the user.
@@ -150,6 +194,29 @@ mod tests {
         );
         let prints = prints(&of_user);
         assert_eq!((prints.len(), prints[0]), (2, prints[1]));
+    }
+
+    #[test]
+    fn a_type_of_the_librarys_is_not_the_users_of_that_name() {
+        for of in [
+            "rebit::nn::Net",
+            "::rebit::nn::Net",
+            "Vec<rebit::nn::Net>",
+            "(rebit::nn::Net, ::rebit::Images<::std::vec::Vec<u8>>)",
+        ] {
+            let told = with_fingerprints(&cell("struct Net(u8); struct Images;", of));
+            assert!(prints(&told).is_empty(), "{of}: {told}");
+        }
+        for of in [
+            "Net",
+            "rebit::Wrapped<Net>",
+            "crate::Net",
+            "inner::Net",
+            "(rebit::A, Net)",
+        ] {
+            let told = with_fingerprints(&cell("struct Net(u8);", of));
+            assert_eq!(prints(&told).len(), 2, "{of}: {told}");
+        }
     }
 
     #[test]
