@@ -21,7 +21,7 @@ use super::Setup;
 use super::cell::Source;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::workshop::{Further, NAMED_BY_CELLS, cut_down};
+use crate::workshop::{NAMED_BY_CELLS, cut_down};
 
 /// The cell crate with everything it depends on.
 pub struct Workspace {
@@ -219,7 +219,7 @@ fn packages(manifest: &ManifestPath) -> anyhow::Result<CargoWorkspace> {
     }
     let mut metadata = serde_json::from_slice(&output.stdout)?;
     let kept = [&NAMED_BY_CELLS[..], &LOOKED_INTO].concat();
-    cut_down(&mut metadata, &kept, Further::WithTheirs);
+    cut_down(&mut metadata, &kept);
     let metadata = serde_json::from_value(metadata)?;
     Ok(CargoWorkspace::new(
         metadata,

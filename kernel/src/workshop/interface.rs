@@ -19,18 +19,9 @@ pub const NAMED_BY_CELLS: [&str; 8] = [
 /// The library's package.
 const LIBRARY: &str = "rebit";
 
-/// What stays of the crates that cells add.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Further {
-    /// All that they depend on: completion follows their types.
-    WithTheirs,
-    /// Themselves.
-    Alone,
-}
-
 /// Cuts cargo's metadata of a session down: of what the library and the crates `kept` depend on, only crates
 /// that are `kept` stay. The cell crate depends on those of them which cells can name.
-pub fn cut_down(metadata: &mut Value, kept: &[&str], further: Further) {
+pub fn cut_down(metadata: &mut Value, kept: &[&str]) {
     let text = |value: &Value| value.as_str().map(str::to_string);
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let names: HashMap<String, String> = packages
@@ -60,8 +51,7 @@ pub fn cut_down(metadata: &mut Value, kept: &[&str], further: Further) {
             if Some(id) == library && NAMED_BY_CELLS.iter().any(|n| is(to, n)) && is_kept(to) {
                 interface.push(to.to_string());
             }
-            let is_further = further == Further::Alone && id != root;
-            let cut = Some(id) == library || is_kept(id) || is_further;
+            let cut = Some(id) == library || is_kept(id);
             if (!cut || is_kept(to)) && found.insert(to) {
                 left.push(to);
             }
@@ -142,7 +132,7 @@ mod tests {
 
     #[test]
     fn only_what_cells_see_of_the_library_is_kept() {
-        let whole = metadata(&[
+        let mut cut = metadata(&[
             ("ctx", &["rebit", "regex"]),
             ("rebit", &["dfdx", "plotters", "rebit-wire"]),
             ("rebit-wire", &["serde"]),
@@ -153,8 +143,7 @@ mod tests {
             ("regex", &["memchr"]),
             ("memchr", &[]),
         ]);
-        let mut cut = whole.clone();
-        cut_down(&mut cut, &["dfdx", "rebit-wire"], Further::WithTheirs);
+        cut_down(&mut cut, &["dfdx", "rebit-wire"]);
         let expected: [(&str, &[&str]); 6] = [
             ("ctx", &["rebit", "regex", "dfdx"]),
             ("rebit", &["dfdx", "rebit-wire"]),
@@ -171,11 +160,6 @@ mod tests {
         });
         assert_eq!(edges(&cut), expected);
         assert_eq!(cut["packages"].as_array().unwrap().len(), 6);
-
-        let mut cut = whole;
-        cut_down(&mut cut, &["dfdx", "rebit-wire"], Further::Alone);
-        let names: Vec<String> = edges(&cut).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["ctx", "rebit", "rebit-wire", "dfdx", "regex"]);
     }
 
     #[test]
@@ -186,7 +170,7 @@ mod tests {
             ("dfdx", &["rand"]),
             ("rand", &[]),
         ]);
-        cut_down(&mut cut, &["dfdx", "rand"], Further::WithTheirs);
+        cut_down(&mut cut, &["dfdx", "rand"]);
         assert_eq!(edges(&cut)[0].1, ["rebit", "rand", "dfdx"]);
     }
 }

@@ -46,6 +46,6 @@ pub use cache::{is_prepared, prepare};
 pub use crates::version_in_library;
 pub use features::{FEATURES, Features, LEVEL};
 pub use folder::{SessionFolder, home};
-pub use interface::{Further, NAMED_BY_CELLS, cut_down};
+pub use interface::{NAMED_BY_CELLS, cut_down};
 pub use prepared::{BuildProgress, Prepared};
 pub use tools::{Tools, environment};

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use sha2::{Digest, Sha256};
 
 use crate::files;
-use crate::workshop::interface::{Further, cut_down};
+use crate::workshop::interface::cut_down;
 
 /// Stands for the session folder in a remembered answer.
 const SESSION: &str = "@SESSION@";
@@ -87,12 +87,12 @@ pub fn answer(
     Ok(answer)
 }
 
-/// Cargo's metadata without what tells no type that a cell holds in a variable. A crate that a cell adds stays, and not what
-/// it depends on: an analyser takes seconds to read that.
+/// Cargo's metadata without what tells no type that a cell holds in a variable: an analyser takes ten seconds to read all that
+/// the library depends on. A crate that a cell adds stays, with what that depends on.
 pub fn for_types(metadata: String) -> String {
     match serde_json::from_str(&metadata) {
         Ok(mut found) => {
-            cut_down(&mut found, &HELD_BY_CELLS, Further::Alone);
+            cut_down(&mut found, &HELD_BY_CELLS);
             found.to_string()
         }
         Err(_) => metadata,
