@@ -215,7 +215,8 @@ fn images_that_strides_shrink_to_nothing_are_refused() {
 
 #[test]
 fn sizes_beyond_any_memory_are_refused_with_the_layer() {
-    let attempts: [(&str, fn(&mut NetBuilder, NodeId) -> Result<NodeId>); 7] = [
+    type Attempt = fn(&mut NetBuilder, NodeId) -> Result<NodeId>;
+    let attempts: [(&str, Attempt); 7] = [
         ("wide", |b, x| b.conv("wide", x, Conv::new(1 << 40))),
         ("wider", |b, x| b.conv("wider", x, Conv::new(1 << 61))),
         ("padded", |b, x| {
