@@ -98,19 +98,19 @@ pub struct SubPass {
 }
 
 impl Net {
-    /// Puts the layers, numbers and quantisers of `inner` into this network, for one of its quantisers to run. `inner` stays
+    /// Puts the layers, numbers and quantisers of `other` into this network, for one of its quantisers to run. `other` stays
     /// as it is and apart.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a name that there is already, a layer that cannot be had on other parameters
     /// ([`Layer::with_parameters`](super::Layer::with_parameters)), and a quantiser with parameters, or that acts after a
     /// step of the optimiser; this network is then as before.
-    pub fn add_network(&self, prefix: &str, inner: &Net) -> Result<SubNet> {
-        if self.is_same(inner) {
+    pub fn add_network(&self, prefix: &str, other: &Net) -> Result<SubNet> {
+        if self.is_same(other) {
             let why = "cannot run inside itself; give Net::duplicate of it";
             return Err(Error::invalid(format!("network {prefix:?}"), why));
         }
-        SubNet::of(prefix, inner, &mut self.lock().params)
+        SubNet::of(prefix, other, &mut self.lock().params)
     }
 }
 
@@ -119,8 +119,8 @@ impl NetBuilder {
     ///
     /// # Errors
     /// As [`Net::add_network`].
-    pub fn sub_network(&mut self, prefix: &str, inner: &Net) -> Result<SubNet> {
-        SubNet::of(prefix, inner, self.params())
+    pub fn sub_network(&mut self, prefix: &str, other: &Net) -> Result<SubNet> {
+        SubNet::of(prefix, other, self.params())
     }
 }
 
