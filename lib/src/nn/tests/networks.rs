@@ -217,7 +217,7 @@ fn images_that_strides_shrink_to_nothing_are_refused() {
 fn sizes_beyond_any_memory_are_refused_with_the_layer() {
     type Attempt = fn(&mut NetBuilder, NodeId) -> Result<NodeId>;
     let attempts: [(&str, Attempt); 7] = [
-        ("wide", |b, x| b.conv("wide", x, Conv::new(1 << 40))),
+        ("wide", |b, x| b.conv("wide", x, Conv::new(1 << 50))),
         ("wider", |b, x| b.conv("wider", x, Conv::new(1 << 61))),
         ("padded", |b, x| {
             let conv = Conv {
