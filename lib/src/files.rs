@@ -3,7 +3,38 @@
 use std::io::{Result, Write};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use crate::Error;
+
+/// Bytes of a checksum.
+const HASH: usize = 32;
+
+/// Why a sealed file cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// It begins otherwise: another kind of file, or another version.
+    Foreign,
+    /// Its checksum is another one.
+    Damaged,
+}
+
+/// A file of this beginning, with a checksum of what it holds.
+pub(crate) fn sealed(head: &[u8], data: &[u8]) -> Vec<u8> {
+    [head, &Sha256::digest(data), data].concat()
+}
+
+/// What a file holds that [`sealed`] made with this beginning.
+pub(crate) fn unsealed<'a>(head: &[u8], file: &'a [u8]) -> std::result::Result<&'a [u8], Broken> {
+    let rest = file.strip_prefix(head);
+    let (hash, data) = rest
+        .and_then(|rest| rest.split_at_checked(HASH))
+        .ok_or(Broken::Foreign)?;
+    match Sha256::digest(data).as_slice() == hash {
+        true => Ok(data),
+        false => Err(Broken::Damaged),
+    }
+}
 
 /// The folder a file lies in; the current one for a bare name.
 pub(crate) fn folder_of(path: &Path) -> &Path {

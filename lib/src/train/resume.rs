@@ -3,11 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use super::{History, Optimiser, from_bytes, to_bytes};
 use crate::data::data_folder;
-use crate::files;
+use crate::files::{self, Broken};
 use crate::nn::{Net, NormInfo, StateTensor, StepTimes};
 use crate::show::{Budget, budget};
 use crate::{Error, Result, read};
@@ -16,8 +14,6 @@ use crate::{Error, Result, read};
 const REMEDY: &str = "Remove the file to start the run afresh";
 /// How a file begins that holds a state; the checksum follows.
 const HEAD: &[u8] = b"rebit state 1\n";
-/// Bytes of a checksum.
-const HASH: usize = 32;
 /// Version of the format.
 const MAGIC: &str = "rebit run 3";
 
@@ -148,16 +144,7 @@ pub(super) fn save(
 /// # Errors
 /// [`Error::Io`] when the file cannot be written, and as [`to_bytes`].
 pub fn write_state(path: impl AsRef<Path>, state: &impl serde::Serialize) -> Result<()> {
-    let state = to_bytes(state)?;
-    let mut file = Vec::with_capacity(HEAD.len() + HASH + state.len());
-    file.extend_from_slice(HEAD);
-    file.extend_from_slice(&Sha256::digest(&state));
-    file.extend_from_slice(&state);
-    write_bytes(path.as_ref(), &file)
-}
-
-fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
-    files::save(path, bytes)
+    files::save(path.as_ref(), &files::sealed(HEAD, &to_bytes(state)?))
 }
 
 /// What [`write_state`] wrote; `None` when there is no file.
@@ -172,15 +159,10 @@ pub fn read_state<S: serde::de::DeserializeOwned>(path: impl AsRef<Path>) -> Res
         return Ok(None);
     };
     let refuse = |why: &str| Error::data(path, why, REMEDY);
-    let Some((hash, state)) = bytes
-        .strip_prefix(HEAD)
-        .and_then(|rest| rest.split_at_checked(HASH))
-    else {
-        return Err(refuse("is not the state of a run, or of an older version"));
-    };
-    if Sha256::digest(state)[..] != *hash {
-        return Err(refuse("is damaged: its checksum is another one"));
-    }
+    let state = files::unsealed(HEAD, &bytes).map_err(|broken| match broken {
+        Broken::Foreign => refuse("is not the state of a run, or of an older version"),
+        Broken::Damaged => refuse("is damaged: its checksum is another one"),
+    })?;
     let state = from_bytes(state);
     let state = state.map_err(|e| refuse(&format!("is not the state of this run ({e})")))?;
     Ok(Some(state))

@@ -77,10 +77,10 @@ fn metadata(session: &Path, settings: &Settings, args: &[String], of_analyser: b
                 continue;
             }
             use std::io::Write;
-            let told = match of_analyser && !validation {
-                true => answers::for_types(String::from_utf8_lossy(&output.stdout).into_owned()),
-                false => String::from_utf8_lossy(&output.stdout).into_owned(),
-            };
+            let mut told = String::from_utf8_lossy(&output.stdout).into_owned();
+            if of_analyser && !validation {
+                told = answers::for_types(told);
+            }
             let _ = std::io::stdout().write_all(told.as_bytes());
             let _ = std::io::stderr().write_all(&output.stderr);
             code = output.status.code().unwrap_or(1);

@@ -9,19 +9,18 @@ use sha2::{Digest, Sha256};
 
 use super::{Crop, Scene, World};
 use crate::data::data_folder;
-use crate::error::{Error, Result};
-use crate::files::write_whole;
+use crate::error::Result;
+use crate::files;
 
 /// Changes whenever the same configuration gives other pictures, or the file another layout.
 const MAGIC: &[u8; 16] = b"rebit world 0001";
-const HASH: usize = 32;
 
 impl World {
     /// [`World::scenes`], kept in [`data_folder`]`/worlds` under a hash of the configuration, the bodies, the backgrounds
     /// and the numbers. A file that is cut short or damaged is made again.
     ///
     /// # Errors
-    /// [`Error::Io`] when the folder cannot be written; [`Error::Interrupted`].
+    /// [`crate::Error::Io`] when the folder cannot be written; [`crate::Error::Interrupted`].
     pub fn kept_scenes(&self, seeds: Range<u64>) -> Result<Vec<Scene>> {
         let folder = data_folder()?.join("worlds");
         let name = self.file_name("scenes", &seeds);
@@ -67,28 +66,19 @@ fn kept<T: Serialize + DeserializeOwned>(
     }
     let made = make()?;
     let data = postcard::to_stdvec(&made).expect("plain data");
-    let mut file = Vec::with_capacity(data.len() + MAGIC.len() + HASH);
-    file.extend_from_slice(MAGIC);
-    file.extend_from_slice(&Sha256::digest(&data));
-    file.extend_from_slice(&data);
-    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    write_whole(&path, &file).map_err(|e| Error::io(&path, e))?;
+    files::save(&path, &files::sealed(MAGIC, &data))?;
     Ok(made)
 }
 
 /// What a file holds, if it is all there and unchanged.
 fn whole<T: DeserializeOwned>(file: &[u8]) -> Option<T> {
-    let rest = file.strip_prefix(MAGIC)?;
-    let (hash, data) = rest.split_at_checked(HASH)?;
-    if Sha256::digest(data).as_slice() != hash {
-        return None;
-    }
-    postcard::from_bytes(data).ok()
+    postcard::from_bytes(files::unsealed(MAGIC, file).ok()?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
     use crate::data::{Photo, WorldConfig};
 
     fn world(config: WorldConfig) -> World {
